@@ -1,0 +1,73 @@
+//! Time. Wall time is what people read and may jump; monotonic time only goes forward.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Unix time in milliseconds, as this machine believes it.
+#[must_use]
+pub fn wall_ms() -> i64 {
+    let t = clock_gettime(ClockId::Realtime);
+    t.tv_sec * 1000 + t.tv_nsec / 1_000_000
+}
+
+/// Unix time in microseconds: the clock libav's devices stamp with.
+#[must_use]
+pub fn wall_us() -> i64 {
+    let t = clock_gettime(ClockId::Realtime);
+    t.tv_sec * 1_000_000 + t.tv_nsec / 1000
+}
+
+/// Time since boot, sleep included. Unlike [`mono`] it can be compared across processes of one boot.
+#[must_use]
+pub fn boot() -> Duration {
+    duration(ClockId::Boottime)
+}
+
+/// Monotonic time; its zero means nothing.
+#[must_use]
+pub fn mono() -> Duration {
+    duration(ClockId::Monotonic)
+}
+
+fn duration(id: ClockId) -> Duration {
+    let t = clock_gettime(id);
+    Duration::new(u64::try_from(t.tv_sec).unwrap_or(0), u32::try_from(t.tv_nsec).unwrap_or(0))
+}
+
+/// This boot's id, from the kernel; empty where there is none.
+#[must_use]
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|s| s.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Whether the wall clock is believable: a time service says it is synchronised, and the year is
+/// not one of those a dead battery gives.
+#[must_use]
+pub fn trusted() -> bool {
+    // 2026-01-01: older than any Lectern, so an earlier clock is wrong for certain.
+    const FLOOR_MS: i64 = 1_767_225_600_000;
+    let synchronised =
+        std::path::Path::new("/run/systemd/timesync/synchronized").exists() || kernel_synchronised();
+    wall_ms() >= FLOOR_MS && synchronised
+}
+
+/// Whether the kernel's clock is disciplined, whoever does it (chrony, ntpd, a hypervisor's agent).
+fn kernel_synchronised() -> bool {
+    std::fs::read_to_string("/run/chrony/chronyd.pid").is_ok()
+        || std::path::Path::new("/run/ntpd.pid").exists()
+}
+
+/// A wall time as people here read it: `2026-09-12 10:30:05`, local time.
+#[must_use]
+pub fn local_text(wall_ms: i64) -> String {
+    local(wall_ms).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A wall time in local time; out-of-range times fall to the epoch.
+#[must_use]
+pub fn local(wall_ms: i64) -> jiff::Zoned {
+    jiff::Timestamp::from_millisecond(wall_ms).unwrap_or_default().to_zoned(jiff::tz::TimeZone::system())
+}

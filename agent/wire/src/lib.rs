@@ -1,0 +1,23 @@
+//! What crosses a process or network border, and nothing else.
+//!
+//! The agent, the recorder and the hub share these types, so a field cannot mean two things.
+//! The crate is pure: no files, no sockets, no clock, no chance. What is absent on purpose:
+//! retry rules, paths on disk, database rows, anything one side alone cares about.
+//!
+//! Versioning: topics and URLs carry `v1`, documents carry `"v": 1`. Fields are only added; a
+//! reader ignores fields it does not know, a writer never changes what an old field means.
+
+pub mod digest;
+pub mod fmp4;
+pub mod id;
+pub mod manifest;
+pub mod receipt;
+pub mod recorder;
+pub mod sign;
+pub mod telemetry;
+pub mod topic;
+pub mod upload;
+
+/// Bytes in a part of a take; only the last part of a take may be shorter.
+/// One slicing serves hashing, upload, resume and verification.
+pub const PART_SIZE: u64 = 8 * 1024 * 1024;

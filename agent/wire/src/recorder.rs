@@ -1,0 +1,382 @@
+//! What the daemon and a recorder say to each other.
+//!
+//! The daemon writes one [`Job`] line to the recorder's standard input. From then on both speak
+//! JSON lines over the job's Unix socket: [`Command`] down, [`Event`] up. The recorder outlives the
+//! daemon: a daemon that comes back connects again and is greeted with [`Event::Hello`].
+//! Media never passes here; it goes only through the take file. Facts that belong to the take
+//! (pauses, gaps, findings) also go as [`Fact`] lines into the take's journal beside it, made durable with the fragments.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::LessonId;
+use crate::manifest::FindingKind;
+
+/// What one recorder process is started for: one take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The lesson.
+    pub lesson_id: LessonId,
+    /// Take number, from 1.
+    pub take: u32,
+    /// Take file to create; must not exist.
+    pub take_path: String,
+    /// Journal file to create; must not exist.
+    pub journal_path: String,
+    /// Unix socket to listen on.
+    pub socket_path: String,
+    /// What to capture and how.
+    pub capture: CaptureSettings,
+}
+
+/// What is captured and how. Stands in the manifest, so it must never hold a secret: a network camera's
+/// password travels in [`Job`] only as part of its URL and is removed by [`CaptureSettings::without_secrets`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaptureSettings {
+    /// How the picture is composed.
+    pub layout: Layout,
+    /// The sources, each with its own name.
+    pub sources: Vec<Source>,
+    /// The picture.
+    pub video: VideoSettings,
+    /// The sound.
+    pub audio: AudioSettings,
+}
+
+/// How the picture is composed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// The screen fills the picture.
+    Screen,
+    /// The screen fills the picture, the camera stands in its lower right corner.
+    ScreenCamera,
+}
+
+/// A source and its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The name in settings, gaps and messages.
+    pub name: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: SourceKind,
+}
+
+/// What a source is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum SourceKind {
+    /// An X11 display.
+    Screen {
+        /// X display, for example `:0`.
+        display: String,
+    },
+    /// A PulseAudio (or PipeWire) source.
+    Microphone {
+        /// PulseAudio source name; `default` is the server's default.
+        device: String,
+    },
+    /// An RTSP camera.
+    NetworkCamera {
+        /// `rtsp://…`, with user and password where the camera asks for them.
+        url: String,
+    },
+    /// A generated card with a flash and a tone each second, clearly marked. Picture and sound.
+    Test,
+}
+
+impl SourceKind {
+    /// Whether the source gives the main picture.
+    #[must_use]
+    pub fn is_screen(&self) -> bool {
+        matches!(self, Self::Screen { .. } | Self::Test)
+    }
+
+    /// Whether the source gives the camera picture.
+    #[must_use]
+    pub fn is_camera(&self) -> bool {
+        matches!(self, Self::NetworkCamera { .. })
+    }
+
+    /// Whether the source gives sound.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        matches!(self, Self::Microphone { .. } | Self::Test)
+    }
+}
+
+/// The encoded picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VideoSettings {
+    /// Pixels, even.
+    pub width: u32,
+    /// Pixels, even.
+    pub height: u32,
+    /// Frames per second of the master clock.
+    pub fps: u32,
+    /// Cap of the variable bit rate, kilobit per second.
+    pub max_kbps: u32,
+    /// Seconds between key frames.
+    pub gop_s: u32,
+}
+
+/// The encoded sound: AAC-LC, 48 kHz, stereo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AudioSettings {
+    /// Kilobit per second.
+    pub kbps: u32,
+}
+
+impl CaptureSettings {
+    /// The same settings with user and password taken out of every URL.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut clean = self.clone();
+        for source in &mut clean.sources {
+            if let SourceKind::NetworkCamera { url } = &mut source.kind {
+                *url = without_userinfo(url);
+            }
+        }
+        clean
+    }
+}
+
+/// A URL without its user and password.
+#[must_use]
+pub fn without_userinfo(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest.get(..authority).and_then(|a| a.rfind('@')) {
+        Some(at) => format!("{scheme}://{}", rest.get(at + 1..).unwrap_or_default()),
+        None => url.to_owned(),
+    }
+}
+
+/// Daemon to recorder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Stand still: no picture and no sound is kept until `resume`.
+    Pause,
+    /// Go on in the same take.
+    Resume,
+    /// End the take.
+    Stop,
+    /// Send [`Event::Preview`] once a second, or stop sending it.
+    Preview {
+        /// Whether to send.
+        on: bool,
+    },
+}
+
+/// Recorder to daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// First line on every connection: who speaks and where the take stands.
+    Hello {
+        /// The lesson.
+        lesson_id: LessonId,
+        /// Take number.
+        take: u32,
+        /// Process id of the recorder.
+        pid: u32,
+        /// Version of the recorder.
+        recorder: String,
+        /// libavformat version.
+        libav: String,
+        /// Whether the take is paused.
+        paused: bool,
+    },
+    /// Bytes that a power cut can no longer take away.
+    Durable {
+        /// Length of the durable prefix of the take.
+        bytes: u64,
+        /// Its picture's length.
+        media_ms: u64,
+    },
+    /// Loudness of the encoded sound over the last 100 ms, in dBFS; −100 stands for digital zero.
+    Level {
+        /// Highest sample.
+        peak_dbfs: f64,
+        /// Mean power.
+        rms_dbfs: f64,
+    },
+    /// The lesson stands still.
+    Paused {
+        /// Where in the take.
+        at_ms: u64,
+    },
+    /// The lesson goes on.
+    Resumed {
+        /// Where in the take.
+        at_ms: u64,
+    },
+    /// A source was lost.
+    GapOpened {
+        /// The source's name.
+        source: String,
+        /// Where in the take.
+        at_ms: u64,
+        /// Why, in a sentence.
+        cause: String,
+    },
+    /// The source is back.
+    GapClosed {
+        /// The source's name.
+        source: String,
+        /// Where in the take.
+        at_ms: u64,
+    },
+    /// A watcher saw something begin.
+    FindingOpened {
+        /// What.
+        kind: FindingKind,
+        /// Where in the take it began.
+        from_ms: u64,
+    },
+    /// It is over.
+    FindingClosed {
+        /// What.
+        kind: FindingKind,
+        /// Where in the take.
+        at_ms: u64,
+    },
+    /// One small JPEG of the composed picture, base64.
+    Preview {
+        /// The picture.
+        jpeg: String,
+    },
+    /// The take is complete and durable; the recorder ends.
+    Stopped {
+        /// Length of the take.
+        bytes: u64,
+        /// Its picture's length.
+        media_ms: u64,
+    },
+    /// The recorder cannot go on; what is durable stays.
+    Fatal {
+        /// What is wrong, in a sentence.
+        message: String,
+    },
+}
+
+/// A line of the take's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// The first frame was taken.
+    Started {
+        /// Unix milliseconds by the device's clock.
+        wall_ms: i64,
+        /// Milliseconds since boot.
+        mono_ms: u64,
+        /// The boot.
+        boot_id: String,
+        /// Whether the wall clock was known to be right.
+        clock_trusted: bool,
+        /// Version of the recorder.
+        recorder: String,
+        /// libavformat version.
+        libav: String,
+    },
+    /// The lesson stood still.
+    Paused {
+        /// Where in the take.
+        at_ms: u64,
+        /// Unix milliseconds.
+        wall_ms: i64,
+    },
+    /// The lesson went on.
+    Resumed {
+        /// Where in the take.
+        at_ms: u64,
+        /// How long it stood still, by the monotonic clock.
+        paused_ms: u64,
+    },
+    /// A source was lost.
+    GapOpened {
+        /// The source's name.
+        source: String,
+        /// Where in the take.
+        at_ms: u64,
+        /// Why.
+        cause: String,
+    },
+    /// The source came back.
+    GapClosed {
+        /// The source's name.
+        source: String,
+        /// Where in the take.
+        at_ms: u64,
+    },
+    /// A watcher saw something begin.
+    FindingOpened {
+        /// What.
+        kind: FindingKind,
+        /// Where in the take it began.
+        from_ms: u64,
+    },
+    /// It was over.
+    FindingClosed {
+        /// What.
+        kind: FindingKind,
+        /// Where in the take.
+        at_ms: u64,
+    },
+    /// The take ended by the teacher's hand.
+    Stopped {
+        /// Length of the picture.
+        media_ms: u64,
+    },
+}
+
+/// What `lectern-recorder inspect` says about a take after decoding parts of it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// Length of the picture.
+    pub video_ms: u64,
+    /// Length of the sound.
+    pub audio_ms: u64,
+    /// Pictures in the file.
+    pub video_packets: u64,
+    /// Pictures that were decoded back: key frames spread over the take and its last second.
+    pub decoded_pictures: u64,
+    /// Sound samples decoded back per channel.
+    pub decoded_samples: u64,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Highest sample of the decoded sound in hundredths of dBFS; −10000 stands for digital zero.
+    pub peak_cdbfs: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cameras_password_never_reaches_the_manifest() {
+        assert_eq!(without_userinfo("rtsp://u:p@10.0.0.1:554/live"), "rtsp://10.0.0.1:554/live");
+        assert_eq!(without_userinfo("rtsp://u:p@ss@cam/x@y"), "rtsp://cam/x@y");
+        assert_eq!(without_userinfo("rtsp://cam/x@y"), "rtsp://cam/x@y");
+        assert_eq!(without_userinfo("nonsense"), "nonsense");
+    }
+
+    #[test]
+    fn messages_read_as_they_are_written_down() {
+        let line = serde_json::to_string(&Command::Preview { on: true }).expect("json");
+        assert_eq!(line, r#"{"command":"preview","on":true}"#);
+        let source =
+            Source { name: "camera".into(), kind: SourceKind::NetworkCamera { url: "rtsp://c".into() } };
+        assert_eq!(
+            serde_json::to_string(&source).expect("json"),
+            r#"{"name":"camera","kind":"network_camera","url":"rtsp://c"}"#
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! MQTT payloads. Numbers are flat, snake_case, with a unit suffix: `_pct`, `_bytes`, `_celsius`,
+//! `_s`, `_ms`, `_bps`, `_count`. Missing is missing, never zero.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Largest payload either side accepts.
+pub const MAX_PAYLOAD: usize = 16 * 1024;
+
+/// One sample of a measurement group: `m/{group}` carries one, `h/{group}` an array of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Unix time in milliseconds.
+    pub ts: i64,
+    /// Name with unit suffix to value.
+    pub values: BTreeMap<String, f64>,
+}
+
+/// Retained state of a device, and its last will.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// See [`Presence`].
+    pub state: Presence,
+    /// Why, where there is something to say: `shutdown`, `restart`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Unix time in milliseconds; absent in the last will, which is written before it happens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ts: Option<i64>,
+}
+
+/// Whether a device is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// Connected and working.
+    Online,
+    /// Left on purpose.
+    Offline,
+    /// Vanished: the broker says so by the last will.
+    Lost,
+}
+
+/// Retained inventory of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Info {
+    /// Unix time in milliseconds.
+    pub ts: i64,
+    /// The room's name as people say it.
+    pub room: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Operating system as it names itself.
+    pub os: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Processor model.
+    pub cpu: String,
+    /// Logical processors.
+    pub cpu_count: u32,
+    /// Installed memory.
+    pub memory_bytes: u64,
+    /// The device's public signing key.
+    pub key: crate::sign::PublicKey,
+    /// Whether a recorder is installed beside the agent.
+    pub recorder: bool,
+}
+
+/// An event: never dropped before measurements, deleted by the device only on the hub's `ack/`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Rises by one per device and class; the hub stores each number once.
+    pub seq: u64,
+    /// Unix time in milliseconds.
+    pub ts: i64,
+    /// Monotonic time in milliseconds since boot.
+    pub mono_ms: u64,
+    /// The boot this happened in.
+    pub boot_id: String,
+    /// Whether the wall clock was known to be right.
+    pub clock_trusted: bool,
+    /// What happened, by the event's type.
+    pub data: serde_json::Value,
+}
+
+/// Down: all events of the class with `seq` up to this one are stored at the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// Highest sequence number stored without a hole below it.
+    pub seq: u64,
+}
+
+/// Whether every name in a sample is snake_case with a unit suffix and every value finite.
+#[must_use]
+pub fn well_formed(sample: &Sample) -> bool {
+    const UNITS: [&str; 9] = ["_pct", "_bytes", "_celsius", "_s", "_ms", "_bps", "_count", "_dbfs", "_load"];
+    sample.values.len() <= 256
+        && sample.values.iter().all(|(name, value)| {
+            value.is_finite()
+                && name.len() <= 48
+                && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_')
+                && UNITS.iter().any(|unit| name.ends_with(unit))
+        })
+}

@@ -1,0 +1,123 @@
+//! MQTT topics: one constructor and one parser for each.
+//!
+//! `lectern/v1/{school}/{device}/…`; the device id is a whole level, so a broker's ACL can bind it
+//! to the client that connected.
+
+use crate::id::{DeviceId, SchoolId};
+
+/// First two levels of every topic.
+pub const ROOT: &str = "lectern/v1";
+
+/// What a topic below a device is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leaf {
+    /// Retained; also the last will.
+    State,
+    /// Retained inventory.
+    Info,
+    /// Live measurements of a group.
+    Measurement(String),
+    /// Back-filled measurements of a group, arrays.
+    History(String),
+    /// An event of a type.
+    Event(String),
+    /// Down: the hub has stored everything of this class up to a sequence number.
+    Ack(String),
+}
+
+/// The topics of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    /// The school level.
+    pub school: SchoolId,
+    /// The device level.
+    pub device: DeviceId,
+}
+
+impl Topics {
+    /// The topic of a leaf below this device.
+    #[must_use]
+    pub fn of(&self, leaf: &Leaf) -> String {
+        let base = format!("{ROOT}/{}/{}", self.school, self.device);
+        match leaf {
+            Leaf::State => format!("{base}/state"),
+            Leaf::Info => format!("{base}/info"),
+            Leaf::Measurement(group) => format!("{base}/m/{group}"),
+            Leaf::History(group) => format!("{base}/h/{group}"),
+            Leaf::Event(kind) => format!("{base}/e/{kind}"),
+            Leaf::Ack(class) => format!("{base}/ack/{class}"),
+        }
+    }
+
+    /// The filter for everything the hub sends down to this device.
+    #[must_use]
+    pub fn acks(&self) -> String {
+        format!("{ROOT}/{}/{}/ack/+", self.school, self.device)
+    }
+}
+
+/// Reads a topic; `None` when it is not one of ours or a level is not a proper name.
+#[must_use]
+pub fn parse(topic: &str) -> Option<(Topics, Leaf)> {
+    let rest = topic.strip_prefix(ROOT)?.strip_prefix('/')?;
+    let mut levels = rest.split('/');
+    let school = SchoolId::new(levels.next()?).ok()?;
+    let device = DeviceId::new(levels.next()?).ok()?;
+    let leaf = match (levels.next()?, levels.next(), levels.next()) {
+        ("state", None, None) => Leaf::State,
+        ("info", None, None) => Leaf::Info,
+        ("m", Some(group), None) => Leaf::Measurement(name(group)?),
+        ("h", Some(group), None) => Leaf::History(name(group)?),
+        ("e", Some(kind), None) => Leaf::Event(name(kind)?),
+        ("ack", Some(class), None) => Leaf::Ack(name(class)?),
+        _ => return None,
+    };
+    Some((Topics { school, device }, leaf))
+}
+
+/// Group, event type and class names: 1 to 32 of `a-z 0-9 _`.
+fn name(text: &str) -> Option<String> {
+    let ok = (1..=32).contains(&text.len())
+        && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
+    ok.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_topic_reads_back_as_itself() {
+        let topics = Topics {
+            school: SchoolId::new("3401000001").expect("id"),
+            device: DeviceId::new("room-301").expect("id"),
+        };
+        for leaf in [
+            Leaf::State,
+            Leaf::Info,
+            Leaf::Measurement("sys".into()),
+            Leaf::History("rec".into()),
+            Leaf::Event("lesson".into()),
+            Leaf::Ack("event".into()),
+        ] {
+            assert_eq!(parse(&topics.of(&leaf)), Some((topics.clone(), leaf)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_nobodys() {
+        for bad in [
+            "",
+            "lectern/v1",
+            "lectern/v1/s/d",
+            "lectern/v2/s/d/state",
+            "lectern/v1/s/d/m",
+            "lectern/v1/s/d/m/a/b",
+            "lectern/v1/s/../state",
+            "lectern/v1/s/d/m/A",
+            "$SYS/x",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

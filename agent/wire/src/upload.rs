@@ -1,0 +1,88 @@
+//! Upload messages (HTTP, JSON bodies).
+//!
+//! 1. `POST /api/v1/lessons` — [`Announce`] → [`LessonStatus`]; idempotent by lesson id.
+//! 2. `POST /api/v1/lessons/{id}/takes/{t}/parts:grant` — [`GrantRequest`] → [`Grant`].
+//! 3. `PUT {grant.url}` — the part's bytes; the receiver checks length and hash while it writes.
+//! 4. `POST /api/v1/lessons/{id}/seal` — the signed manifest → the signed receipt (200) or
+//!    [`LessonStatus`] while the hub still reads back (202). Safe to repeat.
+//!
+//! `GET /api/v1/lessons/{id}` → [`LessonStatus`]: any interruption resumes there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::id::LessonId;
+use crate::sign::PublicKey;
+
+/// A lesson that will be uploaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announce {
+    /// The lesson.
+    pub lesson_id: LessonId,
+    /// When it started, Unix milliseconds by the device's clock.
+    pub started_wall_ms: i64,
+    /// What the teacher said of it so far.
+    #[serde(default)]
+    pub about: crate::manifest::About,
+    /// The device's public signing key.
+    pub key: PublicKey,
+}
+
+/// A part somebody wants to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRequest {
+    /// Part number, from 0.
+    pub n: u32,
+    /// Length in bytes, 1 to [`crate::PART_SIZE`].
+    pub size: u64,
+    /// Hash of the bytes.
+    pub sha256: Digest,
+}
+
+/// Leave to send exactly those bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Where to `PUT`, absolute or relative to the hub's address. Absent when the store already
+    /// has these bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Headers to send along.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// When the grant ends, Unix milliseconds by the hub's clock.
+    pub expires_ms: i64,
+}
+
+/// What the store has of a lesson.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LessonStatus {
+    /// The lesson.
+    pub lesson_id: LessonId,
+    /// See [`StoreState`].
+    pub state: StoreState,
+    /// Part numbers stored, by take number.
+    pub parts: BTreeMap<u32, Vec<u32>>,
+}
+
+/// How far a lesson has come at the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreState {
+    /// Parts are arriving.
+    Receiving,
+    /// The manifest is there; bytes are being read back.
+    Verifying,
+    /// Read back, receipt written.
+    Stored,
+}
+
+/// Every error answer of the hub's API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Short code a program may branch on, for example `hash_mismatch`.
+    pub code: String,
+    /// One sentence that says what is wrong and what to do.
+    pub message: String,
+}
