@@ -1,1 +1,70 @@
-fn main() {}
+//! lectern-recorder: captures, composes, encodes and writes one take.
+//!
+//! The only program that links libav, and a fresh process for every recording, so that a fault in a codec
+//! or a driver ends this process and nothing else.
+//!
+//! ```text
+//! sources (a thread each) ─▶ session: compose, mix, encode, cut ─▶ take writer (thread): write, fdatasync
+//!                                  ▲ commands                            │ durable
+//!                                  └────────── link (Unix socket) ◀──────┘ events
+//! ```
+//!
+//! All `unsafe` lives in [`av`].
+
+mod av;
+mod card;
+mod compose;
+mod encode;
+mod inspect;
+mod job;
+mod link;
+mod session;
+mod sound;
+mod source;
+mod take;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lectern_base::exit::Exit;
+
+/// Records one take of a lesson; started by the lectern daemon.
+#[derive(Debug, Parser)]
+#[command(name = "lectern-recorder", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Record the take described by the JSON line on standard input.
+    Record,
+    /// Decode parts of a take back and print what is in it as JSON.
+    Inspect {
+        /// The take.
+        file: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(e) = lectern_base::log::start("lectern-recorder") {
+        eprintln!("lectern-recorder: logs could not be set up: {e}");
+        return Exit::BadSettings.into();
+    }
+    av::start();
+    let outcome = match arguments.command {
+        What::Record => job::read(std::io::stdin().lock()).and_then(session::run),
+        What::Inspect { file } => inspect::run(&file),
+    };
+    match outcome {
+        Ok(()) => Exit::Done.into(),
+        Err(e) => {
+            tracing::error!("{e:#}");
+            eprintln!("lectern-recorder: {e:#}");
+            Exit::Failed.into()
+        }
+    }
+}

@@ -25,6 +25,9 @@ pub struct Job {
     pub journal_path: String,
     /// Unix socket to listen on.
     pub socket_path: String,
+    /// The take ends by itself after this many minutes of picture: a recorder whose daemon never
+    /// comes back must not record for ever.
+    pub max_minutes: u32,
     /// What to capture and how.
     pub capture: CaptureSettings,
 }

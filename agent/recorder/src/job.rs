@@ -1,0 +1,93 @@
+//! Reads and checks the job: everything is refused here, before a device or a file is opened.
+
+use std::io::BufRead;
+
+use anyhow::{Context as _, bail, ensure};
+use lectern_wire::recorder::{Job, Layout, SourceKind};
+
+/// Longest job line, bytes.
+const MAX_LINE: u64 = 64 * 1024;
+
+/// Reads one line and checks it.
+pub fn read(input: impl BufRead) -> anyhow::Result<Job> {
+    let mut line = String::new();
+    std::io::Read::take(input, MAX_LINE)
+        .read_line(&mut line)
+        .context("the job could not be read from standard input")?;
+    let job: Job = serde_json::from_str(&line).context("the job is not a JSON line of the expected shape")?;
+    check(&job)?;
+    Ok(job)
+}
+
+fn check(job: &Job) -> anyhow::Result<()> {
+    let capture = &job.capture;
+    let v = capture.video;
+    ensure!(
+        v.width % 2 == 0
+            && v.height % 2 == 0
+            && (64..=4096).contains(&v.width)
+            && (64..=4096).contains(&v.height),
+        "the picture's size {}x{} is not usable: even numbers from 64 to 4096",
+        v.width,
+        v.height
+    );
+    ensure!((1..=60).contains(&v.fps), "{} frames per second is not usable: 1 to 60", v.fps);
+    ensure!((100..=50_000).contains(&v.max_kbps), "{} kbit/s is not usable: 100 to 50000", v.max_kbps);
+    ensure!((1..=10).contains(&v.gop_s), "{} s between key frames is not usable: 1 to 10", v.gop_s);
+    ensure!(
+        (32..=320).contains(&capture.audio.kbps),
+        "{} kbit/s of sound is not usable: 32 to 320",
+        capture.audio.kbps
+    );
+    ensure!((1..=1440).contains(&job.max_minutes), "{} minutes is not usable: 1 to 1440", job.max_minutes);
+    ensure!(job.take >= 1, "takes are numbered from 1");
+
+    let mut names: Vec<_> = capture.sources.iter().map(|s| s.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|w| w[0] == w[1]) {
+        bail!("two sources are called {:?}", twice[0]);
+    }
+    let count = |is: fn(&SourceKind) -> bool| capture.sources.iter().filter(|s| is(&s.kind)).count();
+    ensure!(count(SourceKind::is_screen) == 1, "the layout wants exactly one screen (or test) source");
+    ensure!(count(SourceKind::is_sound) <= 1, "at most one source of sound is supported");
+    match capture.layout {
+        Layout::Screen => {
+            ensure!(count(SourceKind::is_camera) == 0, "layout screen has no place for a camera")
+        }
+        Layout::ScreenCamera => {
+            ensure!(count(SourceKind::is_camera) == 1, "layout screen_camera wants one camera")
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(edit: impl FnOnce(&mut serde_json::Value)) -> anyhow::Result<Job> {
+        let mut job = serde_json::json!({
+            "lesson_id": "20260101-000000-00", "take": 1, "take_path": "t.mp4", "journal_path": "t.jsonl",
+            "socket_path": "s", "max_minutes": 60,
+            "capture": {
+                "layout": "screen", "sources": [{"name": "card", "kind": "test"}],
+                "video": {"width": 320, "height": 180, "fps": 25, "max_kbps": 400, "gop_s": 2},
+                "audio": {"kbps": 96}
+            }
+        });
+        edit(&mut job);
+        read(format!("{job}\n").as_bytes())
+    }
+
+    #[test]
+    fn a_job_is_refused_before_anything_is_opened() {
+        assert!(job(|_| {}).is_ok());
+        assert!(job(|j| j["capture"]["video"]["width"] = 321.into()).is_err());
+        assert!(job(|j| j["capture"]["video"]["fps"] = 0.into()).is_err());
+        assert!(job(|j| j["capture"]["layout"] = "screen_camera".into()).is_err());
+        assert!(job(|j| j["capture"]["sources"] = serde_json::json!([])).is_err());
+        assert!(job(|j| j["surprise"] = 1.into()).is_err());
+        assert!(read(&b"not json\n"[..]).is_err());
+        assert!(read(&b""[..]).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! The socket: events up to whoever is connected, commands down.
+//!
+//! The recorder listens, so a daemon that was restarted finds it again by the socket's name.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lectern_wire::recorder::{Command, Event};
+
+/// Longest command line, bytes.
+const MAX_LINE: u64 = 4096;
+
+/// Sends events; cheap to clone.
+#[derive(Clone)]
+pub struct Speaker(Arc<Mutex<Listeners>>);
+
+struct Listeners {
+    streams: Vec<UnixStream>,
+    hello: Event,
+    durable: Option<Event>,
+}
+
+impl Speaker {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Listeners> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says it to everybody connected; who does not listen within 200 ms is let go.
+    pub fn say(&self, event: &Event) {
+        let mut listeners = self.lock();
+        match (event, &mut listeners.hello) {
+            (Event::Durable { .. }, _) => listeners.durable = Some(event.clone()),
+            (Event::Paused { .. }, Event::Hello { paused, .. }) => *paused = true,
+            (Event::Resumed { .. }, Event::Hello { paused, .. }) => *paused = false,
+            _ => {}
+        }
+        let Some(line) = line(event) else { return };
+        listeners.streams.retain_mut(|stream| stream.write_all(&line).is_ok());
+    }
+
+    /// Whether anybody is connected.
+    pub fn heard(&self) -> bool {
+        !self.lock().streams.is_empty()
+    }
+
+    fn greet(&self, mut stream: UnixStream) -> std::io::Result<()> {
+        stream.set_write_timeout(Some(Duration::from_millis(200)))?;
+        let mut listeners = self.lock();
+        for event in [Some(&listeners.hello), listeners.durable.as_ref()].into_iter().flatten() {
+            stream.write_all(&line(event).unwrap_or_default())?;
+        }
+        listeners.streams.push(stream);
+        Ok(())
+    }
+}
+
+fn line(event: &Event) -> Option<Vec<u8>> {
+    let mut line = serde_json::to_vec(event).ok()?;
+    line.push(b'\n');
+    Some(line)
+}
+
+/// The open socket.
+pub struct Link {
+    pub speaker: Speaker,
+    pub commands: Receiver<Command>,
+    path: String,
+}
+
+impl Link {
+    /// Listens at `path`, readable by this user alone.
+    pub fn open(path: &str, hello: Event) -> anyhow::Result<Self> {
+        let listener =
+            UnixListener::bind(path).with_context(|| format!("the socket {path} could not be made"))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let speaker = Speaker(Arc::new(Mutex::new(Listeners { streams: Vec::new(), hello, durable: None })));
+        let (sender, commands) = channel();
+        let greeter = speaker.clone();
+        std::thread::Builder::new().name("link".into()).spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let sender = sender.clone();
+                let greeted = stream.try_clone().and_then(|copy| greeter.greet(copy));
+                let spawned = std::thread::Builder::new()
+                    .name("link reader".into())
+                    .spawn(move || listen(stream, &sender));
+                if greeted.is_err() || spawned.is_err() {
+                    tracing::warn!("a connection to the recorder's socket was lost at once");
+                }
+            }
+        })?;
+        Ok(Self { speaker, commands, path: path.to_owned() })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = self.path, "the socket could not be removed: {e}");
+        }
+    }
+}
+
+fn listen(stream: UnixStream, sender: &Sender<Command>) {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        match reader.by_ref().take(MAX_LINE).read_line(&mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => match serde_json::from_str(&line) {
+                Ok(command) => {
+                    if sender.send(command).is_err() {
+                        return;
+                    }
+                }
+                Err(e) => {
+                    tracing::warn!("a line that is no command was refused: {e}");
+                    return;
+                }
+            },
+        }
+    }
+}

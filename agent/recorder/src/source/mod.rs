@@ -1,0 +1,175 @@
+//! Sources: one thread each, reopened for as long as the take lasts.
+//!
+//! A source never reports to the muxer and never stops another source. It leaves its newest
+//! picture, or its sound, in a place of its own together with the monotonic time of capture; the
+//! session looks there and judges by freshness alone.
+//!
+//! ```text
+//! opening ──ok──▶ live ──error, or nothing for 5 s──▶ lost ──0.5 … 5 s──▶ opening
+//! ```
+
+mod camera;
+mod microphone;
+mod screen;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ffmpeg_next::{Packet, frame};
+use lectern_base::clock;
+use lectern_wire::recorder::{Source, SourceKind};
+
+use crate::av::{Patience, Raw};
+use crate::session::Metronome;
+
+/// A picture as it came from its source.
+pub enum Picture {
+    /// Packed pixels.
+    Raw(Packet, Raw),
+    /// Decoded.
+    Frame(frame::Video),
+}
+
+/// The newest picture of a source.
+pub struct Stamped {
+    pub picture: Picture,
+    /// Monotonic time of capture.
+    pub at: Duration,
+}
+
+/// Sound as it came from its source: 48 kHz stereo, 16 bit, interleaved.
+pub struct Block {
+    pub bytes: Vec<u8>,
+    /// Monotonic time of the first frame.
+    pub at: Duration,
+}
+
+/// What a source leaves for the session.
+#[derive(Default)]
+pub struct Outlet {
+    newest: Mutex<Option<Arc<Stamped>>>,
+    blocks: Mutex<VecDeque<Block>>,
+    fault: Mutex<Option<String>>,
+}
+
+/// Sound kept while nobody takes it; more than this is old news.
+const MAX_BLOCKS: usize = 500;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Outlet {
+    fn publish(&self, picture: Picture, at: Duration) {
+        *lock(&self.newest) = Some(Arc::new(Stamped { picture, at }));
+    }
+
+    fn push(&self, block: Block) {
+        let mut blocks = lock(&self.blocks);
+        if blocks.len() >= MAX_BLOCKS {
+            blocks.pop_front();
+        }
+        blocks.push_back(block);
+    }
+
+    /// The newest picture, if there ever was one.
+    pub fn newest(&self) -> Option<Arc<Stamped>> {
+        lock(&self.newest).clone()
+    }
+
+    /// Takes all sound that has arrived.
+    pub fn blocks(&self) -> Vec<Block> {
+        lock(&self.blocks).drain(..).collect()
+    }
+
+    /// Why the source was last lost.
+    pub fn fault(&self) -> Option<String> {
+        lock(&self.fault).clone()
+    }
+}
+
+/// A source at work.
+pub struct Running {
+    pub name: String,
+    pub kind: SourceKind,
+    pub outlet: Arc<Outlet>,
+    patience: Arc<Patience>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts a source's thread; a test source has none, it is a function of time.
+pub fn start(source: &Source, metronome: &Arc<Metronome>) -> anyhow::Result<Running> {
+    let outlet = Arc::new(Outlet::default());
+    let patience = Arc::new(Patience::default());
+    let worker = Worker { outlet: outlet.clone(), patience: patience.clone(), metronome: metronome.clone() };
+    let kind = source.kind.clone();
+    let thread = match source.kind {
+        SourceKind::Test => None,
+        _ => {
+            let name = source.name.clone();
+            Some(
+                std::thread::Builder::new()
+                    .name(name.clone())
+                    .spawn(move || worker.keep_open(&name, &kind))?,
+            )
+        }
+    };
+    Ok(Running { name: source.name.clone(), kind: source.kind.clone(), outlet, patience, thread })
+}
+
+impl Running {
+    /// Asks the thread to end. A driver that never returns is left behind: the process is about to
+    /// end, which frees it.
+    pub fn stop(&mut self) {
+        self.patience.end();
+        if let Some(thread) = self.thread.take() {
+            let give_up = clock::mono() + Duration::from_millis(200);
+            while !thread.is_finished() && clock::mono() < give_up {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            if !thread.is_finished() {
+                tracing::warn!(source = self.name, "the source did not end and is left behind");
+            } else if thread.join().is_err() {
+                tracing::error!(source = self.name, "the source's thread had panicked");
+            }
+        }
+    }
+}
+
+/// What a source's thread holds.
+struct Worker {
+    outlet: Arc<Outlet>,
+    patience: Arc<Patience>,
+    metronome: Arc<Metronome>,
+}
+
+impl Worker {
+    fn keep_open(&self, name: &str, kind: &SourceKind) {
+        let mut wait = Duration::from_millis(500);
+        while !self.patience.ended() {
+            let opened = clock::mono();
+            let outcome = match kind {
+                SourceKind::Screen { display } => screen::pump(self, display),
+                SourceKind::NetworkCamera { url } => camera::pump(self, url),
+                SourceKind::Microphone { device } => microphone::pump(self, device),
+                SourceKind::Test => Ok(()),
+            };
+            if self.patience.ended() {
+                break;
+            }
+            let cause = outcome.err().map_or_else(|| "the source ended".to_owned(), |e| format!("{e:#}"));
+            tracing::warn!(source = name, cause, "source lost; it will be reopened");
+            *lock(&self.outlet.fault) = Some(cause);
+            if clock::mono() - opened > Duration::from_secs(30) {
+                wait = Duration::from_millis(500);
+            }
+            let until = clock::mono() + wait;
+            while clock::mono() < until && !self.patience.ended() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+}
