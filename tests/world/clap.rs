@@ -1,0 +1,177 @@
+//! A clap: a white flash over the whole display and a click, at one instant. Measures how far apart
+//! picture and sound are in a recording.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use lectern_base::clock;
+use x11rb::connection::Connection as _;
+use x11rb::protocol::xproto::{ConnectionExt as _, CreateWindowAux, WindowClass};
+use x11rb::rust_connection::RustConnection;
+
+use crate::grab::{self, RATE};
+use crate::sound::Sound;
+
+/// How long the flash stays: several pictures of any frame rate we record at.
+const FLASH: Duration = Duration::from_millis(240);
+
+/// Hands over a display.
+pub struct Clap {
+    display: RustConnection,
+    window: u32,
+}
+
+/// A clap that happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Clapped {
+    /// Monotonic time of it.
+    pub at: Duration,
+    /// Unix milliseconds of it.
+    pub wall_ms: i64,
+    /// From the instant meant for it until the X server had drawn the flash.
+    pub drawn_after: Duration,
+}
+
+/// A clap found in a recording. Seconds from its start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// First picture that shows the flash.
+    pub flash_s: f64,
+    /// The picture before it, which does not.
+    pub before_s: f64,
+    /// First sample of the click.
+    pub click_s: f64,
+}
+
+impl Found {
+    /// How much later the sound is than the picture, seconds. The flash happened somewhere between two
+    /// pictures; its middle is taken, so one clap is only known to half a picture's time.
+    #[must_use]
+    pub fn sound_late_s(&self) -> f64 {
+        self.click_s - f64::midpoint(self.before_s, self.flash_s)
+    }
+}
+
+impl Clap {
+    /// Prepares a white window that covers the display.
+    ///
+    /// # Errors
+    /// When the display does not answer.
+    pub fn on(display: &str) -> anyhow::Result<Self> {
+        let (connection, screen) =
+            x11rb::connect(Some(display)).with_context(|| format!("no display {display}"))?;
+        let root = connection.setup().roots.get(screen).context("a display without a screen")?;
+        let window = connection.generate_id()?;
+        // override_redirect: no window manager may move, delay or animate it.
+        let look = CreateWindowAux::new().override_redirect(1).background_pixel(root.white_pixel);
+        connection
+            .create_window(
+                x11rb::COPY_DEPTH_FROM_PARENT,
+                window,
+                root.root,
+                0,
+                0,
+                root.width_in_pixels,
+                root.height_in_pixels,
+                0,
+                WindowClass::INPUT_OUTPUT,
+                x11rb::COPY_FROM_PARENT,
+                &look,
+            )?
+            .check()?;
+        Ok(Self { display: connection, window })
+    }
+
+    /// Claps once, a quarter of a second from now; returns when the flash is over.
+    ///
+    /// # Errors
+    /// When the display does not answer.
+    pub fn clap(&self, sound: &Sound) -> anyhow::Result<Clapped> {
+        let heard = sound.click_at(clock::mono() + Duration::from_millis(250));
+        std::thread::sleep(heard.at.saturating_sub(clock::mono()));
+        self.display.map_window(self.window)?;
+        // An answer to a later request: the server has drawn the window.
+        self.display.get_input_focus()?.reply()?;
+        let drawn_after = clock::mono().saturating_sub(heard.at);
+        std::thread::sleep(FLASH);
+        self.display.unmap_window(self.window)?;
+        self.display.get_input_focus()?.reply()?;
+        Ok(Clapped { at: heard.at, wall_ms: heard.wall_ms, drawn_after })
+    }
+}
+
+/// Finds the claps in a recording, in order: each flash with the click nearest to it within half a second.
+/// Nobody may speak meanwhile, and the screen must fill most of the picture.
+///
+/// # Errors
+/// When the recording cannot be decoded or a flash has no click.
+pub fn find(recording: &Path) -> anyhow::Result<Vec<Found>> {
+    let clicks = clicks(&grab::sound(recording)?);
+    flashes(&grab::lights(recording)?)
+        .into_iter()
+        .map(|(before_s, flash_s)| {
+            let distance = |click: f64| (click - flash_s).abs();
+            let click_s = clicks.iter().copied().min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+            let click_s = click_s.filter(|click| distance(*click) < 0.5);
+            let click_s = click_s.with_context(|| format!("the flash at {flash_s:.3} s has no click"))?;
+            Ok(Found { flash_s, before_s, click_s })
+        })
+        .collect()
+}
+
+/// The mean and the spread (standard deviation) of [`Found::sound_late_s`], seconds.
+///
+/// # Errors
+/// When there are fewer than two claps.
+pub fn sound_late(claps: &[Found]) -> anyhow::Result<(f64, f64)> {
+    ensure!(claps.len() > 1, "{} claps were found", claps.len());
+    let count = claps.len() as f64;
+    let mean = claps.iter().map(Found::sound_late_s).sum::<f64>() / count;
+    let square = claps.iter().map(|c| (c.sound_late_s() - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    Ok((mean, square.sqrt()))
+}
+
+/// Pictures that are white after one that is not: both times.
+fn flashes(lights: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    lights
+        .array_windows()
+        .filter(|[(_, before), (_, light)]| *light > 247.0 && *before <= 247.0)
+        .map(|[(before_s, _), (flash_s, _)]| (*before_s, *flash_s))
+        .collect()
+}
+
+/// Loud samples after a tenth of a second without any.
+fn clicks(sound: &[f32]) -> Vec<f64> {
+    let mut last = f64::NEG_INFINITY;
+    let mut found = Vec::new();
+    for (n, _) in sound.iter().enumerate().filter(|(_, s)| s.abs() > 0.45) {
+        let at = n as f64 / f64::from(RATE);
+        if at - last > 0.1 {
+            found.push(at);
+        }
+        last = at;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flash_is_the_first_white_picture_only() {
+        let lights = [(0.0, 200.0), (0.04, 255.0), (0.08, 255.0), (0.12, 200.0), (0.16, 254.0)];
+        assert_eq!(flashes(&lights), [(0.0, 0.04), (0.12, 0.16)]);
+        assert!(flashes(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_click_is_its_first_loud_sample_and_a_word_is_none() {
+        let mut sound = vec![0.3_f32; 48_000];
+        for sample in &mut sound[24_000..24_960] {
+            *sample = -0.9;
+        }
+        assert_eq!(clicks(&sound), [0.5]);
+    }
+}

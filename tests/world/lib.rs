@@ -1,0 +1,73 @@
+//! A classroom in a box: the real parts of a room, for the demo, the bench and the tests alike.
+//!
+//! ```text
+//! World ─ Folder   temporary; its mark finds every process that was started in it
+//!       ─ Screen   Xvfb, Chromium, slides that change by the wall clock
+//!       ─ Sound    PulseAudio with a null sink `mic`, a voice, clicks at a named instant
+//!       ─ Camera   an RTSP server
+//! Clap             a white flash and a click at one instant, to measure picture against sound
+//! Browser          Chromium under chromedriver: presses buttons as people do
+//! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
+//! programs         where the built programs are
+//! ```
+//!
+//! Everything stands on free displays, ports and folders, so several worlds can run at once. What was
+//! started is ended on drop, and by a guard when the process that holds the world is killed.
+
+pub mod browser;
+pub mod camera;
+pub mod clap;
+pub mod folder;
+pub mod grab;
+pub mod process;
+pub mod programs;
+pub mod screen;
+pub mod slides;
+pub mod sound;
+
+use anyhow::Context as _;
+
+pub use browser::Browser;
+pub use camera::Camera;
+pub use clap::Clap;
+pub use folder::Folder;
+pub use process::{Process, eventually, free_port};
+pub use screen::Screen;
+pub use sound::Sound;
+
+/// A whole classroom. Fields end in the order they stand here; the folder last.
+#[derive(Debug)]
+pub struct World {
+    /// What the room's display shows.
+    pub screen: Screen,
+    /// What the room's microphone hears.
+    pub sound: Sound,
+    /// The camera at the back wall.
+    pub camera: Camera,
+    /// Where its files and logs are.
+    pub folder: Folder,
+}
+
+impl World {
+    /// Starts all parts and returns when slides are visible and the microphone and the camera answer.
+    /// Nobody speaks yet: see [`Sound::keep_speaking`].
+    ///
+    /// # Errors
+    /// Names the part that did not start, with the end of its log.
+    pub fn start() -> anyhow::Result<Self> {
+        let folder = Folder::new()?;
+        let screen = Screen::start(&folder).context("the screen did not start")?;
+        let sound = Sound::start(&folder).context("the sound did not start")?;
+        let camera = Camera::start(&folder).context("the camera did not start")?;
+        screen.wait_until_visible()?;
+        Ok(Self { screen, sound, camera, folder })
+    }
+
+    /// The environment that programs need to see this classroom instead of the machine they run on.
+    #[must_use]
+    pub fn env(&self) -> Vec<(String, String)> {
+        let mut env = self.sound.env();
+        env.push(("DISPLAY".to_owned(), self.screen.display().to_owned()));
+        env
+    }
+}
