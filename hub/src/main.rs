@@ -1,1 +1,30 @@
-fn main() {}
+//! `lectern-hub`: broker, store and console of Lectern 讲台 on one machine.
+//!
+//! Floors, bottom to top: [`model`], [`store`] and [`config`], then the stages [`broker`], [`ingest`]
+//! and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another.
+
+mod app;
+mod broker;
+mod cli;
+mod config;
+mod console;
+mod ingest;
+mod model;
+mod notify;
+mod receive;
+mod store;
+#[cfg(test)]
+mod testkit;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let command = cli::Cli::parse();
+    if let Err(fault) = lectern_base::log::start("lectern-hub") {
+        eprintln!("lectern-hub: {fault}");
+        return lectern_base::exit::Exit::BadSettings.into();
+    }
+    cli::run(command).into()
+}

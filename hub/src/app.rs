@@ -1,0 +1,214 @@
+//! Floor 5: wires the hub from bottom to top, and takes it down in reverse, a log line each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lectern_base::{chance, clock, disk};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{self, Broker};
+use crate::config::Config;
+use crate::console::{self, Console};
+use crate::ingest;
+use crate::model::bell::Bell;
+use crate::model::count::Counts;
+use crate::notify;
+use crate::receive::{self, Receive};
+use crate::store::keys::Keys;
+use crate::store::objects::Objects;
+use crate::store::{Store, StoreError, devices, people};
+
+/// How long each part of the hub may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Messages between broker and ingest; when it is full, devices wait for their acknowledgement.
+const WAITING: usize = 1024;
+
+/// Why the hub does not run.
+#[derive(Debug)]
+pub enum Fault {
+    /// The data folder.
+    Store(StoreError),
+    /// A port that somebody else has.
+    Port(String),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl From<StoreError> for Fault {
+    fn from(e: StoreError) -> Self {
+        Self::Store(e)
+    }
+}
+
+impl From<anyhow::Error> for Fault {
+    fn from(e: anyhow::Error) -> Self {
+        Self::Other(e)
+    }
+}
+
+/// A hub with its ports taken.
+pub struct Hub {
+    http: TcpListener,
+    broker: Broker,
+    ingest: ingest::Deps,
+    receive: Receive,
+    read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    console: Console,
+    /// Where the console and the API answer.
+    pub http_port: u16,
+    /// Where the broker answers.
+    pub mqtt_port: u16,
+}
+
+/// Opens everything a hub needs, bottom to top. Nothing answers yet.
+///
+/// # Errors
+/// [`Fault`].
+pub async fn open(config: &Config) -> Result<Hub, Fault> {
+    let store = Store::open(&config.data_dir)?;
+    let keys = Keys::open(&config.data_dir)?;
+    let objects = Objects::open(&config.data_dir).map_err(StoreError::io("opening the file store"))?;
+    receive::recover::run(&store, &objects)?;
+    let now = clock::wall_ms();
+    store.write_now(|db| devices::all_lost(db, now))?;
+    if store.read_now(people::password_hash)?.is_none() {
+        let password = set_admin_password(&store)?;
+        println!("admin password: {password}");
+    }
+
+    let (counts, bell) = (Arc::new(Counts::default()), Bell::default());
+    let (arrivals_in, arrivals) = mpsc::channel(WAITING);
+    let (downs_in, downs) = mpsc::channel(WAITING);
+    let deps =
+        broker::Deps { store: store.clone(), arrivals: arrivals_in, downs, counts: Arc::clone(&counts) };
+    let broker = Broker::bind(config.mqtt_listen, deps).await.map_err(Fault::Port)?;
+    let http = TcpListener::bind(config.http_listen).await.map_err(|e| {
+        Fault::Port(format!("HTTP cannot listen on {}: {e}; choose another http.listen", config.http_listen))
+    })?;
+    let http_port = http.local_addr().context("the HTTP port is unknown")?.port();
+    let mqtt_port = broker.address.port();
+
+    let ingest = ingest::Deps {
+        store: store.clone(),
+        arrivals,
+        downs: downs_in,
+        bell: bell.clone(),
+        counts: Arc::clone(&counts),
+        samples_days: config.samples_days,
+    };
+    let (receive, read_back) = Receive::new(receive::Deps {
+        store: store.clone(),
+        objects: objects.clone(),
+        keys: keys.clone(),
+        bell: bell.clone(),
+        counts: Arc::clone(&counts),
+        keep_free_bytes: config.keep_free_bytes,
+    });
+    let console = Console::new(console::Deps {
+        store,
+        objects,
+        hub_key: keys.public(),
+        bell,
+        counts,
+        school: config.school.clone(),
+        mqtt_port,
+    });
+    Ok(Hub { http, broker, ingest, receive, read_back: Box::pin(read_back), console, http_port, mqtt_port })
+}
+
+impl Hub {
+    /// Answers until told to stop, then ends in order: nothing new comes in, what came in is stored.
+    pub async fn serve(self, stop: CancellationToken) {
+        let stop_ingest = CancellationToken::new();
+        let app = receive::router(self.receive.clone()).merge(console::router(self.console, stop.clone()));
+        let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
+        let read_back = named("read back", self.read_back);
+        let broker = named("broker", self.broker.run(stop.clone()));
+        let seals = named("seals", {
+            let (receive, stop) = (self.receive.clone(), stop.clone());
+            async move { receive.drain(stop).await }
+        });
+        let web = named("http", async move {
+            if let Err(e) = web.await {
+                tracing::error!("the HTTP server ended: {e}");
+            }
+        });
+        drop(self.receive);
+        stop.cancelled().await;
+        end(broker).await;
+        end(web).await;
+        end(seals).await;
+        stop_ingest.cancel();
+        end(ingest).await;
+        end(read_back).await;
+    }
+}
+
+/// Runs the hub until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`Fault`] when it cannot start.
+pub async fn run(config: Config) -> Result<(), Fault> {
+    let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let hub = open(&config).await?;
+    let ports = serde_json::json!({ "http": hub.http_port, "mqtt": hub.mqtt_port });
+    disk::replace(&config.data_dir.join("ports.json"), ports.to_string().as_bytes())
+        .map_err(StoreError::io("writing ports.json"))?;
+    tracing::info!(http = hub.http_port, mqtt = hub.mqtt_port, data = %config.data_dir.display(), "the hub runs");
+    println!("lectern-hub ready http=127.0.0.1:{} mqtt=127.0.0.1:{}", hub.http_port, hub.mqtt_port);
+    notify::systemd("READY=1");
+
+    let stop = CancellationToken::new();
+    let served = tokio::spawn(hub.serve(stop.clone()));
+    tokio::select! {
+        _ = term.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = int.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    notify::systemd("STOPPING=1");
+    stop.cancel();
+    served.await.context("stopping ended early")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Makes, stores and answers a new console password.
+///
+/// # Errors
+/// What the database says.
+pub fn set_admin_password(store: &Store) -> Result<String, StoreError> {
+    let password = chance::hex::<9>();
+    let hash = people::hash(&password).ok_or(StoreError::Closing)?;
+    store.write_now(|db| people::set_password_hash(db, &hash))?;
+    Ok(password)
+}
+
+struct Named {
+    name: &'static str,
+    task: JoinHandle<()>,
+}
+
+fn named(name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Named {
+    tracing::debug!("{name} runs");
+    Named { name, task: tokio::spawn(work) }
+}
+
+/// Waits for one part of the hub, but not for ever.
+async fn end(part: Named) {
+    let Named { name, mut task } = part;
+    match tokio::time::timeout(PATIENCE, &mut task).await {
+        Ok(Ok(())) => tracing::debug!("{name} ended"),
+        Ok(Err(e)) => tracing::error!("{name} ended early: {e}"),
+        Err(_) => {
+            tracing::warn!("{name} still runs after {} s and is left behind", PATIENCE.as_secs());
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Floor 3: the embedded MQTT broker (the rmqtt library), its access rules and its retained messages.
+//!
+//! A device's message is handed to ingest from inside the broker's own check, and the device gets
+//! its PUBACK only when ingest has committed it: acknowledged means stored. See [`access`].
+
+mod access;
+mod retain;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmqtt::codec::types::Publish as Packet;
+use rmqtt::context::ServerContext;
+use rmqtt::hook::Type;
+use rmqtt::net::{Builder, Listener};
+use rmqtt::server::MqttServer;
+use rmqtt::session::SessionState;
+use rmqtt::types::{From, Id, Publish, QoS};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::arrival::{Arrival, Down};
+use crate::model::count::Counts;
+use crate::store::Store;
+
+/// Largest MQTT packet. Payloads end at 16 KiB; the rest is room for topics and properties.
+const MAX_PACKET: u32 = 64 * 1024;
+
+/// What the broker needs from the floors around it.
+#[derive(Debug)]
+pub struct Deps {
+    /// Accounts.
+    pub store: Store,
+    /// Where messages go.
+    pub arrivals: mpsc::Sender<Arrival>,
+    /// What is to be published down.
+    pub downs: mpsc::Receiver<Down>,
+    /// Counters.
+    pub counts: Arc<Counts>,
+}
+
+/// A broker that listens but does not answer yet.
+pub struct Broker {
+    context: ServerContext,
+    listener: Listener,
+    deps: Deps,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Broker {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// A sentence when the port cannot be had.
+    pub async fn bind(listen: SocketAddr, deps: Deps) -> Result<Self, String> {
+        let fault = |e: rmqtt::Error| format!("MQTT cannot listen on {listen}: {e}; choose another mqtt.listen");
+        // A busy machine must not turn classrooms away, so rmqtt's own load shedding is off.
+        let context = ServerContext::new().busy_check_enable(false).build().await;
+        let listener = Builder::new()
+            .name("lectern")
+            .laddr(listen)
+            .nodelay(true)
+            .reuseaddr(Some(true))
+            .allow_anonymous(false)
+            .max_packet_size(MAX_PACKET)
+            .max_clientid_len(40)
+            .max_topic_levels(8)
+            .max_subscriptions(16)
+            .handshake_timeout(Duration::from_secs(15))
+            .bind()
+            .and_then(Listener::tcp)
+            .map_err(fault)?;
+        let address = listener.local_addr().map_err(fault)?;
+        Ok(Self { context, listener, deps, address })
+    }
+
+    /// Answers devices until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { context, listener, deps, address } = self;
+        *context.extends.retain_mut().await = Box::new(retain::Ram::default());
+        let access = Arc::new(access::Access::new(deps.store, deps.arrivals, deps.counts));
+        let register = context.extends.hook_mgr().register();
+        for hook in [
+            Type::ClientAuthenticate,
+            Type::ClientConnected,
+            Type::ClientSubscribeCheckAcl,
+            Type::MessagePublishCheckAcl,
+            Type::MessagePublish,
+        ] {
+            register.add(hook, Box::new(access::Hook(Arc::clone(&access)))).await;
+        }
+        register.start().await;
+        let server = MqttServer::new(context.clone()).listener_by_id(listener, address.port()).build();
+        let mut downs = deps.downs;
+        let send = async {
+            while let Some(down) = downs.recv().await {
+                publish(&context, address, down).await;
+            }
+        };
+        tokio::select! {
+            outcome = server.run() => if let Err(e) = outcome {
+                tracing::error!("the MQTT broker ended: {e}");
+            },
+            () = send => {}
+            () = stop.cancelled() => {}
+        }
+        register.stop().await;
+    }
+}
+
+/// Publishes one acknowledgement to its device, as the hub itself.
+async fn publish(context: &ServerContext, address: SocketAddr, down: Down) {
+    let topic = down.topics.of(&lectern_wire::topic::Leaf::Ack("event".into()));
+    let Ok(payload) = serde_json::to_vec(&down.ack) else { return };
+    let id = Id::new(context.node.id(), address.port(), Some(address), None, "lectern-hub".into(), None);
+    let packet = Packet {
+        dup: false,
+        retain: false,
+        qos: QoS::AtLeastOnce,
+        topic: topic.into(),
+        packet_id: None,
+        payload: payload.into(),
+        properties: None,
+    };
+    let message = Publish::from(packet).create_time(lectern_base::clock::wall_ms());
+    if let Err(e) = SessionState::forwards(context, From::from_system(id), message, false, None).await {
+        // The device repeats what is not acknowledged, and is then acknowledged again.
+        tracing::debug!(device = %down.topics.device, "an acknowledgement could not be published: {e}");
+    }
+}

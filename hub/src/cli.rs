@@ -1,0 +1,175 @@
+//! Floor 6: the command line. Parses, calls, turns outcomes into sentences and exit codes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use lectern_base::chance;
+use lectern_base::clock;
+use lectern_base::exit::Exit;
+use lectern_wire::id::{DeviceId, SchoolId};
+use lectern_wire::topic::Topics;
+
+use crate::app;
+use crate::config::{self, Config};
+use crate::store::{Store, StoreError, devices};
+
+/// Lectern 讲台中心: receives rooms' health and lessons, keeps them, shows them.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the hub until it is told to stop.
+    Run(Settings),
+    /// Checks the settings file and says all its faults at once.
+    Check(Settings),
+    /// Looks after devices' accounts while the hub does not run.
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Makes a new console password, prints it once, and ends all sessions.
+    Password(Settings),
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// The settings file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/lectern/hub.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeviceCommand {
+    /// Makes a device's account and prints its password once.
+    Add(AddDevice),
+}
+
+#[derive(Debug, Args)]
+struct AddDevice {
+    #[command(flatten)]
+    settings: Settings,
+    /// The school's id, usually the 10-digit 学校标识码.
+    #[arg(long)]
+    school: String,
+    /// The device's id: a-z, 0-9, - and _.
+    #[arg(long)]
+    device: String,
+    /// The room's name as people say it, for example 301教室.
+    #[arg(long)]
+    room: String,
+    /// Gives a device that is known already a new password.
+    #[arg(long)]
+    replace: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// An end that is not success: what to say, and the exit code.
+type End = (String, Exit);
+
+/// Does what the command line asks.
+#[must_use]
+pub fn run(cli: Cli) -> Exit {
+    let outcome = match cli.command {
+        Command::Run(settings) => load(&settings).and_then(run_hub),
+        Command::Check(settings) => load(&settings).map(|_| println!("ok")),
+        Command::Device(DeviceCommand::Add(wish)) => load(&wish.settings).and_then(|c| add_device(&c, &wish)),
+        Command::Password(settings) => load(&settings).and_then(|c| password(&c)),
+    };
+    match outcome {
+        Ok(()) => Exit::Done,
+        Err((sentence, exit)) => {
+            eprintln!("lectern-hub: {sentence}");
+            exit
+        }
+    }
+}
+
+fn load(settings: &Settings) -> Result<Config, End> {
+    config::load(&settings.config).map_err(|e| (e.to_string(), Exit::BadSettings))
+}
+
+fn store_end(e: StoreError) -> End {
+    let exit = if matches!(e, StoreError::Locked(_)) { Exit::AlreadyRunning } else { Exit::Failed };
+    (e.to_string(), exit)
+}
+
+fn run_hub(config: Config) -> Result<(), End> {
+    let failed = |e: String| (e, Exit::Failed);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| failed(format!("the program's threads cannot start: {e}")))?;
+    let outcome = runtime.block_on(app::run(config));
+    // What still runs here holds nothing that is not on the disk already.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome.map_err(|e| match e {
+        app::Fault::Store(e) => store_end(e),
+        app::Fault::Port(e) => (e, Exit::AlreadyRunning),
+        app::Fault::Other(e) => failed(format!("{e:#}")),
+    })
+}
+
+fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
+    let bad = |e: String| (e, Exit::BadSettings);
+    let topics = Topics {
+        school: SchoolId::new(&wish.school).map_err(|e| bad(e.to_string()))?,
+        device: DeviceId::new(&wish.device).map_err(|e| bad(e.to_string()))?,
+    };
+    let room = room_name(&wish.room).map_err(bad)?;
+    let store = Store::open(&config.data_dir).map_err(|e| {
+        let (sentence, exit) = store_end(e);
+        let hint = if exit == Exit::AlreadyRunning { " (page 设备登记)" } else { "" };
+        (sentence + hint, exit)
+    })?;
+    let password = new_password();
+    let done = store.write_now(|db| {
+        if wish.replace && devices::set_password(db, &topics.device, &password)? {
+            return Ok(true);
+        }
+        devices::add(db, &topics, &room, &password, clock::wall_ms())
+    });
+    if !done.map_err(store_end)? {
+        let sentence =
+            format!("the device {} is registered already; --replace gives it a new password", topics.device);
+        return Err((sentence, Exit::Refused));
+    }
+    if wish.json {
+        let out = serde_json::json!({
+            "school": topics.school, "device": topics.device, "room": room, "password": password,
+        });
+        println!("{out}");
+    } else {
+        println!("device {} of school {} ({room})", topics.device, topics.school);
+        println!("password: {password}");
+        println!("It is not shown again. Put it into the agent's settings.");
+    }
+    Ok(())
+}
+
+/// A room's name: 1 to 40 characters on one line.
+///
+/// # Errors
+/// A sentence.
+pub fn room_name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let ok = (1..=40).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if ok { Ok(text.to_owned()) } else { Err("a room's name has 1 to 40 characters on one line".into()) }
+}
+
+/// A device's password: 24 random bytes.
+#[must_use]
+pub fn new_password() -> String {
+    chance::hex::<24>()
+}
+
+fn password(config: &Config) -> Result<(), End> {
+    let store = Store::open(&config.data_dir).map_err(store_end)?;
+    let password = app::set_admin_password(&store).map_err(store_end)?;
+    println!("admin password: {password}");
+    Ok(())
+}

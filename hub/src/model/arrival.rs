@@ -1,0 +1,28 @@
+//! What the broker hands to ingest, and what ingest hands back: the seam between two stages.
+
+use lectern_wire::telemetry::Ack;
+use lectern_wire::topic::{Leaf, Topics};
+use tokio::sync::oneshot;
+
+/// A message of a device, already checked to be its own.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Whose it is.
+    pub topics: Topics,
+    /// What it is about.
+    pub leaf: Leaf,
+    /// The bytes as they came.
+    pub payload: Vec<u8>,
+    /// Answered when the message is committed (`true`) or could not be (`false`). Absent when
+    /// nobody waits: then the sender asked for no acknowledgement.
+    pub done: Option<oneshot::Sender<bool>>,
+}
+
+/// The hub's own acknowledgement of a device's events, to be published down to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Down {
+    /// Whose.
+    pub topics: Topics,
+    /// Everything up to here is stored.
+    pub ack: Ack,
+}

@@ -1,0 +1,9 @@
+//! Floor 1: pure types and rules. No files, no sockets, no clock.
+
+pub mod arrival;
+pub mod bell;
+pub mod count;
+pub mod grant;
+pub mod name;
+pub mod playlist;
+pub mod sound;

@@ -1,0 +1,18 @@
+//! Tells systemd how far the hub is (`sd_notify(3)`): one datagram, no library.
+
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// Says `READY=1` or `STOPPING=1` when systemd asked to be told.
+pub fn systemd(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    let sent = address.and_then(|to| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &to));
+    if let Err(e) = sent {
+        tracing::warn!("systemd could not be told {state}: {e}");
+    }
+}

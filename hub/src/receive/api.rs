@@ -1,0 +1,246 @@
+//! The upload API's routes (see `lectern_wire::upload`) and who may call them.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use lectern_base::clock;
+use lectern_wire::PART_SIZE;
+use lectern_wire::id::LessonId;
+use lectern_wire::upload::{Announce, Grant, GrantRequest, LessonStatus, StoreState};
+use serde::de::DeserializeOwned;
+
+use super::Receive;
+use super::problem::Problem;
+use crate::model::grant::{Granted, LIFE_MS};
+use crate::model::sound::{MAX_PARTS, MAX_TAKES};
+use crate::store::devices::{self, Device};
+use crate::store::lessons::{self, Lesson};
+use crate::store::objects::Place;
+use crate::store::{StoreError, receipts};
+
+/// Largest JSON body: a manifest of a whole school day stays far below.
+const MAX_JSON: usize = 4 * 1024 * 1024;
+/// How long a seal is waited for before the device is told to ask again.
+const SEAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The routes.
+pub fn router(receive: Receive) -> Router {
+    let api = Router::new()
+        .route("/hub", get(hub))
+        .route("/lessons", post(announce))
+        .route("/lessons/{lesson}", get(status))
+        .route("/lessons/{lesson}/takes/{take}/parts:grant", post(grant))
+        .route("/lessons/{lesson}/seal", post(seal))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_this_way)
+        .layer(DefaultBodyLimit::max(MAX_JSON));
+    let store = Router::new()
+        .route("/parts/{lesson}/{take}/{n}", put(super::part::put_part))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_this_way)
+        // The grant says how long the body is; the handler reads no further.
+        .layer(DefaultBodyLimit::disable());
+    Router::new().nest("/api/v1", api).nest("/store/v1", store).with_state(receive)
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no_such_path", "the hub's API has nothing at this path; check the address")
+}
+
+async fn not_this_way() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this path is not asked with this method")
+}
+
+/// The device that is calling, by HTTP Basic.
+struct Caller(Device);
+
+impl FromRequestParts<Receive> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, receive: &Receive) -> Result<Self, Problem> {
+        let refused = || {
+            Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "the hub does not know this device and password; register the device at the hub again",
+            )
+        };
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|h| h.to_str().ok());
+        let (scheme, encoded) = header.and_then(|h| h.split_once(' ')).ok_or_else(refused)?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return Err(refused());
+        }
+        let decoded = BASE64.decode(encoded.trim()).ok().and_then(|b| String::from_utf8(b).ok());
+        let decoded = decoded.ok_or_else(refused)?;
+        let (id, password) = decoded.split_once(':').ok_or_else(refused)?;
+        let (id, password) = (id.to_owned(), password.to_owned());
+        let found = receive.deps().store.read(move |db| devices::account(db, &id, &password)).await?;
+        found.map(Self).ok_or_else(refused)
+    }
+}
+
+/// A JSON body, or a sentence that says why it is none.
+struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|e| {
+            let status = e.status();
+            let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "unreadable" };
+            Problem::new(status, code, format!("the body could not be read: {}", e.body_text()))
+        })?;
+        let value = serde_json::from_slice(&bytes);
+        value.map(Self).map_err(|e| Problem::bad("bad_json", format!("the body is not what belongs here: {e}")))
+    }
+}
+
+async fn hub(State(receive): State<Receive>) -> Json<serde_json::Value> {
+    Json(serde_json::json!({
+        "name": "lectern-hub",
+        "version": env!("CARGO_PKG_VERSION"),
+        "key": receive.deps().keys.public(),
+        "now_ms": clock::wall_ms(),
+    }))
+}
+
+async fn announce(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Body(said): Body<Announce>,
+) -> Result<Json<LessonStatus>, Problem> {
+    if let Some(fault) = said.about.fault() {
+        return Err(Problem::unsound("bad_about", format!("about: {fault}")));
+    }
+    let id = said.lesson_id.clone();
+    let topics = device.topics();
+    let place = Place::new(&topics, &id);
+    let objects = receive.deps().objects.clone();
+    let now = clock::wall_ms();
+    let outcome = receive.deps().store.write(move |db| {
+        if !devices::pin_key(db, &topics.device, said.key)? {
+            return Ok(Err(key_differs()));
+        }
+        if lessons::find(db, said.lesson_id.as_str())?.is_some_and(|l| l.device != topics.device) {
+            return Ok(Err(not_yours()));
+        }
+        lessons::announce(db, &said.lesson_id, &topics, said.started_wall_ms, &said.about, now)?;
+        Ok(Ok(()))
+    });
+    outcome.await??;
+    let made = tokio::task::spawn_blocking(move || objects.make_folder(&place)).await;
+    made.map_err(|_| StoreError::Closing)?.map_err(StoreError::io("making the lesson's folder"))?;
+    receive.deps().bell.ring();
+    Ok(Json(receive.status(id).await?))
+}
+
+fn key_differs() -> Problem {
+    Problem::conflict(
+        "key_differs",
+        "this device was known with another signing key; if it was set up anew, register it under a new id",
+    )
+}
+
+fn not_yours() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "not_your_lesson", "this lesson belongs to another device")
+}
+
+/// A lesson of the caller.
+async fn own_lesson(receive: &Receive, device: &Device, id: &str) -> Result<Lesson, Problem> {
+    let lesson = LessonId::new(id).map_err(|e| Problem::bad("bad_lesson_id", e.to_string()))?;
+    let found = receive.deps().store.read(move |db| lessons::find(db, lesson.as_str())).await?;
+    let lesson = found.ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "lesson_unknown", "the hub does not know this lesson; announce it first")
+    })?;
+    if lesson.device == device.id { Ok(lesson) } else { Err(not_yours()) }
+}
+
+async fn status(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<LessonStatus>, Problem> {
+    let lesson = own_lesson(&receive, &device, &id).await?;
+    Ok(Json(receive.status(lesson.id).await?))
+}
+
+async fn grant(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Path((id, take)): Path<(String, String)>,
+    Body(wish): Body<GrantRequest>,
+) -> Result<Json<Grant>, Problem> {
+    let lesson = own_lesson(&receive, &device, &id).await?;
+    let take: u32 = take.parse().ok().filter(|t| (1..=MAX_TAKES).contains(t)).ok_or_else(|| {
+        Problem::bad("bad_take", format!("a take is numbered 1 to {MAX_TAKES}, this one {take:?}"))
+    })?;
+    if wish.n >= MAX_PARTS || wish.size == 0 || wish.size > PART_SIZE {
+        return Err(Problem::unsound(
+            "bad_part",
+            format!("a part is numbered below {MAX_PARTS} and has 1 to {PART_SIZE} bytes"),
+        ));
+    }
+    let (deps, expires_ms) = (receive.deps(), clock::wall_ms() + LIFE_MS);
+    let id = lesson.id.clone();
+    match deps.store.read(move |db| lessons::find_part(db, &id, take, wish.n)).await? {
+        Some(part) if (part.size, part.sha256) == (wish.size, wish.sha256) => {
+            return Ok(Json(Grant { url: None, headers: Default::default(), expires_ms }));
+        }
+        Some(_) => return Err(super::part::differs(take, wish.n)),
+        None if lesson.state == StoreState::Stored => return Err(super::part::sealed()),
+        None => {}
+    }
+    let objects = deps.objects.clone();
+    let free = tokio::task::spawn_blocking(move || objects.free_bytes()).await;
+    let free = free.map_err(|_| StoreError::Closing)?.map_err(StoreError::io("asking for free space"))?;
+    if free < deps.keep_free_bytes.saturating_add(wish.size) {
+        return Err(Problem::full());
+    }
+    let granted = Granted {
+        lesson: lesson.id,
+        take,
+        n: wish.n,
+        size: wish.size,
+        sha256: wish.sha256,
+        expires_ms,
+    };
+    let url = Some(granted.url(&deps.keys.grant));
+    Ok(Json(Grant { url, headers: Default::default(), expires_ms }))
+}
+
+async fn seal(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Path(id): Path<String>,
+    Body(manifest): Body<lectern_wire::sign::Signed<lectern_wire::manifest::Manifest>>,
+) -> Result<Response, Problem> {
+    let lesson = own_lesson(&receive, &device, &id).await?;
+    let id = lesson.id.clone();
+    let sealing = receive.clone();
+    // A task of its own: a device that hangs up does not stop the reading of its lesson.
+    let task = receive.inner.seals.spawn(async move { sealing.seal(device, lesson.id, manifest).await });
+    match tokio::time::timeout(SEAL_PATIENCE, task).await {
+        Ok(Ok(outcome)) => {
+            let receipt = outcome?;
+            Ok(Json(receipt).into_response())
+        }
+        Ok(Err(_)) => Err(StoreError::Closing.into()),
+        Err(_) => {
+            let find = id.clone();
+            // It may have ended in this very moment.
+            if let Some(receipt) = receive.deps().store.read(move |db| receipts::find(db, &find)).await? {
+                return Ok(Json(receipt).into_response());
+            }
+            Ok((StatusCode::ACCEPTED, Json(receive.status(id).await?)).into_response())
+        }
+    }
+}

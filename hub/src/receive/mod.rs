@@ -1,0 +1,135 @@
+//! Floor 3: lessons arrive over HTTP, part by part, and leave a signed receipt.
+//!
+//! Numbered invariants, in the order they are kept:
+//! 1. A part's row is committed only after its bytes and its file's name are on the disk.
+//! 2. A grant lets its holder store exactly the bytes it names; anything else leaves no row.
+//! 3. Every byte is read back from the disk, against its part's hash and the take's, before a receipt.
+//! 4. A receipt is appended only after all takes and `manifest.json` are durable under their final names.
+//! 5. A lesson without a receipt has only `.partial` files; [`recover`] restores this at start.
+//! 6. A lesson with a receipt never changes; sealing it again answers the same receipt.
+
+mod api;
+pub mod check;
+mod lock;
+mod part;
+mod problem;
+mod readback;
+pub mod recover;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use lectern_wire::id::LessonId;
+use lectern_wire::upload::{LessonStatus, StoreState};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::model::bell::Bell;
+use crate::model::count::Counts;
+use crate::store::keys::Keys;
+use crate::store::objects::{Objects, Place};
+use crate::store::{Store, StoreError, lessons};
+
+pub use api::router;
+
+/// The stage's handle. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Receive {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    deps: Deps,
+    part_locks: lock::Locks<(LessonId, u32, u32)>,
+    seal_locks: lock::Locks<LessonId>,
+    readback: readback::Readback,
+    read_soon: mpsc::Sender<(Place, u32)>,
+    /// Seals go on when their device hangs up; stopping waits for them.
+    seals: TaskTracker,
+}
+
+/// What receiving needs from below.
+#[derive(Debug)]
+pub struct Deps {
+    /// Rows.
+    pub store: Store,
+    /// Bytes.
+    pub objects: Objects,
+    /// Receipts are signed and grants keyed with these.
+    pub keys: Keys,
+    /// Rung when a lesson changes.
+    pub bell: Bell,
+    /// Counters.
+    pub counts: Arc<Counts>,
+    /// Space that stays free, bytes.
+    pub keep_free_bytes: u64,
+}
+
+/// What waits to be read back; when it is full the rest is read at sealing.
+const READ_SOON: usize = 1024;
+
+impl Receive {
+    /// The stage and the work of its background reader.
+    #[must_use]
+    pub fn new(deps: Deps) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (read_soon, mut to_read) = mpsc::channel(READ_SOON);
+        let inner = Inner {
+            deps,
+            part_locks: lock::Locks::default(),
+            seal_locks: lock::Locks::default(),
+            readback: readback::Readback::default(),
+            read_soon,
+            seals: TaskTracker::new(),
+        };
+        let receive = Self { inner: Arc::new(inner) };
+        // The reader must not keep itself alive by holding the sender it waits for.
+        let reader = Arc::downgrade(&receive.inner);
+        let work = async move {
+            while let Some((place, take)) = to_read.recv().await {
+                let Some(inner) = reader.upgrade() else { return };
+                let read = tokio::task::spawn_blocking(move || {
+                    if let Err(e) = inner.readback.advance(&inner.deps, &place, take) {
+                        tracing::warn!(lesson = %place.lesson, take, "reading back: {e}");
+                    }
+                });
+                if read.await.is_err() {
+                    tracing::error!("the background reader ended early; lessons are read at sealing");
+                }
+            }
+        };
+        (receive, work)
+    }
+
+    fn deps(&self) -> &Deps {
+        &self.inner.deps
+    }
+
+    /// Waits until no seal is under way.
+    pub async fn drain(&self, stop: CancellationToken) {
+        stop.cancelled().await;
+        self.inner.seals.close();
+        self.inner.seals.wait().await;
+    }
+
+    /// What the store has of a lesson.
+    ///
+    /// # Errors
+    /// What the database says.
+    async fn status(&self, lesson: LessonId) -> Result<LessonStatus, StoreError> {
+        self.deps()
+            .store
+            .read(move |db| {
+                let state = lessons::find(db, lesson.as_str())?.map_or(StoreState::Receiving, |l| l.state);
+                let mut status = LessonStatus { lesson_id: lesson, state, parts: Default::default() };
+                for part in lessons::parts(db, &status.lesson_id)? {
+                    status.parts.entry(part.take).or_default().push(part.n);
+                }
+                Ok(status)
+            })
+            .await
+    }
+}

@@ -1,0 +1,179 @@
+//! One part arrives: checked against its grant, hashed while it is written, committed when it is durable.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt as _;
+use lectern_base::clock;
+use lectern_wire::digest::Digest;
+use lectern_wire::id::LessonId;
+use lectern_wire::upload::StoreState;
+
+use super::Receive;
+use super::problem::Problem;
+use crate::model::grant::{Granted, NotGranted};
+use crate::store::lessons::{self, StoredPart};
+use crate::store::objects::{PartWriter, Place};
+use crate::store::StoreError;
+
+/// Bytes gathered before they are written.
+const CHUNK: usize = 256 * 1024;
+/// A line that brings nothing for this long is dead; a slow one is not.
+const STALL: Duration = Duration::from_secs(60);
+
+/// Same place, other bytes.
+pub fn differs(take: u32, n: u32) -> Problem {
+    Problem::conflict(
+        "part_differs",
+        format!("part {n} of take {take} is stored with other bytes; bytes of a take never change once written"),
+    )
+}
+
+/// Too late.
+pub fn sealed() -> Problem {
+    Problem::conflict("lesson_stored", "this lesson is sealed; nothing can be added to it")
+}
+
+fn granted(
+    lesson: &str,
+    take: &str,
+    n: &str,
+    query: &HashMap<String, String>,
+) -> Option<(Granted, String)> {
+    let field = |name: &str| query.get(name);
+    let granted = Granted {
+        lesson: LessonId::new(lesson).ok()?,
+        take: take.parse().ok()?,
+        n: n.parse().ok()?,
+        size: field("size")?.parse().ok()?,
+        sha256: field("sha256")?.parse().ok()?,
+        expires_ms: field("expires")?.parse().ok()?,
+    };
+    Some((granted, field("sig")?.clone()))
+}
+
+/// `PUT` of a granted part.
+///
+/// # Errors
+/// [`Problem`]; then nothing is committed.
+pub async fn put_part(
+    State(receive): State<Receive>,
+    Path((lesson, take, n)): Path<(String, String, String)>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let deps = receive.deps();
+    let (grant, sig) = granted(&lesson, &take, &n, &query)
+        .ok_or_else(|| Problem::bad("bad_grant", "this is not a grant's URL; ask the hub for a grant"))?;
+    grant.check(&deps.keys.grant, &sig, clock::wall_ms()).map_err(|e| match e {
+        NotGranted::Forged => {
+            Problem::new(StatusCode::FORBIDDEN, "grant_forged", "the grant does not fit what it is used for; ask for a new one")
+        }
+        NotGranted::Expired => {
+            Problem::new(StatusCode::FORBIDDEN, "grant_expired", "the grant has ended; ask for a new one")
+        }
+    })?;
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|h| h.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length != grant.size) {
+        deps.counts.bad_parts.one();
+        return Err(wrong_length(&grant));
+    }
+    let _alone = receive.inner.part_locks.lock((grant.lesson.clone(), grant.take, grant.n)).await;
+    let wanted = grant.clone();
+    let (lesson, stored) = deps
+        .store
+        .read(move |db| {
+            let lesson = lessons::find(db, wanted.lesson.as_str())?;
+            Ok((lesson, lessons::find_part(db, &wanted.lesson, wanted.take, wanted.n)?))
+        })
+        .await?;
+    let lesson = lesson.ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "lesson_unknown", "the hub does not know this lesson any more; announce it")
+    })?;
+    match stored {
+        Some(part) if (part.size, part.sha256) == (grant.size, grant.sha256) => return Ok(StatusCode::OK),
+        Some(_) => return Err(differs(grant.take, grant.n)),
+        None if lesson.state == StoreState::Stored => return Err(sealed()),
+        None => {}
+    }
+    let topics = lectern_wire::topic::Topics { school: lesson.school, device: lesson.device };
+    let place = Place::new(&topics, &lesson.id);
+    let (objects, at) = (deps.objects.clone(), place.clone());
+    let (take, n) = (grant.take, grant.n);
+    let writer = blocking(move || {
+        objects.make_folder(&at)?;
+        objects.open_part(&at, take, n)
+    });
+    let hash = write(writer.await?, body.into_data_stream(), &grant).await;
+    if matches!(&hash, Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY) {
+        deps.counts.bad_parts.one();
+    }
+    let sha256 = hash?;
+    let (part, now) = (StoredPart { take, n, size: grant.size, sha256, read_back: false }, clock::wall_ms());
+    deps.store.write(move |db| lessons::add_part(db, &lesson.id, &part, now)).await?;
+    deps.counts.parts.one();
+    deps.counts.bytes.add(grant.size);
+    deps.bell.ring();
+    if receive.inner.read_soon.try_send((place, take)).is_err() {
+        tracing::debug!("the background reader is behind; this part is read at sealing");
+    }
+    Ok(StatusCode::OK)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closing)?;
+    done.map_err(|e| StoreError::io("writing a part")(e).into())
+}
+
+/// Writes the body to the disk; answers its hash when everything is as granted.
+async fn write(mut writer: PartWriter, mut body: BodyDataStream, grant: &Granted) -> Result<Digest, Problem> {
+    let mut chunk = Vec::with_capacity(CHUNK);
+    loop {
+        let next = tokio::time::timeout(STALL, body.next()).await.map_err(|_| {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "stalled", "nothing came for a minute; send the part again")
+        })?;
+        let ended = match next {
+            Some(Ok(bytes)) => {
+                chunk.extend_from_slice(&bytes);
+                false
+            }
+            Some(Err(e)) => return Err(Problem::bad("cut_short", format!("the body ended early ({e}); send the part again"))),
+            None => true,
+        };
+        if writer.written() + chunk.len() as u64 > grant.size {
+            return Err(wrong_length(grant));
+        }
+        if chunk.len() >= CHUNK || (ended && !chunk.is_empty()) {
+            let bytes = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
+            writer = blocking(move || writer.write(&bytes).map(|()| writer)).await?;
+        }
+        if ended {
+            break;
+        }
+    }
+    if writer.written() != grant.size {
+        return Err(wrong_length(grant));
+    }
+    let sha256 = blocking(move || writer.finish()).await?;
+    if sha256 == grant.sha256 {
+        Ok(sha256)
+    } else {
+        Err(Problem::unsound(
+            "hash_mismatch",
+            format!("the bytes have hash {sha256}, granted was {}; send the part again", grant.sha256),
+        ))
+    }
+}
+
+fn wrong_length(grant: &Granted) -> Problem {
+    Problem::unsound(
+        "length_mismatch",
+        format!("the body does not have the {} bytes that were granted; send the part again", grant.size),
+    )
+}

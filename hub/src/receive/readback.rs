@@ -1,0 +1,84 @@
+//! Reads back from the disk what was stored, in order, so that at sealing only the end is left.
+//!
+//! One pass serves both checks: each part's own hash and, carried along, the hash of the whole take.
+//! After a restart the pass starts again from the first byte.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lectern_wire::digest::Digest;
+use lectern_wire::id::LessonId;
+use sha2::{Digest as _, Sha256};
+
+use super::Deps;
+use crate::store::objects::{Place, read_part};
+use crate::store::{StoreError, lessons};
+
+/// How far each take has been read back.
+#[derive(Debug, Default)]
+pub struct Readback {
+    takes: Mutex<HashMap<(LessonId, u32), Arc<Mutex<Progress>>>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Progress {
+    next: u32,
+    size: u64,
+    hasher: Sha256,
+}
+
+/// What stopped a pass.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadFault {
+    /// A part is not what was stored; its row is gone, so the device sends it again.
+    #[error("part {n} of take {take} could not be read back as it was stored; the device will send it again")]
+    Damaged {
+        /// Take number.
+        take: u32,
+        /// Part number.
+        n: u32,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Readback {
+    /// Reads what has arrived without a hole; answers size and hash of all that.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub fn advance(&self, deps: &Deps, place: &Place, take: u32) -> Result<(u64, Digest), ReadFault> {
+        let progress = {
+            let mut takes = self.takes.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(takes.entry((place.lesson.clone(), take)).or_default())
+        };
+        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = deps.objects.partial(place, take);
+        let lesson = &place.lesson;
+        while let Some(part) = deps.store.read_now(|db| lessons::find_part(db, lesson, take, progress.next))? {
+            let bytes = read_part(&path, part.n, part.size);
+            let bytes = match bytes {
+                Ok(bytes) if Digest::of(&bytes) == part.sha256 => bytes,
+                other => {
+                    let why = other.err().map_or_else(|| "its bytes differ".to_owned(), |e| e.to_string());
+                    tracing::error!(%lesson, take, part = part.n, "a stored part is damaged: {why}");
+                    deps.store.write_now(|db| lessons::drop_part(db, lesson, take, part.n))?;
+                    return Err(ReadFault::Damaged { take, n: part.n });
+                }
+            };
+            progress.hasher.update(&bytes);
+            progress.size += part.size;
+            progress.next += 1;
+            if !part.read_back {
+                deps.store.write_now(|db| lessons::set_read_back(db, lesson, take, part.n))?;
+            }
+        }
+        Ok((progress.size, Digest::finish(progress.hasher.clone())))
+    }
+
+    /// Forgets a lesson's passes.
+    pub fn forget(&self, lesson: &LessonId) {
+        self.takes.lock().unwrap_or_else(PoisonError::into_inner).retain(|(l, _), _| l != lesson);
+    }
+}

@@ -1,0 +1,142 @@
+//! Sealing: the manifest is checked against itself, its signature and the stored bytes; then the
+//! lesson gets its final names and its receipt. Safe to repeat at any point.
+
+use lectern_base::{clock, disk};
+use lectern_wire::id::LessonId;
+use lectern_wire::manifest::Manifest;
+use lectern_wire::receipt::{Receipt, StoreLocation, StoredObject};
+use lectern_wire::sign::{self, Document as _, KeyRing, Signed};
+
+use super::problem::Problem;
+use super::readback::ReadFault;
+use super::Receive;
+use crate::model::sound;
+use crate::store::devices::Device;
+use crate::store::lessons::{self, StoredPart};
+use crate::store::objects::{Objects, Place};
+use crate::store::{StoreError, receipts};
+
+impl Receive {
+    /// Seals a lesson of a device.
+    ///
+    /// # Errors
+    /// [`Problem`]; the lesson is then as it was.
+    pub(super) async fn seal(
+        &self,
+        device: Device,
+        lesson: LessonId,
+        manifest: Signed<Manifest>,
+    ) -> Result<Signed<Receipt>, Problem> {
+        let _alone = self.inner.seal_locks.lock(lesson.clone()).await;
+        let receive = self.clone();
+        let sealed = tokio::task::spawn_blocking(move || receive.seal_now(&device, &lesson, &manifest));
+        let outcome = sealed.await.map_err(|_| StoreError::Closing)?;
+        self.deps().bell.ring();
+        outcome
+    }
+
+    fn seal_now(
+        &self,
+        device: &Device,
+        lesson: &LessonId,
+        signed: &Signed<Manifest>,
+    ) -> Result<Signed<Receipt>, Problem> {
+        let deps = self.deps();
+        let manifest = &signed.document;
+        if (&manifest.lesson_id, &manifest.device, &manifest.school) != (lesson, &device.id, &device.school) {
+            return Err(Problem::unsound("wrong_lesson", "the manifest is of another lesson, device or school"));
+        }
+        let mut ring = KeyRing::default();
+        match device.key {
+            Some(key) => ring.add(key),
+            None => return Err(Problem::conflict("not_announced", "no key of this device is known; announce the lesson first")),
+        }
+        signed.verify(&ring).map_err(|e| Problem::unsound("bad_signature", e.to_string()))?;
+        sound::check(manifest).map_err(|fault| Problem::unsound("bad_manifest", fault))?;
+        let digest = manifest.digest().map_err(|e| Problem::unsound("bad_manifest", e.to_string()))?;
+
+        if let Some(receipt) = deps.store.read_now(|db| receipts::find(db, lesson))? {
+            return if receipt.document.manifest_sha256 == digest { Ok(receipt) } else { Err(super::part::sealed()) };
+        }
+        let stored = deps.store.read_now(|db| lessons::parts(db, lesson))?;
+        compare(manifest, &stored)?;
+        deps.store.write_now(|db| lessons::begin_seal(db, signed, digest))?;
+        let outcome = self.finish(device, signed, digest);
+        if outcome.is_err() {
+            deps.store.write_now(|db| lessons::abandon_seal(db, lesson))?;
+        }
+        outcome
+    }
+
+    fn finish(
+        &self,
+        device: &Device,
+        signed: &Signed<Manifest>,
+        digest: lectern_wire::digest::Digest,
+    ) -> Result<Signed<Receipt>, Problem> {
+        let deps = self.deps();
+        let manifest = &signed.document;
+        let lesson = &manifest.lesson_id;
+        let place = Place::new(&device.topics(), lesson);
+        let folder = deps.objects.folder(&place);
+        let mut objects = Vec::new();
+        for take in &manifest.takes {
+            let (size, sha256) = self.inner.readback.advance(deps, &place, take.n).map_err(|e| match e {
+                ReadFault::Damaged { .. } => missing(e.to_string()),
+                ReadFault::Store(e) => e.into(),
+            })?;
+            if (size, sha256) != (take.size, take.sha256) {
+                return Err(Problem::unsound(
+                    "take_mismatch",
+                    format!("take {} reads back as {size} bytes with hash {sha256}, the manifest says otherwise", take.n),
+                ));
+            }
+            objects.push(StoredObject { take: take.n, key: Objects::key(&place, take.n), size, sha256 });
+        }
+        let fail = |what: &'static str| move |e| Problem::from(StoreError::io(what)(e));
+        for take in &manifest.takes {
+            deps.objects.finish(&place, take.n, take.size).map_err(fail("sealing a take"))?;
+        }
+        disk::sync_folder(&folder).map_err(fail("syncing the lesson's folder"))?;
+        let text = sign::canonical(signed).map_err(|e| Problem::unsound("bad_manifest", e.to_string()))?;
+        disk::replace(&folder.join("manifest.json"), &text).map_err(fail("writing manifest.json"))?;
+
+        let location = StoreLocation { kind: "file".into(), objects };
+        let (key, now) = (&deps.keys.signing, clock::wall_ms());
+        let receipt =
+            deps.store.write_now(|db| receipts::append(db, key, lesson, digest, location.clone(), now))?;
+        deps.counts.receipts.one();
+        self.inner.readback.forget(lesson);
+        // The log is the truth; should this file not be written, recovery writes it at the next start.
+        let text = sign::canonical(&receipt).unwrap_or_default();
+        if let Err(e) = disk::replace(&folder.join("receipt.json"), &text) {
+            tracing::error!(%lesson, "receipt.json could not be written beside the lesson: {e}");
+        }
+        tracing::info!(%lesson, device = %device.id, log_index = receipt.document.log_index, "lesson stored");
+        Ok(receipt)
+    }
+}
+
+/// Whether all parts of a manifest are stored, with its hashes.
+fn compare(manifest: &Manifest, stored: &[StoredPart]) -> Result<(), Problem> {
+    let mut absent = Vec::new();
+    for take in &manifest.takes {
+        for part in &take.parts {
+            match stored.iter().find(|s| (s.take, s.n) == (take.n, part.n)) {
+                Some(s) if (s.size, s.sha256) == (part.size, part.sha256) => {}
+                Some(_) => return Err(super::part::differs(take.n, part.n)),
+                None => absent.push(format!("{}/{}", take.n, part.n)),
+            }
+        }
+    }
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let count = absent.len();
+    absent.truncate(50);
+    Err(missing(format!("{count} parts are not here yet (take/part): {}; send them", absent.join(" "))))
+}
+
+fn missing(message: String) -> Problem {
+    Problem::conflict("parts_missing", message)
+}

@@ -1,0 +1,197 @@
+//! Devices: their accounts, and what the hub knows of them.
+
+use lectern_wire::digest::Digest;
+use lectern_wire::id::{DeviceId, SchoolId};
+use lectern_wire::sign::PublicKey;
+use lectern_wire::telemetry::{Info, Presence, State};
+use lectern_wire::topic::Topics;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::odd;
+
+/// One device.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// Its id, also its MQTT client id and user name.
+    pub id: DeviceId,
+    /// Its school.
+    pub school: SchoolId,
+    /// The room's name as people say it.
+    pub room: String,
+    /// Its public signing key, once pinned.
+    pub key: Option<PublicKey>,
+    /// What it last said, or the broker said for it.
+    pub presence: Option<Presence>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Since when, by the hub's clock.
+    pub state_ms: Option<i64>,
+    /// When anything came from it last.
+    pub seen_ms: Option<i64>,
+    /// Its inventory.
+    pub info: Option<Info>,
+}
+
+impl Device {
+    /// Its topics.
+    #[must_use]
+    pub fn topics(&self) -> Topics {
+        Topics { school: self.school.clone(), device: self.id.clone() }
+    }
+}
+
+const COLUMNS: &str = "id, school, room, key, state, reason, state_ms, seen_ms, info";
+
+fn device(row: &Row<'_>) -> rusqlite::Result<Device> {
+    let id: String = row.get(0)?;
+    let school: String = row.get(1)?;
+    let key: Option<String> = row.get(3)?;
+    let state: Option<String> = row.get(4)?;
+    let info: Option<String> = row.get(8)?;
+    Ok(Device {
+        id: DeviceId::new(id).map_err(|e| odd(0, e))?,
+        school: SchoolId::new(school).map_err(|e| odd(1, e))?,
+        room: row.get(2)?,
+        key: key.map(PublicKey::try_from).transpose().map_err(|e| odd(3, e))?,
+        presence: state.as_deref().and_then(presence),
+        reason: row.get(5)?,
+        state_ms: row.get(6)?,
+        seen_ms: row.get(7)?,
+        info: info.and_then(|text| serde_json::from_str(&text).ok()),
+    })
+}
+
+fn presence(word: &str) -> Option<Presence> {
+    match word {
+        "online" => Some(Presence::Online),
+        "offline" => Some(Presence::Offline),
+        "lost" => Some(Presence::Lost),
+        _ => None,
+    }
+}
+
+fn word(presence: Presence) -> &'static str {
+    match presence {
+        Presence::Online => "online",
+        Presence::Offline => "offline",
+        Presence::Lost => "lost",
+    }
+}
+
+/// Registers a device with a new password; false when the id is taken.
+///
+/// # Errors
+/// What the database says.
+pub fn add(db: &Connection, topics: &Topics, room: &str, password: &str, now: i64) -> rusqlite::Result<bool> {
+    let changed = db.execute(
+        "INSERT OR IGNORE INTO device (id, school, room, password_sha256, added_ms) VALUES (?,?,?,?,?)",
+        params![topics.device.as_str(), topics.school.as_str(), room, hash(password), now],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Gives a known device a new password; false when it is not known.
+///
+/// # Errors
+/// What the database says.
+pub fn set_password(db: &Connection, id: &DeviceId, password: &str) -> rusqlite::Result<bool> {
+    let changed = db.execute(
+        "UPDATE device SET password_sha256 = ? WHERE id = ?",
+        params![hash(password), id.as_str()],
+    )?;
+    Ok(changed == 1)
+}
+
+/// Device passwords are 24 random bytes, so a fast hash protects them as well as a slow one.
+fn hash(password: &str) -> String {
+    Digest::of(password.as_bytes()).to_string()
+}
+
+/// The device with this id and password.
+///
+/// # Errors
+/// What the database says.
+pub fn account(db: &Connection, id: &str, password: &str) -> rusqlite::Result<Option<Device>> {
+    // Hashes are compared, so the time it takes says nothing about the password.
+    db.query_row(
+        &format!("SELECT {COLUMNS} FROM device WHERE id = ? AND password_sha256 = ?"),
+        params![id, hash(password)],
+        device,
+    )
+    .optional()
+}
+
+/// The device with this id.
+///
+/// # Errors
+/// What the database says.
+pub fn find(db: &Connection, id: &str) -> rusqlite::Result<Option<Device>> {
+    db.query_row(&format!("SELECT {COLUMNS} FROM device WHERE id = ?"), [id], device).optional()
+}
+
+/// All devices, by school and room.
+///
+/// # Errors
+/// What the database says.
+pub fn all(db: &Connection) -> rusqlite::Result<Vec<Device>> {
+    let mut rows = db.prepare_cached(&format!("SELECT {COLUMNS} FROM device ORDER BY school, room, id"))?;
+    rows.query_map([], device)?.collect()
+}
+
+/// Notes what a device or its last will said.
+///
+/// # Errors
+/// What the database says.
+pub fn set_state(db: &Connection, id: &DeviceId, state: &State, now: i64) -> rusqlite::Result<()> {
+    // A last will is the broker's word, not the device's: it is no sign of life.
+    let seen = (state.state != Presence::Lost).then_some(now);
+    let reason: Option<String> = state.reason.as_ref().map(|r| r.chars().take(200).collect());
+    db.execute(
+        "UPDATE device SET state = ?, reason = ?, state_ms = ?, seen_ms = coalesce(?, seen_ms) WHERE id = ?",
+        params![word(state.state), reason, now, seen, id.as_str()],
+    )?;
+    Ok(())
+}
+
+/// At start nobody is connected, whatever the table says from before.
+///
+/// # Errors
+/// What the database says.
+pub fn all_lost(db: &Connection, now: i64) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE device SET state = 'lost', reason = 'hub_restart', state_ms = ? WHERE state = 'online'",
+        [now],
+    )?;
+    Ok(())
+}
+
+/// Notes a sign of life.
+///
+/// # Errors
+/// What the database says.
+pub fn seen(db: &Connection, id: &DeviceId, now: i64) -> rusqlite::Result<()> {
+    db.execute("UPDATE device SET seen_ms = ? WHERE id = ?", params![now, id.as_str()])?;
+    Ok(())
+}
+
+/// Notes a device's inventory.
+///
+/// # Errors
+/// What the database says.
+pub fn set_info(db: &Connection, id: &DeviceId, info: &Info, now: i64) -> rusqlite::Result<()> {
+    let text = serde_json::to_string(info).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    db.execute("UPDATE device SET info = ?, seen_ms = ? WHERE id = ?", params![text, now, id.as_str()])?;
+    Ok(())
+}
+
+/// Pins a device's signing key at its first lesson; false when another one is pinned already.
+///
+/// # Errors
+/// What the database says.
+pub fn pin_key(db: &Connection, id: &DeviceId, key: PublicKey) -> rusqlite::Result<bool> {
+    let key = String::from(key);
+    db.execute("UPDATE device SET key = ? WHERE id = ? AND key IS NULL", params![key, id.as_str()])?;
+    let pinned: Option<String> =
+        db.query_row("SELECT key FROM device WHERE id = ?", [id.as_str()], |row| row.get(0))?;
+    Ok(pinned.as_deref() == Some(&key))
+}

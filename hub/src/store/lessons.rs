@@ -1,0 +1,324 @@
+//! Lessons and their parts, as rows. The bytes are in [`super::objects`].
+
+use lectern_wire::digest::Digest;
+use lectern_wire::id::{DeviceId, LessonId, SchoolId};
+use lectern_wire::manifest::{About, Manifest};
+use lectern_wire::sign::Signed;
+use lectern_wire::upload::StoreState;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::odd;
+
+/// One lesson.
+#[derive(Debug, Clone)]
+pub struct Lesson {
+    /// Its id.
+    pub id: LessonId,
+    /// Its school.
+    pub school: SchoolId,
+    /// The device that recorded it.
+    pub device: DeviceId,
+    /// When it started, Unix milliseconds by the device's clock.
+    pub started_ms: i64,
+    /// What the teacher said of it.
+    pub about: About,
+    /// How far it has come.
+    pub state: StoreState,
+    /// Hash of its manifest, once sealed.
+    pub manifest_sha256: Option<Digest>,
+    /// Length of the picture, once sealed.
+    pub duration_ms: Option<u64>,
+    /// Bytes: stored so far, or of the sealed lesson.
+    pub bytes: u64,
+    /// When its stored bytes were last checked.
+    pub checked_ms: Option<i64>,
+    /// What that check found, as JSON.
+    pub check_result: Option<String>,
+}
+
+/// One stored part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Take number.
+    pub take: u32,
+    /// Part number.
+    pub n: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Hash.
+    pub sha256: Digest,
+    /// Whether it was read back from the disk since.
+    pub read_back: bool,
+}
+
+const COLUMNS: &str = "id, school, device, started_ms, about, state, manifest_sha256, duration_ms,
+    coalesce(bytes, (SELECT sum(size) FROM part WHERE lesson = id), 0), checked_ms, check_result";
+
+fn lesson(row: &Row<'_>) -> rusqlite::Result<Lesson> {
+    let text = |column: usize| row.get::<_, String>(column);
+    let about: String = text(4)?;
+    let digest: Option<String> = row.get(6)?;
+    let duration: Option<i64> = row.get(7)?;
+    Ok(Lesson {
+        id: LessonId::new(text(0)?).map_err(|e| odd(0, e))?,
+        school: SchoolId::new(text(1)?).map_err(|e| odd(1, e))?,
+        device: DeviceId::new(text(2)?).map_err(|e| odd(2, e))?,
+        started_ms: row.get(3)?,
+        about: serde_json::from_str(&about).map_err(|e| odd(4, e))?,
+        state: state(&text(5)?),
+        manifest_sha256: digest.map(|d| d.parse()).transpose().map_err(|e| odd(6, e))?,
+        duration_ms: duration.and_then(|d| u64::try_from(d).ok()),
+        bytes: row.get::<_, i64>(8)?.try_into().unwrap_or(0),
+        checked_ms: row.get(9)?,
+        check_result: row.get(10)?,
+    })
+}
+
+fn state(word: &str) -> StoreState {
+    match word {
+        "stored" => StoreState::Stored,
+        "verifying" => StoreState::Verifying,
+        _ => StoreState::Receiving,
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}
+
+/// Opens a lesson, or brings what is said of one still open up to date.
+///
+/// # Errors
+/// What the database says.
+pub fn announce(
+    db: &Connection,
+    id: &LessonId,
+    topics: &lectern_wire::topic::Topics,
+    started_ms: i64,
+    about: &About,
+    now: i64,
+) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO lesson (id, school, device, started_ms, about, state, announced_ms)
+         VALUES (?1,?2,?3,?4,?5,'receiving',?6)
+         ON CONFLICT (id) DO UPDATE SET about = ?5 WHERE state = 'receiving' AND device = ?3",
+        params![id.as_str(), topics.school.as_str(), topics.device.as_str(), started_ms, json(about)?, now],
+    )?;
+    Ok(())
+}
+
+/// The lesson with this id.
+///
+/// # Errors
+/// What the database says.
+pub fn find(db: &Connection, id: &str) -> rusqlite::Result<Option<Lesson>> {
+    db.query_row(&format!("SELECT {COLUMNS} FROM lesson WHERE id = ?"), [id], lesson).optional()
+}
+
+/// What a list of lessons is limited to.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of one device.
+    pub device: Option<String>,
+    /// In one state: `receiving`, `verifying`, `stored`.
+    pub state: Option<String>,
+    /// Whose teacher, class, subject or topic holds this text.
+    pub text: Option<String>,
+}
+
+/// Lessons, newest first.
+///
+/// # Errors
+/// What the database says.
+pub fn list(db: &Connection, filter: &Filter, most: u32, skip: u32) -> rusqlite::Result<Vec<Lesson>> {
+    let mut rows = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM lesson
+         WHERE (?1 IS NULL OR device = ?1) AND (?2 IS NULL OR state = ?2)
+           AND (?3 IS NULL OR instr(about, ?3) > 0 OR instr(id, ?3) > 0
+                OR device IN (SELECT id FROM device WHERE instr(room, ?3) > 0))
+         ORDER BY started_ms DESC, id DESC LIMIT ?4 OFFSET ?5"
+    ))?;
+    rows.query_map(params![filter.device, filter.state, filter.text, most, skip], lesson)?.collect()
+}
+
+/// Ids, schools, devices and states of all lessons: what recovery goes through at start.
+///
+/// # Errors
+/// What the database says.
+pub fn all(db: &Connection) -> rusqlite::Result<Vec<Lesson>> {
+    list(db, &Filter::default(), u32::MAX, 0)
+}
+
+/// How many lessons are in each state.
+///
+/// # Errors
+/// What the database says.
+pub fn count_by_state(db: &Connection) -> rusqlite::Result<Vec<(String, i64)>> {
+    let mut rows = db.prepare_cached("SELECT state, count(*) FROM lesson GROUP BY state")?;
+    rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+fn part(row: &Row<'_>) -> rusqlite::Result<StoredPart> {
+    let sha256: String = row.get(3)?;
+    Ok(StoredPart {
+        take: row.get(0)?,
+        n: row.get(1)?,
+        size: row.get::<_, i64>(2)?.try_into().unwrap_or(0),
+        sha256: sha256.parse().map_err(|e| odd(3, e))?,
+        read_back: row.get(4)?,
+    })
+}
+
+/// The stored parts of a lesson, in order.
+///
+/// # Errors
+/// What the database says.
+pub fn parts(db: &Connection, id: &LessonId) -> rusqlite::Result<Vec<StoredPart>> {
+    let mut rows = db.prepare_cached(
+        "SELECT take, n, size, sha256, read_back FROM part WHERE lesson = ? ORDER BY take, n",
+    )?;
+    rows.query_map([id.as_str()], part)?.collect()
+}
+
+/// One stored part.
+///
+/// # Errors
+/// What the database says.
+pub fn find_part(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite::Result<Option<StoredPart>> {
+    db.prepare_cached(
+        "SELECT take, n, size, sha256, read_back FROM part WHERE lesson = ? AND take = ? AND n = ?",
+    )?
+    .query_row(params![id.as_str(), take, n], part)
+    .optional()
+}
+
+/// Commits a part whose bytes are on the disk.
+///
+/// # Errors
+/// What the database says.
+pub fn add_part(db: &Connection, id: &LessonId, part: &StoredPart, now: i64) -> rusqlite::Result<()> {
+    let size = i64::try_from(part.size).unwrap_or(i64::MAX);
+    db.execute(
+        "INSERT INTO part (lesson, take, n, size, sha256, stored_ms) VALUES (?,?,?,?,?,?)",
+        params![id.as_str(), part.take, part.n, size, part.sha256.to_string(), now],
+    )?;
+    Ok(())
+}
+
+/// Forgets a part whose bytes are not there any more: the device will send it again.
+///
+/// # Errors
+/// What the database says.
+pub fn drop_part(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM part WHERE lesson = ? AND take = ? AND n = ?", params![id.as_str(), take, n])?;
+    Ok(())
+}
+
+/// Notes that a part was read back from the disk and is what it was.
+///
+/// # Errors
+/// What the database says.
+pub fn set_read_back(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE part SET read_back = 1 WHERE lesson = ? AND take = ? AND n = ?",
+        params![id.as_str(), take, n],
+    )?;
+    Ok(())
+}
+
+/// Keeps the manifest a lesson is being sealed with.
+///
+/// # Errors
+/// What the database says.
+pub fn begin_seal(db: &Connection, manifest: &Signed<Manifest>, digest: Digest) -> rusqlite::Result<()> {
+    let doc = &manifest.document;
+    let duration: u64 = doc.takes.iter().map(|t| t.duration_ms).fold(0, u64::saturating_add);
+    let bytes: u64 = doc.takes.iter().map(|t| t.size).fold(0, u64::saturating_add);
+    db.execute(
+        "UPDATE lesson SET state = 'verifying', manifest = ?, manifest_sha256 = ?, duration_ms = ?, bytes = ?,
+         about = ? WHERE id = ? AND state <> 'stored'",
+        params![
+            json(manifest)?,
+            digest.to_string(),
+            i64::try_from(duration).unwrap_or(i64::MAX),
+            i64::try_from(bytes).unwrap_or(i64::MAX),
+            json(&doc.about)?,
+            doc.lesson_id.as_str()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Goes back from sealing to receiving: something was missing after all.
+///
+/// # Errors
+/// What the database says.
+pub fn abandon_seal(db: &Connection, id: &LessonId) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE lesson SET state = 'receiving', manifest = NULL, manifest_sha256 = NULL, duration_ms = NULL,
+         bytes = NULL WHERE id = ? AND state = 'verifying'",
+        [id.as_str()],
+    )?;
+    Ok(())
+}
+
+/// The manifest a lesson was sealed with.
+///
+/// # Errors
+/// What the database says.
+pub fn manifest(db: &Connection, id: &LessonId) -> rusqlite::Result<Option<Signed<Manifest>>> {
+    let text: Option<Option<String>> = db
+        .query_row("SELECT manifest FROM lesson WHERE id = ?", [id.as_str()], |row| row.get(0))
+        .optional()?;
+    text.flatten().map(|t| serde_json::from_str(&t)).transpose().map_err(|e| odd(0, e))
+}
+
+/// Keeps what a check of the stored bytes found.
+///
+/// # Errors
+/// What the database says.
+pub fn set_check(db: &Connection, id: &LessonId, result: &str, now: i64) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE lesson SET checked_ms = ?, check_result = ? WHERE id = ?",
+        params![now, result, id.as_str()],
+    )?;
+    Ok(())
+}
+
+/// One row of who watched a lesson.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Who.
+    pub who: String,
+    /// `play` or `download`.
+    pub kind: String,
+    /// When.
+    pub at_ms: i64,
+}
+
+/// Notes that somebody watched or took a lesson. A player asks for many ranges: within ten minutes
+/// they are one view.
+///
+/// # Errors
+/// What the database says.
+pub fn note_view(db: &Connection, id: &LessonId, who: &str, kind: &str, now: i64) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO view (lesson, who, kind, at_ms) SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS
+         (SELECT 1 FROM view WHERE lesson = ?1 AND who = ?2 AND kind = ?3 AND at_ms > ?4 - 600000)",
+        params![id.as_str(), who, kind, now],
+    )?;
+    Ok(())
+}
+
+/// Who watched a lesson, newest first.
+///
+/// # Errors
+/// What the database says.
+pub fn views(db: &Connection, id: &LessonId, most: u32) -> rusqlite::Result<Vec<View>> {
+    let mut rows =
+        db.prepare_cached("SELECT who, kind, at_ms FROM view WHERE lesson = ? ORDER BY n DESC LIMIT ?")?;
+    let rows = rows.query_map(params![id.as_str(), most], |row| {
+        Ok(View { who: row.get(0)?, kind: row.get(1)?, at_ms: row.get(2)? })
+    })?;
+    rows.collect()
+}

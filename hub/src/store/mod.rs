@@ -1,0 +1,217 @@
+//! Floor 2: the hub's state, one owner. `hub.db` (SQLite) holds the rows, `objects/` the bytes.
+//!
+//! Two connections: every change goes through one writer behind a mutex, pages read through a
+//! second one, so a chart never makes a classroom wait. Durability, in order, for a part and for
+//! a lesson: bytes, `fdatasync`, names, folder sync, row. A row therefore never names bytes that
+//! a power cut can take away; [`crate::receive::recover`] checks the reverse at start.
+
+pub mod devices;
+pub mod events;
+pub mod keys;
+pub mod lessons;
+pub mod objects;
+pub mod people;
+pub mod receipts;
+pub mod samples;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+
+/// The version this program writes into `user_version`.
+const SCHEMA: i64 = 1;
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another hub has the folder.
+    #[error("the data folder {0} is in use by a running hub; stop it first, or use its console")]
+    Locked(PathBuf),
+    /// The database is newer than this program.
+    #[error("hub.db has schema {0}, this program knows {SCHEMA}; install the newer lectern-hub again")]
+    Newer(i64),
+    /// The file system refuses.
+    #[error("{what}: {cause}; check the folder's owner, its disk and its space")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        cause: std::io::Error,
+    },
+    /// The database refuses.
+    #[error("the state database failed: {0}; check the disk and its space")]
+    Db(#[from] rusqlite::Error),
+    /// The task that did the work is gone.
+    #[error("the state database is closing; try again when the hub runs")]
+    Closing,
+}
+
+impl StoreError {
+    /// For `map_err`: what was tried, in words.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |cause| Self::Io { what, cause }
+    }
+
+    /// Whether the disk is full: nothing is broken, but nothing more fits.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { cause, .. } => {
+                matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            }
+            Self::Db(rusqlite::Error::SqliteFailure(e, _)) => e.code == rusqlite::ErrorCode::DiskFull,
+            _ => false,
+        }
+    }
+}
+
+/// The state database. Cheap to clone; the folder is free again when the last clone is gone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    writer: Mutex<Connection>,
+    reader: Mutex<Connection>,
+    /// Held, never read: the lock goes with the file.
+    _lock: File,
+}
+
+impl Store {
+    /// Takes the folder, makes it when it is missing, and opens the database.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when a hub runs on it; otherwise what failed.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        lectern_base::disk::make_folder(folder)
+            .map_err(StoreError::io(format!("making {}", folder.display())))?;
+        let path = folder.join("hub.lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(StoreError::io(format!("opening {}", path.display())))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::Locked(folder.to_owned())),
+            Err(std::fs::TryLockError::Error(e)) => return Err(StoreError::io("locking hub.lock")(e)),
+        }
+        let path = folder.join("hub.db");
+        let writer = Connection::open(&path)?;
+        writer.pragma_update(None, "journal_mode", "WAL")?;
+        writer.pragma_update(None, "synchronous", "FULL")?;
+        writer.pragma_update(None, "foreign_keys", true)?;
+        match writer.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
+            0 => writer.execute_batch(&format!(
+                "BEGIN; {} PRAGMA user_version = {SCHEMA}; COMMIT;",
+                include_str!("schema.sql")
+            ))?,
+            SCHEMA => {}
+            newer => return Err(StoreError::Newer(newer)),
+        }
+        let reader = Connection::open(&path)?;
+        reader.pragma_update(None, "query_only", true)?;
+        reader.busy_timeout(std::time::Duration::from_secs(5))?;
+        let inner = Inner { writer: Mutex::new(writer), reader: Mutex::new(reader), _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Changes rows, all or none.
+    ///
+    /// # Errors
+    /// What the database says; then nothing is changed.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.write_now(change)).await.map_err(|_| StoreError::Closing)?
+    }
+
+    /// As [`Store::write`], on this thread.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_now<T>(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        // A panic elsewhere rolled its transaction back: the connection is as good as before.
+        let mut writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let change_set = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let out = change(&change_set)?;
+        change_set.commit()?;
+        Ok(out)
+    }
+
+    /// Reads rows.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.read_now(look)).await.map_err(|_| StoreError::Closing)?
+    }
+
+    /// As [`Store::read`], on this thread.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_now<T>(
+        &self,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let reader = self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(look(&reader)?)
+    }
+}
+
+/// A column that holds something this program did not write.
+fn odd(column: usize, cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_owner_at_a_time() {
+        let folder = tempfile::tempdir().expect("folder");
+        let first = Store::open(folder.path()).expect("opens");
+        assert!(matches!(Store::open(folder.path()), Err(StoreError::Locked(_))));
+        drop(first);
+        Store::open(folder.path()).expect("opens again");
+    }
+
+    #[test]
+    fn a_change_that_fails_changes_nothing() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let outcome = store.write_now(|db| {
+            people::set(db, "a", "1")?;
+            Err::<(), _>(rusqlite::Error::InvalidQuery)
+        });
+        assert!(outcome.is_err());
+        assert_eq!(store.read_now(|db| people::get(db, "a")).expect("reads"), None);
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().expect("folder");
+        drop(Store::open(folder.path()).expect("opens"));
+        let db = Connection::open(folder.path().join("hub.db")).expect("opens");
+        db.pragma_update(None, "user_version", 9).expect("set");
+        drop(db);
+        assert!(matches!(Store::open(folder.path()), Err(StoreError::Newer(9))));
+    }
+}

@@ -1,0 +1,217 @@
+//! The file store: `objects/{school}/{device}/{lesson}/take-{t}.mp4`, `.partial` until sealed.
+//!
+//! Parts are written at their fixed offset in any order. All paths are made of checked ids and
+//! numbers, so nothing that arrives can name a file elsewhere.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use lectern_base::disk;
+use lectern_wire::PART_SIZE;
+use lectern_wire::digest::Digest;
+use lectern_wire::topic::Topics;
+use lectern_wire::id::LessonId;
+use rustix::fs::{Advice, fadvise};
+use sha2::{Digest as _, Sha256};
+
+/// The folder below which all objects are.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    root: PathBuf,
+}
+
+/// Which lesson: its folder follows from it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// School and device.
+    pub owner: (String, String),
+    /// The lesson.
+    pub lesson: LessonId,
+}
+
+impl Place {
+    /// The place of a device's lesson.
+    #[must_use]
+    pub fn new(topics: &Topics, lesson: &LessonId) -> Self {
+        let owner = (topics.school.as_str().to_owned(), topics.device.as_str().to_owned());
+        Self { owner, lesson: lesson.clone() }
+    }
+}
+
+impl Objects {
+    /// Opens the store below the data folder, making it when it is missing.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(data: &Path) -> io::Result<Self> {
+        let root = data.join("objects");
+        disk::make_folder(&root)?;
+        Ok(Self { root })
+    }
+
+    /// Bytes that can still be written.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        disk::free_bytes(&self.root)
+    }
+
+    /// A lesson's folder.
+    #[must_use]
+    pub fn folder(&self, place: &Place) -> PathBuf {
+        self.root.join(&place.owner.0).join(&place.owner.1).join(place.lesson.as_str())
+    }
+
+    /// A take that is sealed.
+    #[must_use]
+    pub fn take(&self, place: &Place, take: u32) -> PathBuf {
+        self.folder(place).join(format!("take-{take}.mp4"))
+    }
+
+    /// A take that is still arriving.
+    #[must_use]
+    pub fn partial(&self, place: &Place, take: u32) -> PathBuf {
+        self.folder(place).join(format!("take-{take}.mp4.partial"))
+    }
+
+    /// The key a receipt names for a take.
+    #[must_use]
+    pub fn key(place: &Place, take: u32) -> String {
+        format!("{}/{}/{}/take-{take}.mp4", place.owner.0, place.owner.1, place.lesson)
+    }
+
+    /// Makes a lesson's folder, each level durably.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn make_folder(&self, place: &Place) -> io::Result<()> {
+        disk::make_folder(&self.root.join(&place.owner.0))?;
+        disk::make_folder(&self.root.join(&place.owner.0).join(&place.owner.1))?;
+        disk::make_folder(&self.folder(place))
+    }
+
+    /// Opens a take for a part, making the file, durably, when it is missing.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open_part(&self, place: &Place, take: u32, n: u32) -> io::Result<PartWriter> {
+        let path = self.partial(place, take);
+        let fresh = !path.exists();
+        let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+        if fresh {
+            disk::sync_folder(&self.folder(place))?;
+        }
+        Ok(PartWriter { file, start: u64::from(n) * PART_SIZE, written: 0, hasher: Sha256::new() })
+    }
+
+    /// Makes a take whole: cut to its size, synced, and named as what it is.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn finish(&self, place: &Place, take: u32, size: u64) -> io::Result<()> {
+        let partial = self.partial(place, take);
+        let file = File::options().write(true).open(&partial)?;
+        if file.metadata()?.len() != size {
+            file.set_len(size)?;
+        }
+        file.sync_all()?;
+        fs::rename(partial, self.take(place, take))
+    }
+
+    /// The takes in a lesson's folder that are named as sealed, and those that are not.
+    ///
+    /// # Errors
+    /// What the file system says; a missing folder holds none.
+    pub fn takes(&self, place: &Place) -> io::Result<(Vec<u32>, Vec<u32>)> {
+        let mut found = (Vec::new(), Vec::new());
+        let entries = match fs::read_dir(self.folder(place)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+            Err(e) => return Err(e),
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            let Some(rest) = name.to_str().and_then(|n| n.strip_prefix("take-")) else { continue };
+            if let Some(n) = rest.strip_suffix(".mp4").and_then(|n| n.parse().ok()) {
+                found.0.push(n);
+            } else if let Some(n) = rest.strip_suffix(".mp4.partial").and_then(|n| n.parse().ok()) {
+                found.1.push(n);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Writes one part and hashes it on the way.
+#[derive(Debug)]
+pub struct PartWriter {
+    file: File,
+    start: u64,
+    written: u64,
+    hasher: Sha256,
+}
+
+impl PartWriter {
+    /// Takes the next bytes. The caller keeps the total below the granted size.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.start + self.written)?;
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Ends the part: its bytes are on the disk when this returns.
+    ///
+    /// # Errors
+    /// What the file system says; the part then counts as never sent.
+    pub fn finish(self) -> io::Result<Digest> {
+        self.file.sync_data()?;
+        Ok(Digest::finish(self.hasher))
+    }
+}
+
+/// Reads a part from the disk, not from memory: the kernel is asked to forget it first.
+///
+/// # Errors
+/// What the file system says; a file that ends too early is [`io::ErrorKind::UnexpectedEof`].
+pub fn read_part(path: &Path, n: u32, size: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let start = u64::from(n) * PART_SIZE;
+    fadvise(&file, start, std::num::NonZeroU64::new(size), Advice::DontNeed)?;
+    let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(bytes)
+}
+
+/// Hashes a whole file from the disk.
+///
+/// # Errors
+/// What the file system says.
+pub fn hash_file(path: &Path) -> io::Result<(u64, Digest)> {
+    let mut file = File::open(path)?;
+    fadvise(&file, 0, None, Advice::DontNeed)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut size = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((size, Digest::finish(hasher))),
+            n => {
+                hasher.update(&buffer[..n]);
+                size += n as u64;
+            }
+        }
+    }
+}
