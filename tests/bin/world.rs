@@ -11,7 +11,7 @@ use anyhow::ensure;
 use clap::Parser;
 use lectern_base::clock;
 use lectern_base::exit::Exit;
-use lectern_tests::grab::{self, Frame};
+use lectern_tests::grab::{self, Frame, Recording};
 use lectern_tests::slides::Marker;
 use lectern_tests::sound::MICROPHONE;
 use lectern_tests::{Clap, World, clap as claps};
@@ -69,9 +69,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn try_parts(world: &World) -> anyhow::Result<()> {
-    let file = world.folder.join("try.mkv");
-    let length = Duration::from_secs(3);
-    grab::record(world.screen.display(), world.sound.server_address(), MICROPHONE, 25, length, &file)?;
+    let recording = Recording::start(&world.folder, &world.screen, &world.sound, 25)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let file = recording.finish();
     let marker = Marker::read(&world.screen.picture()?);
     let loudness = grab::loudness(&grab::sound(&file)?);
     let pictures = grab::lights(&file)?.len();
@@ -86,36 +86,34 @@ fn try_parts(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Records some claps with ffmpeg, which is not ours, and compares.
+/// Claps, and compares with what a listener and a recording by ffmpeg make of it.
 fn measure(world: &World, count: u32) -> anyhow::Result<()> {
-    let file = world.folder.join("claps.mkv");
     let clap = Clap::on(world.screen.display())?;
-    let (display, server) = (world.screen.display(), world.sound.server_address());
-    let length = Duration::from_millis(u64::from(count) * 1100 + 3000);
-    let drawn = std::thread::scope(|scope| {
-        let recording = scope.spawn(|| grab::record(display, server, MICROPHONE, 60, length, &file));
-        std::thread::sleep(Duration::from_secs(1));
-        let mut drawn = Vec::new();
+    let sound = &world.sound;
+    let recording = Recording::start(&world.folder, &world.screen, sound, 60)?;
+    let length = Duration::from_millis(u64::from(count) * 1100 + 1000);
+    let (made, heard) = std::thread::scope(|scope| {
+        let listening = scope.spawn(|| claps::listen(sound, length));
+        std::thread::sleep(Duration::from_millis(500));
+        let mut made = Vec::new();
         for n in 0..count {
-            drawn.push(clap.clap(&world.sound)?.drawn_after);
+            made.push(clap.clap(sound)?);
             // Not a whole number of pictures: the claps fall on all phases of the recorder's clock.
             std::thread::sleep(Duration::from_millis(500 + u64::from(n) * 37 % 60));
         }
-        recording.join().map_err(|_| anyhow::anyhow!("the recording panicked"))??;
-        anyhow::Ok(drawn)
+        let heard = listening.join().map_err(|_| anyhow::anyhow!("the listener panicked"))??;
+        anyhow::Ok((made, heard))
     })?;
-    let found = claps::find(&file)?;
-    for clap in &found {
-        println!(
-            "flash {:.4}  click {:.4}  sound late {:+.1} ms",
-            clap.flash_s,
-            clap.click_s,
-            clap.sound_late_s() * 1e3
-        );
+    let file = recording.finish();
+    let ms = |from: Duration, to: Duration| (to.as_secs_f64() - from.as_secs_f64()) * 1e3;
+    for clap in &made {
+        let click = heard.iter().map(|heard| ms(clap.at, *heard)).find(|late| late.abs() < 400.0);
+        let click = click.map_or_else(|| "not heard".to_owned(), |late| format!("{late:+.1} ms"));
+        println!("flash drawn {:+.1} ms   click heard {click}", ms(Duration::ZERO, clap.drawn_after));
     }
-    let (mean, spread) = claps::sound_late(&found)?;
-    let slowest = drawn.iter().max().copied().unwrap_or_default();
-    println!("{} of {count} claps found; flash drawn after at most {slowest:?}", found.len());
-    println!("sound late: mean {:+.1} ms, spread {:.1} ms", mean * 1e3, spread * 1e3);
+    let found = claps::find(&file)?;
+    let (median, spread) = claps::sound_late(&found)?;
+    println!("ffmpeg found {} of {count} claps", found.len());
+    println!("sound late by ffmpeg's clocks: median {:+.1} ms, spread {:.1} ms", median * 1e3, spread * 1e3);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
 use lectern_base::clock;
@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
+    port: u16,
     driver: Process,
 }
 
@@ -48,13 +49,16 @@ impl Browser {
         arguments.push("--window-size=1920,1080".to_owned());
         arguments.push(format!("--user-data-dir={}", home.display()));
         let mut wants = Capabilities::new();
-        wants.insert("goog:chromeOptions".to_owned(), json!({ "args": arguments }));
+        wants.insert(
+            "goog:chromeOptions".to_owned(),
+            json!({ "args": arguments, "prefs": { "intl.accept_languages": "zh-CN,zh" } }),
+        );
         let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
             .capabilities(wants)
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .with_context(|| driver.tail_of_log())?;
-        Ok(Self { client, driver })
+        Ok(Self { client, port, driver })
     }
 
     /// The session itself, for what is not here.
@@ -146,12 +150,37 @@ impl Browser {
         std::fs::write(png, picture).with_context(|| format!("{} could not be written", png.display()))
     }
 
-    /// Makes the page's window this large: 390x844 is a phone.
+    /// Makes the page this large: 390x844 is a phone, with touch. A real window cannot be narrower than 500,
+    /// so the page's own measure is set.
     ///
     /// # Errors
     /// When the browser does not answer.
     pub async fn set_window(&self, width: u32, height: u32) -> anyhow::Result<()> {
-        self.client.set_window_size(width, height).await.context("the window keeps its size")
+        let phone = width < 600;
+        let measure = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
+        self.devtools("Emulation.setDeviceMetricsOverride", &measure).await?;
+        self.devtools("Emulation.setTouchEmulationEnabled", &json!({ "enabled": phone })).await.map(drop)
+    }
+
+    /// Sends a command of Chromium's DevTools protocol and returns its answer.
+    ///
+    /// # Errors
+    /// When the browser does not know or refuses it.
+    pub async fn devtools(
+        &self,
+        command: &str,
+        arguments: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
+        let session = self.client.session_id().await?.context("the browser's session has ended")?;
+        let url = format!("http://127.0.0.1:{}/session/{session}/goog/cdp/execute", self.port);
+        // The driver is on this machine: a proxy for the world outside would not find it.
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let request = http.post(url).json(&json!({ "cmd": command, "params": arguments }));
+        let answer = request.send().await.context("the browser did not answer")?;
+        let sound = answer.status().is_success();
+        let answer: serde_json::Value = answer.json().await?;
+        ensure!(sound, "{command} was refused: {answer}");
+        Ok(answer.get("value").cloned().unwrap_or_default())
     }
 
     /// Closes it in order.

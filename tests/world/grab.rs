@@ -1,13 +1,17 @@
 //! What a display, a camera or a recording shows and says, read with the ffmpeg command line: on purpose
 //! not with Lectern's own code.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use lectern_base::clock;
 
-use crate::process::output;
+use crate::folder::Folder;
+use crate::process::{Process, eventually, output};
+use crate::screen::Screen;
+use crate::sound::{MICROPHONE, Sound};
 
 /// Samples per second of everything in this module.
 pub const RATE: u32 = 48_000;
@@ -63,7 +67,7 @@ impl Frame {
         ensure!(word()? == b"P5", "not a grey picture");
         let mut number = || anyhow::Ok(std::str::from_utf8(word()?)?.parse::<usize>()?);
         let (width, height, _most) = (number()?, number()?, number()?);
-        let gray = pgm.get(pgm.len().saturating_sub(width * height)..).unwrap_or_default().to_vec();
+        let gray = words.next().unwrap_or_default().to_vec();
         ensure!(gray.len() == width * height && width * height > 0, "a picture cut short");
         Ok(Self { width, height, gray })
     }
@@ -121,29 +125,51 @@ pub fn save_display(display: &str, png: &Path) -> anyhow::Result<()> {
     output(ffmpeg).map(drop)
 }
 
-/// Records a display and a PulseAudio source for a while, without loss, as one Matroska file: what
-/// Lectern's own recording is compared with, and how the world measures itself.
-///
-/// # Errors
-/// When either cannot be opened.
-pub fn record(
-    display: &str,
-    pulse_server: &str,
-    source: &str,
-    fps: u32,
-    length: Duration,
-    into: &Path,
-) -> anyhow::Result<()> {
-    let mut ffmpeg = ffmpeg();
-    ffmpeg
-        .args(["-thread_queue_size", "512", "-f", "pulse", "-server", pulse_server])
-        .args(["-fragment_size", "1920", "-i", source, "-thread_queue_size", "512"])
-        .args(["-f", "x11grab", "-draw_mouse", "0", "-framerate", &fps.to_string(), "-i", display])
-        .args(["-map", "1:v", "-map", "0:a", "-vf", "scale=320:180:flags=area", "-pix_fmt", "gray"])
-        .args(["-fps_mode", "passthrough", "-c:v", "ffv1", "-c:a", "pcm_s16le"])
-        .args(["-t", &format!("{:.3}", length.as_secs_f64())])
-        .arg(into);
-    output(ffmpeg).map(drop)
+/// A recording of a display and a PulseAudio source by ffmpeg, without loss: what Lectern's own recording
+/// is compared with, and how the world measures itself. Picture and sound keep the wall clock's distance.
+#[derive(Debug)]
+pub struct Recording {
+    ffmpeg: Process,
+    file: PathBuf,
+}
+
+impl Recording {
+    /// Starts it; returns when both picture and sound arrive.
+    ///
+    /// # Errors
+    /// When either cannot be opened.
+    pub fn start(folder: &Folder, screen: &Screen, sound: &Sound, fps: u32) -> anyhow::Result<Self> {
+        let file = folder.join(&format!("recording-{}.mkv", clock::wall_us()));
+        let mut ffmpeg = ffmpeg();
+        // Both devices stamp with the wall clock; -copyts keeps that. Without it ffmpeg starts each input at
+        // zero, and sound and picture are as far apart as their devices took to open: up to half a second.
+        ffmpeg
+            .args(["-copyts", "-thread_queue_size", "512", "-f", "pulse"])
+            .args(["-server", sound.server_address(), "-fragment_size", "1920", "-i", MICROPHONE])
+            .args(["-thread_queue_size", "512", "-f", "x11grab", "-draw_mouse", "0"])
+            .args(["-framerate", &fps.to_string(), "-i", screen.display(), "-map", "1:v", "-map", "0:a"])
+            .args(["-vf", "scale=320:180:flags=area", "-pix_fmt", "gray", "-fps_mode", "passthrough"])
+            .args(["-c:v", "ffv1", "-c:a", "pcm_s16le", "-flush_packets", "1"])
+            .args(["-output_ts_offset", &format!("{}us", -clock::wall_us())])
+            .arg(&file);
+        let mut ffmpeg = Process::start(folder, "recording", ffmpeg)?;
+        // The header alone is far smaller.
+        let begun = || std::fs::metadata(&file).is_ok_and(|meta| meta.len() > 100_000);
+        eventually(Duration::from_secs(20), "the recording", || match ffmpeg.must_run() {
+            Ok(()) => begun().then_some(Ok(())),
+            Err(e) => Some(Err(e)),
+        })??;
+        Ok(Self { ffmpeg, file })
+    }
+
+    /// Ends it and returns the file.
+    #[must_use]
+    pub fn finish(mut self) -> PathBuf {
+        // The last blocks are still on their way through ffmpeg's queues.
+        std::thread::sleep(Duration::from_millis(500));
+        self.ffmpeg.stop();
+        self.file
+    }
 }
 
 /// A recording's pictures: the second each is shown and how light it is, 0 to 255.

@@ -30,7 +30,6 @@ pub(crate) const CHROMIUM: &[&str] = &[
     "--no-first-run",
     "--no-default-browser-check",
     "--password-store=basic",
-    "--lang=zh-CN",
 ];
 
 /// A display of 1920x1080 with slides on it.
@@ -87,7 +86,8 @@ impl Screen {
         let mut chromium = chromium(folder, "slides")?;
         chromium
             .env("DISPLAY", &self.display)
-            .args(["--kiosk", "--window-position=0,0", "--window-size=1920,1080"])
+            // Chromium keeps a window one pixel smaller than it is asked to be.
+            .args(["--kiosk", "--window-position=0,0", "--window-size=1921,1081"])
             .arg(format!("--app={url}"));
         self.slides = Some(Process::start(folder, "slides", chromium)?);
         Ok(())
@@ -152,8 +152,9 @@ pub(crate) fn chromium(folder: &Folder, profile: &str) -> anyhow::Result<Command
     Ok(command)
 }
 
-/// A home of its own, and no desktop session of ours to talk to.
+/// A home of its own, in Chinese, and no desktop session of ours to talk to.
 pub(crate) fn quiet_home(command: &mut Command, home: &Path) {
+    command.env("LANGUAGE", "zh_CN");
     command.env("HOME", home).env("XDG_CONFIG_HOME", home).env("XDG_CACHE_HOME", home);
     command.env_remove("DBUS_SESSION_BUS_ADDRESS").env_remove("WAYLAND_DISPLAY").env_remove("XAUTHORITY");
 }

@@ -35,9 +35,13 @@ pub const PHRASES: &[&str] = &[
 const STEP: Duration = Duration::from_millis(5);
 const STEP_FRAMES: usize = 240;
 /// From the pipe to the microphone, measured: see [`crate::clap`].
-const LATENCY: Duration = Duration::from_millis(20);
-/// Sound waiting in the pipe beyond this would make everything late for ever: it is dropped.
-const MAX_WAITING: u64 = 4 * STEP_FRAMES as u64 * 2;
+const LATENCY: Duration = Duration::from_millis(6);
+/// How far ahead a sound is placed that shall be heard at once.
+const SOON: Duration = Duration::from_millis(60);
+/// Bytes of a step.
+const STEP_BYTES: u64 = STEP_FRAMES as u64 * 2;
+/// So many steps are watched before one is left out.
+const WATCHED: u32 = 40;
 
 /// A sound that is placed in the stream.
 struct Placed {
@@ -186,7 +190,7 @@ impl Sound {
     /// When espeak-ng is missing or fails.
     pub fn speak(&self, text: &str) -> anyhow::Result<Heard> {
         let voice = voice(text)?;
-        Ok(self.mixer.place(clock::mono() + 2 * LATENCY, voice))
+        Ok(self.mixer.place(clock::mono() + SOON, voice))
     }
 
     /// Speaks one of [`PHRASES`] every few seconds from now on, until [`Self::hush`].
@@ -205,7 +209,7 @@ impl Sound {
                         return;
                     }
                     let next = clock::mono() + every;
-                    let heard = mixer.place(clock::mono() + 2 * LATENCY, voice.clone());
+                    let heard = mixer.place(clock::mono() + SOON, voice.clone());
                     let next = next.max(heard.at + heard.length);
                     while clock::mono() < next && !enough.load(Ordering::Relaxed) {
                         std::thread::sleep(Duration::from_millis(20));
@@ -229,7 +233,7 @@ impl Sound {
     /// A click, as soon as it can be placed exactly.
     #[must_use]
     pub fn click(&self) -> Heard {
-        self.click_at(clock::mono() + 4 * LATENCY)
+        self.click_at(clock::mono() + SOON)
     }
 
     /// A click that is heard at a monotonic time, at least 50 ms ahead.
@@ -265,6 +269,9 @@ impl Mixer {
 
     fn run(&self) {
         let mut due = clock::mono();
+        // The least that was waiting in the pipe lately. What waits through a whole watch came from a
+        // hold-up of the player and would keep everything late for ever.
+        let (mut least, mut watched) = (u64::MAX, 0);
         while !self.ended.load(Ordering::Relaxed) {
             let now = clock::mono();
             if now < due {
@@ -274,12 +281,18 @@ impl Mixer {
                 // everything after it late.
                 due = now;
             }
-            let step = self.step(due);
+            let (silent, step) = self.step(due);
             due += STEP;
             let mut pipe = lock(&self.pipe);
             let Some(open) = pipe.as_mut() else { continue };
-            if rustix::io::ioctl_fionread(&*open).is_ok_and(|waiting| waiting > MAX_WAITING) {
+            let waiting = rustix::io::ioctl_fionread(&*open).unwrap_or(0);
+            (least, watched) = (least.min(waiting), watched + 1);
+            if waiting > 8 * STEP_BYTES || watched >= WATCHED && silent && least >= STEP_BYTES {
+                (least, watched) = (u64::MAX, WATCHED / 2);
                 continue;
+            }
+            if watched >= WATCHED && silent {
+                (least, watched) = (u64::MAX, 0);
             }
             if std::io::Write::write_all(open, &step).is_err() {
                 // The player has gone; whoever took it away brings the next one.
@@ -288,10 +301,11 @@ impl Mixer {
         }
     }
 
-    /// Mixes what is placed between `due` and a step later.
-    fn step(&self, due: Duration) -> Vec<u8> {
+    /// Mixes what is placed between `due` and a step later; whether that is nothing, and the bytes.
+    fn step(&self, due: Duration) -> (bool, Vec<u8>) {
         let mut mixed = [0_i32; STEP_FRAMES];
         let mut placed = lock(&self.placed);
+        let silent = !placed.iter().any(|sound| sound.at < due + STEP);
         for sound in placed.iter_mut().filter(|sound| sound.at < due + STEP) {
             let skip = match sound.taken {
                 0 => sound.at.saturating_sub(due).as_micros() as usize * RATE as usize / 1_000_000,
@@ -305,7 +319,7 @@ impl Mixer {
         }
         placed.retain(|sound| sound.taken < sound.samples.len());
         let clip = |sum: i32| i16::try_from(sum.clamp(i16::MIN.into(), i16::MAX.into())).unwrap_or(0);
-        mixed.iter().flat_map(|&sum| clip(sum).to_le_bytes()).collect()
+        (silent, mixed.iter().flat_map(|&sum| clip(sum).to_le_bytes()).collect())
     }
 }
 
