@@ -1,1 +1,38 @@
-fn main() {}
+//! lectern: the daemon of a classroom machine, and its command line.
+//!
+//! ```text
+//! sense ─▶ store (outbox) ─▶ publish ══ MQTT ══▶ hub
+//! button ─▶ record ─▶ recorder (child process) ─▶ take ─▶ evidence (parts) ─▶ upload ══ HTTP ══▶ hub ─▶ receipt ─▶ reclaim
+//! ```
+//!
+//! Floors; a module uses only floors below its own:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 6 | `main`, [`cli`] |
+//! | 5 | [`app`]: wires everything top to bottom, tears it down in reverse |
+//! | 4 | [`page`]: the teacher's page |
+//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`]: one stage each |
+//! | 2 | [`store`], [`platform`], [`config`] |
+//! | 1 | [`model`]: pure types and state machines |
+//! | 0 | `lectern_wire`, `lectern_base` |
+
+mod app;
+mod cli;
+mod config;
+mod evidence;
+mod model;
+mod page;
+mod platform;
+mod publish;
+mod reclaim;
+mod record;
+mod sense;
+mod store;
+mod upload;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run().into()
+}

@@ -1,0 +1,230 @@
+//! Wires everything top to bottom and tears it down in reverse.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lectern_base::{clock, disk};
+use lectern_wire::sign::{KeyRing, PublicKey};
+use lectern_wire::telemetry::Info;
+use lectern_wire::topic::Topics;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::page::{self, Page};
+use crate::platform::{host::Host, identity, notify};
+use crate::store::{Store, StoreError};
+use crate::{evidence, publish, reclaim, record, sense, upload};
+
+/// How long everything together may take to stop.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another daemon is running.
+    #[error("{0}")]
+    AlreadyRunning(String),
+    /// Settings or files need a hand.
+    #[error("{0}")]
+    Settings(String),
+    /// Anything else.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+/// The file that names the page's address, for the CLI.
+pub fn address_file(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("run").join("page.addr")
+}
+
+/// The file with the public keys this device knows.
+pub fn keys_file(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("keys.json")
+}
+
+/// A named task, so that a slow end can be told by name.
+struct Task(&'static str, JoinHandle<()>);
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// [`StartError`] when it cannot start; once started it ends without error.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let data_dir = config.device.data_dir.clone();
+    let outbox_bytes = u64::from(config.outbox.max_mib) << 20;
+    let store = Store::open(&data_dir, outbox_bytes).map_err(|e| match e {
+        StoreError::InUse(_) => StartError::AlreadyRunning(e.to_string()),
+        StoreError::Newer { .. } => StartError::Settings(e.to_string()),
+        e => StartError::Failed(e.into()),
+    })?;
+    let key = identity::signing_key(&data_dir).map_err(StartError::Settings)?;
+    let public = PublicKey::of(&key);
+    let hub = match &config.hub {
+        Some(hub) => {
+            Some((hub.clone(), identity::password(&hub.password_file).map_err(StartError::Settings)?))
+        }
+        None => None,
+    };
+    write_keys(&store, public)?;
+    let (listener, address) = listen(config.page.listen, &data_dir).await?;
+    tracing::info!(device = %config.device.id, room = config.device.room, key = public.id(), page = %address, "lectern starts");
+
+    // Two tokens: the stages end first, the page last, so that it can still say what is going on.
+    let (stages, door) = (CancellationToken::new(), CancellationToken::new());
+    let mut tasks = Vec::new();
+    let mut spawn = |name: &'static str, task: JoinHandle<()>| tasks.push(Task(name, task));
+
+    let settings = record::Settings {
+        recorder: config.recording.recorder.clone(),
+        capture: config.recording.capture.clone(),
+        max_minutes: config.recording.max_minutes,
+        reserve_minutes: config.recording.reserve_minutes,
+        bytes_per_minute: config.bytes_per_minute(),
+    };
+    let (driver, handle) = record::Driver::new(store.clone(), settings);
+    spawn("record", tokio::spawn(driver.run(stages.clone())));
+    let settings = evidence::Settings {
+        school: config.device.school.clone(),
+        device: config.device.id.clone(),
+        room: config.device.room.clone(),
+        recorder: config.recording.recorder.clone(),
+        key,
+    };
+    spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
+    if let Some((hub, password)) = hub {
+        let client = upload::Client::new(hub.url, config.device.id.clone(), password.clone());
+        let client = client.context("uploads cannot be set up")?;
+        let keys = (store.clone(), public);
+        let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());
+        spawn("upload", tokio::spawn(upload::run(store.clone(), client, public, pinned, stages.clone())));
+        let topics = Topics { school: config.device.school.clone(), device: config.device.id.clone() };
+        let info = inventory(&config, public);
+        let settings = publish::Settings { url: hub.mqtt, topics, password, info };
+        spawn("publish", tokio::spawn(publish::run(store.clone(), settings, stages.clone())));
+    }
+    let interval = Duration::from_secs(u64::from(config.sense.interval_s));
+    spawn("sense", tokio::spawn(sense::run(store.clone(), interval, stages.clone())));
+    let keep = config.recording.keep_stored_days;
+    spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), keep, stages.clone())));
+    let page = Page {
+        store: store.clone(),
+        driver: handle,
+        room: config.device.room.clone().into(),
+        stop: door.clone(),
+    };
+    let serving = tokio::spawn(async move {
+        if let Err(e) = page::serve(listener, page).await {
+            tracing::error!("the page ended: {e}");
+        }
+    });
+
+    notify::tell("READY=1");
+    wait_for_end(&tasks).await;
+    notify::tell("STOPPING=1");
+    stages.cancel();
+    drain(tasks).await;
+    door.cancel();
+    drain(vec![Task("page", serving)]).await;
+    if let Err(e) = store.outbox().flush() {
+        tracing::error!("fresh samples could not be kept: {e}");
+    }
+    tracing::info!("lectern has ended; a recorder at work goes on and is found again");
+    Ok(())
+}
+
+/// Writes the public keys this device knows beside its state, for `lectern verify`.
+fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
+    let mut ring = KeyRing::default();
+    ring.add(own);
+    if let Some(hub) = store.fact("hub_key")? {
+        ring.add(PublicKey::try_from(hub).context("the remembered hub key cannot be read")?);
+    }
+    let path = keys_file(store.folder());
+    disk::replace(&path, &serde_json::to_vec_pretty(&ring)?).with_context(|| path.display().to_string())
+}
+
+async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listener = TcpListener::bind(address).await.map_err(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            StartError::AlreadyRunning(format!("{address} is in use by another program"))
+        }
+        _ => StartError::Settings(format!("page.listen: {address}: {e}")),
+    })?;
+    let address = listener.local_addr().context("the page has no address")?;
+    let file = address_file(data_dir);
+    disk::replace(&file, address.to_string().as_bytes()).with_context(|| file.display().to_string())?;
+    Ok((listener, address))
+}
+
+fn inventory(config: &Config, key: PublicKey) -> Info {
+    let (cpu, cpu_count, memory_bytes, os, kernel) = Host::inventory();
+    Info {
+        ts: clock::wall_ms(),
+        room: config.device.room.clone(),
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+        os,
+        kernel,
+        cpu,
+        cpu_count,
+        memory_bytes,
+        key,
+        recorder: config.recording.recorder.is_file(),
+    }
+}
+
+/// Until a signal, or until a stage ends that should not have; meanwhile systemd is told that all is well.
+async fn wait_for_end(tasks: &[Task]) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return tracing::error!("signals cannot be watched");
+    };
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = tick.tick() => {
+                if let Some(Task(name, _)) = tasks.iter().find(|Task(_, task)| task.is_finished()) {
+                    // A half-dead daemon helps nobody: systemd starts a whole one.
+                    tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");
+                    return;
+                }
+                notify::tell("WATCHDOG=1");
+            }
+        }
+    }
+}
+
+/// Waits for tasks, naming those that are slow; after [`GRACE`] they are cut off.
+async fn drain(tasks: Vec<Task>) {
+    let give_up = clock::mono() + GRACE;
+    for Task(name, mut task) in tasks {
+        loop {
+            let left = give_up.saturating_sub(clock::mono());
+            let step = left.min(Duration::from_secs(2));
+            match tokio::time::timeout(step, &mut task).await {
+                Ok(Ok(())) => break,
+                Ok(Err(e)) => {
+                    tracing::error!(stage = name, "the stage had broken off: {e}");
+                    break;
+                }
+                Err(_) if left.is_zero() => {
+                    tracing::error!(stage = name, "the stage did not end in time and is cut off");
+                    task.abort();
+                    break;
+                }
+                Err(_) => tracing::warn!(
+                    stage = name,
+                    left_s = left.as_secs(),
+                    "still waiting for the stage to end"
+                ),
+            }
+        }
+    }
+}

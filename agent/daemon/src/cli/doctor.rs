@@ -1,0 +1,139 @@
+//! `lectern doctor`: what a technician wants to know before the first lesson, in one table.
+
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use lectern_base::exit::Exit;
+use lectern_base::{clock, disk};
+use lectern_wire::recorder::{SourceKind, without_userinfo};
+use serde_json::json;
+
+use super::say;
+use crate::config::Config;
+use crate::platform::identity;
+
+/// One line of the table.
+struct Finding {
+    what: &'static str,
+    well: bool,
+    detail: String,
+}
+
+/// Looks at everything and prints it.
+pub fn run(config: &Config, json: bool) -> Exit {
+    let mut findings = vec![data(config), space(config), recorder(config), clock_state()];
+    findings.extend(config.recording.capture.sources.iter().map(|source| match &source.kind {
+        SourceKind::Screen { display } => screen(display),
+        SourceKind::Microphone { device } => {
+            finding("microphone", Ok(format!("{device}: opened when a lesson starts")))
+        }
+        SourceKind::NetworkCamera { url } => camera(url),
+        SourceKind::Test => finding("test card", Ok("a generated picture and tone, not a classroom".into())),
+    }));
+    match &config.hub {
+        None => findings.push(finding("hub", Ok("none set: lessons stay on this machine".into()))),
+        Some(hub) => {
+            findings
+                .push(finding("password", identity::password(&hub.password_file).map(|_| "there".into())));
+            findings.push(finding("hub", reach(&hub.url)));
+            findings.push(finding("broker", reach(&hub.mqtt)));
+        }
+    }
+    let well = findings.iter().all(|f| f.well);
+    let rows: Vec<_> =
+        findings.iter().map(|f| json!({ "what": f.what, "ok": f.well, "detail": f.detail })).collect();
+    let text: Vec<_> = findings
+        .iter()
+        .map(|f| format!("{} {:<11} {}", if f.well { "ok  " } else { "BAD " }, f.what, f.detail))
+        .collect();
+    say(json, &json!({ "ok": well, "findings": rows }), &text.join("\n"));
+    if well { Exit::Done } else { Exit::NotSound }
+}
+
+fn finding(what: &'static str, outcome: Result<String, String>) -> Finding {
+    match outcome {
+        Ok(detail) => Finding { what, well: true, detail },
+        Err(detail) => Finding { what, well: false, detail },
+    }
+}
+
+fn data(config: &Config) -> Finding {
+    let folder = &config.device.data_dir;
+    let usable = std::fs::create_dir_all(folder).and_then(|()| {
+        let probe = folder.join(".doctor");
+        std::fs::write(&probe, b"x")?;
+        std::fs::remove_file(&probe)
+    });
+    finding(
+        "data",
+        usable.map(|()| folder.display().to_string()).map_err(|e| format!("{}: {e}", folder.display())),
+    )
+}
+
+fn space(config: &Config) -> Finding {
+    let outcome = disk::free_bytes(&config.device.data_dir).map_err(|e| e.to_string()).and_then(|free| {
+        let minutes = free / config.bytes_per_minute().max(1);
+        let text = format!("room for {minutes} minutes of recording");
+        if minutes < u64::from(config.recording.reserve_minutes) { Err(text) } else { Ok(text) }
+    });
+    finding("space", outcome)
+}
+
+fn recorder(config: &Config) -> Finding {
+    let program = &config.recording.recorder;
+    let outcome = std::process::Command::new(program).arg("--version").output();
+    finding(
+        "recorder",
+        match outcome {
+            Ok(out) if out.status.success() => Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned()),
+            Ok(out) => Err(format!("{} ended with {}", program.display(), out.status)),
+            Err(e) => Err(format!("{}: {e}", program.display())),
+        },
+    )
+}
+
+fn clock_state() -> Finding {
+    let now = clock::local_text(clock::wall_ms());
+    // An untrusted clock is not a fault of the machine, but it stands in every manifest.
+    let trust = if clock::trusted() {
+        "a time service keeps it"
+    } else {
+        "no time service keeps it: lessons will say so"
+    };
+    finding("clock", Ok(format!("{now}, {trust}")))
+}
+
+fn screen(display: &str) -> Finding {
+    let number = display.trim_start_matches(':').split('.').next().unwrap_or_default();
+    let there = std::path::Path::new("/tmp/.X11-unix").join(format!("X{number}")).exists();
+    let hidden = std::fs::read_to_string("/proc/net/unix")
+        .is_ok_and(|text| text.contains(&format!("/tmp/.X11-unix/X{number}")));
+    finding(
+        "screen",
+        match there || hidden {
+            true => Ok(format!("X display {display} is there")),
+            false => Err(format!("X display {display} is not there: is anybody logged in at the screen?")),
+        },
+    )
+}
+
+fn camera(url: &str) -> Finding {
+    let outcome = url::Url::parse(url).map_err(|e| e.to_string()).and_then(|url| reach(&url));
+    finding("camera", outcome.map_err(|e| format!("{}: {e}", without_userinfo(url))))
+}
+
+/// Whether somebody listens at an address.
+fn reach(url: &url::Url) -> Result<String, String> {
+    let port = url.port_or_known_default().unwrap_or(match url.scheme() {
+        "rtsp" => 554,
+        "mqtts" => 8883,
+        _ => 1883,
+    });
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let mut addresses = (host, port).to_socket_addrs().map_err(|e| format!("{host}: {e}"))?;
+    let address = addresses.next().ok_or_else(|| format!("{host} has no address"))?;
+    match TcpStream::connect_timeout(&address, Duration::from_secs(3)) {
+        Ok(_) => Ok(format!("{address} answers")),
+        Err(e) => Err(format!("{address}: {e}")),
+    }
+}

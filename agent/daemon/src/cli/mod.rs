@@ -1,0 +1,287 @@
+//! The command line: parse, call, exit code.
+
+mod doctor;
+mod remote;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use lectern_base::exit::Exit;
+use lectern_wire::manifest::{About, clock_text};
+
+use crate::app::{self, StartError};
+use crate::config::Config;
+use crate::evidence::verify::{self, Keys, Report};
+use crate::store::Store;
+
+/// Lectern 讲台: one button, and the lesson is recorded, made into evidence and stored.
+#[derive(Debug, Parser)]
+#[command(name = "lectern", version)]
+struct Arguments {
+    /// The settings.
+    #[arg(long, global = true, default_value = "/etc/lectern/agent.toml")]
+    config: PathBuf,
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Run the daemon (systemd does this).
+    Run,
+    /// Check the settings and name every fault.
+    Check,
+    /// Check this machine: disk, recorder, clock, hub, broker.
+    Doctor,
+    /// Press the button.
+    #[command(subcommand)]
+    Record(Press),
+    /// List the lessons on this machine.
+    Lessons,
+    /// Check a lesson against its manifest and receipt; works offline.
+    Verify {
+        /// The lesson's folder, or one of its takes.
+        path: PathBuf,
+        /// Public keys to trust; without it those of this device, else those in the folder.
+        #[arg(long)]
+        keys: Option<PathBuf>,
+    },
+    /// Check the state folder: every row against its file. The daemon must be stopped.
+    Fsck,
+    /// Forget the hub's key, when the hub was replaced. The daemon must be stopped.
+    ForgetHub,
+}
+
+#[derive(Debug, Subcommand)]
+enum Press {
+    /// Begin a lesson.
+    Start(Words),
+    /// End it.
+    Stop,
+    /// Stand still.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Say where it stands.
+    Status,
+}
+
+/// What is said about a lesson.
+#[derive(Debug, Args)]
+struct Words {
+    /// 教师
+    #[arg(long, default_value = "")]
+    teacher: String,
+    /// 工号
+    #[arg(long, default_value = "")]
+    teacher_id: String,
+    /// 班级
+    #[arg(long, default_value = "")]
+    class: String,
+    /// 学科
+    #[arg(long, default_value = "")]
+    subject: String,
+    /// 课题
+    #[arg(long, default_value = "")]
+    topic: String,
+    /// 节次
+    #[arg(long, default_value = "")]
+    period: String,
+    /// 认证点
+    #[arg(long, default_value = "")]
+    scheme_point: String,
+}
+
+impl From<Words> for About {
+    fn from(w: Words) -> Self {
+        Self {
+            teacher_id: w.teacher_id,
+            teacher: w.teacher,
+            class: w.class,
+            subject: w.subject,
+            topic: w.topic,
+            period: w.period,
+            scheme_point: w.scheme_point,
+        }
+    }
+}
+
+/// Parses the command line, does what it says, gives the exit code.
+pub fn run() -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) => {
+            let asked = !e.use_stderr();
+            if let Err(e) = e.print() {
+                tracing::debug!("nobody listens: {e}");
+            }
+            return if asked { Exit::Done } else { Exit::BadSettings };
+        }
+    };
+    let json = arguments.json;
+    match arguments.command {
+        What::Run => daemon(&arguments.config),
+        What::Check => check(&arguments.config, json),
+        What::Doctor => with_config(&arguments.config, |config| doctor::run(&config, json)),
+        What::Record(press) => with_config(&arguments.config, |config| {
+            let (action, about) = match press {
+                Press::Start(words) => ("start", Some(words.into())),
+                Press::Stop => ("stop", None),
+                Press::Pause => ("pause", None),
+                Press::Resume => ("resume", None),
+                Press::Status => return remote::status(&config.device.data_dir, json),
+            };
+            remote::press(&config.device.data_dir, action, about.as_ref(), json)
+        }),
+        What::Lessons => {
+            with_config(&arguments.config, |config| remote::lessons(&config.device.data_dir, json))
+        }
+        What::Verify { path, keys } => verify(&arguments.config, &path, keys.as_deref(), json),
+        What::Fsck => with_store(&arguments.config, |store| fsck(store, json)),
+        What::ForgetHub => with_store(&arguments.config, |store| match store.forget("hub_key") {
+            Ok(()) => say(
+                json,
+                &serde_json::json!({ "forgotten": true }),
+                "the hub's key is forgotten; the next hub is remembered",
+            ),
+            Err(e) => fail(&e.to_string()),
+        }),
+    }
+}
+
+/// Prints for people or for programs.
+#[expect(clippy::print_stdout, reason = "what a command line says")]
+fn say(json: bool, value: &serde_json::Value, text: &str) -> Exit {
+    if json {
+        println!("{value}");
+    } else {
+        println!("{text}");
+    }
+    Exit::Done
+}
+
+#[expect(clippy::print_stderr, reason = "what a command line says")]
+fn fail(text: &str) -> Exit {
+    eprintln!("lectern: {text}");
+    Exit::Failed
+}
+
+fn with_config(path: &Path, work: impl FnOnce(Config) -> Exit) -> Exit {
+    match Config::load(path) {
+        Ok(config) => work(config),
+        Err(faults) => {
+            for fault in &faults {
+                fail(&format!("{}: {fault}", path.display()));
+            }
+            Exit::BadSettings
+        }
+    }
+}
+
+fn with_store(path: &Path, work: impl FnOnce(&Store) -> Exit) -> Exit {
+    with_config(path, |config| {
+        match Store::open(&config.device.data_dir, u64::from(config.outbox.max_mib) << 20) {
+            Ok(store) => work(&store),
+            Err(e @ crate::store::StoreError::InUse(_)) => {
+                fail(&e.to_string());
+                Exit::AlreadyRunning
+            }
+            Err(e) => fail(&e.to_string()),
+        }
+    })
+}
+
+fn daemon(path: &Path) -> Exit {
+    if let Err(e) = lectern_base::log::start("lectern") {
+        fail(&format!("logs could not be set up: {e}"));
+        return Exit::BadSettings;
+    }
+    with_config(path, |config| {
+        // Two workers: a page that is looked at and an upload do not wait for each other.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let outcome = match runtime {
+            Ok(runtime) => runtime.block_on(app::run(config)),
+            Err(e) => return fail(&format!("the runtime could not be started: {e}")),
+        };
+        match outcome {
+            Ok(()) => Exit::Done,
+            Err(e) => {
+                tracing::error!("{e}");
+                fail(&e.to_string());
+                match e {
+                    StartError::AlreadyRunning(_) => Exit::AlreadyRunning,
+                    StartError::Settings(_) => Exit::BadSettings,
+                    StartError::Failed(_) => Exit::Failed,
+                }
+            }
+        }
+    })
+}
+
+fn check(path: &Path, json: bool) -> Exit {
+    match Config::load(path) {
+        Ok(_) => {
+            say(json, &serde_json::json!({ "ok": true, "faults": [] }), &format!("{}: ok", path.display()))
+        }
+        Err(faults) => {
+            let text = faults.join("\n");
+            say(json, &serde_json::json!({ "ok": false, "faults": faults }), &text);
+            Exit::BadSettings
+        }
+    }
+}
+
+fn verify(config: &Path, path: &Path, keys: Option<&Path>, json: bool) -> Exit {
+    let keys = match keys {
+        Some(file) => match verify::read_keys(file) {
+            Ok(ring) => Keys::Given(ring),
+            Err(e) => return fail(&e),
+        },
+        // On the device itself its own keys are the ones to trust.
+        None => Config::load(config)
+            .ok()
+            .and_then(|c| verify::read_keys(&app::keys_file(&c.device.data_dir)).ok())
+            .map_or(Keys::FromFolder, Keys::Given),
+    };
+    let report = verify::verify(path, &keys);
+    say(json, &serde_json::to_value(&report).unwrap_or_default(), &report_text(&report));
+    if report.sound { Exit::Done } else { Exit::NotSound }
+}
+
+fn report_text(report: &Report) -> String {
+    let mut lines = Vec::new();
+    let lesson = report.lesson_id.as_deref().unwrap_or("?");
+    lines.push(match report.sound {
+        true => format!(
+            "lesson {lesson}: complete, {} in {} parts, {} bytes",
+            clock_text(report.duration_ms),
+            report.parts,
+            report.bytes
+        ),
+        false => format!("lesson {lesson}: NOT SOUND"),
+    });
+    lines.extend(report.faults.iter().map(|f| format!("  fault: {}", f.sentence)));
+    lines.extend(report.notes.iter().map(|n| format!("  note: {n}")));
+    if report.sound {
+        let one = if report.uninterrupted { "one uninterrupted take" } else { "not one uninterrupted take" };
+        let hub = if report.receipted { "the hub's receipt fits" } else { "no receipt" };
+        lines.push(format!("  {one}; {hub}; keys: {}", report.keys));
+    }
+    lines.join("\n")
+}
+
+fn fsck(store: &Store, json: bool) -> Exit {
+    match crate::store::fsck::check(store) {
+        Ok(found) if found.is_empty() => {
+            say(json, &serde_json::json!({ "ok": true, "found": [] }), "every row fits its file")
+        }
+        Ok(found) => {
+            say(json, &serde_json::json!({ "ok": false, "found": found }), &found.join("\n"));
+            Exit::NotSound
+        }
+        Err(e) => fail(&e.to_string()),
+    }
+}

@@ -1,0 +1,116 @@
+//! Commands that ask the running daemon through its page.
+
+use std::path::Path;
+use std::time::Duration;
+
+use lectern_base::exit::Exit;
+use lectern_wire::manifest::{About, clock_text};
+use lectern_wire::upload::Problem;
+use serde_json::Value;
+
+use super::{fail, say};
+use crate::app;
+
+/// Asks the daemon; the answer's JSON, or how it failed.
+fn ask(data_dir: &Path, path: &str, body: Option<&Value>) -> Result<Value, (Exit, String)> {
+    let file = app::address_file(data_dir);
+    let address = std::fs::read_to_string(&file)
+        .map_err(|e| (Exit::Failed, format!("lectern does not run here: {}: {e}", file.display())))?;
+    let url = format!("http://{}{path}", address.trim());
+    let failed =
+        |e: reqwest::Error| (Exit::Failed, format!("lectern does not answer at {}: {e}", address.trim()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| (Exit::Failed, e.to_string()))?;
+    runtime.block_on(async {
+        let client =
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().map_err(failed)?;
+        let request = match body {
+            Some(body) => client.post(url).header("X-Lectern", "cli").json(body),
+            None => client.get(url),
+        };
+        let response = request.send().await.map_err(failed)?;
+        if response.status().is_success() {
+            return response.json().await.map_err(failed);
+        }
+        let problem: Problem = response.json().await.map_err(failed)?;
+        Err((Exit::Refused, problem.message))
+    })
+}
+
+fn answer(outcome: Result<Value, (Exit, String)>, json: bool, text: impl FnOnce(&Value) -> String) -> Exit {
+    match outcome {
+        Ok(value) => say(json, &value, &text(&value)),
+        Err((exit, sentence)) => {
+            fail(&sentence);
+            exit
+        }
+    }
+}
+
+/// `lectern record start|stop|pause|resume`.
+pub fn press(data_dir: &Path, action: &str, about: Option<&About>, json: bool) -> Exit {
+    let mut body = serde_json::json!({ "action": action });
+    if let Some(about) = about {
+        body["about"] = serde_json::to_value(about).unwrap_or_default();
+    }
+    answer(ask(data_dir, "/api/record", Some(&body)), json, |value| {
+        let lesson = value["lesson_id"].as_str().unwrap_or("-");
+        match value["answer"].as_str() {
+            Some("already") => format!("already so: lesson {lesson}"),
+            _ => format!("{action}: lesson {lesson}"),
+        }
+    })
+}
+
+/// `lectern record status`.
+pub fn status(data_dir: &Path, json: bool) -> Exit {
+    answer(ask(data_dir, "/api/status", None), json, |value| {
+        let mut lines = Vec::new();
+        match value["lesson"].as_object() {
+            None => lines.push("nothing recorded since the daemon started".to_owned()),
+            Some(lesson) => {
+                let text = |key: &str| lesson.get(key).and_then(Value::as_str).unwrap_or("-");
+                let ms = lesson.get("media_ms").and_then(Value::as_u64).unwrap_or(0);
+                lines.push(format!("lesson {}: {}, {}", text("id"), text("state"), clock_text(ms)));
+            }
+        }
+        for warning in value["warnings"].as_array().into_iter().flatten() {
+            lines.push(format!("warning: {}", warning["kind"].as_str().unwrap_or("?")));
+        }
+        let upload = &value["upload"];
+        if upload["configured"] == true {
+            let mib = upload["pending_bytes"].as_u64().unwrap_or(0) as f64 / 1_048_576.0;
+            lines.push(format!("waiting for the hub: {} lessons, {mib:.1} MiB", upload["waiting_lessons"]));
+        }
+        if let Some(blocked) = upload["blocked"].as_str() {
+            lines.push(format!("upload stuck: {blocked}"));
+        }
+        lines.push(match value["safe_to_switch_off"] == true {
+            true => "safe to switch off".into(),
+            false => "not safe to switch off yet".into(),
+        });
+        lines.join("\n")
+    })
+}
+
+/// `lectern lessons`.
+pub fn lessons(data_dir: &Path, json: bool) -> Exit {
+    answer(ask(data_dir, "/api/lessons", None), json, |value| {
+        let rows = value.as_array().into_iter().flatten().map(|lesson| {
+            let text = |key: &str| lesson[key].as_str().unwrap_or("");
+            let about = ["class", "subject", "topic"].map(|key| lesson["about"][key].as_str().unwrap_or(""));
+            format!(
+                "{}  {:<11} {}  {} {}",
+                text("started"),
+                text("state"),
+                text("id"),
+                about.join(" ").trim(),
+                text("cut_short")
+            )
+        });
+        let rows: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();
+        if rows.is_empty() { "no lessons yet".into() } else { rows.join("\n") }
+    })
+}

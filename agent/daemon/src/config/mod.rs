@@ -1,0 +1,343 @@
+//! The settings: read once, checked whole, every fault reported at once by its field path.
+//!
+//! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
+
+mod reader;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use lectern_wire::id::{DeviceId, SchoolId};
+use lectern_wire::recorder::{AudioSettings, CaptureSettings, Layout, Source, SourceKind, VideoSettings};
+
+use reader::{Faults, Section};
+
+/// All settings of the daemon.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[device]`
+    pub device: Device,
+    /// `[hub]`; absent when recordings stay on this machine.
+    pub hub: Option<Hub>,
+    /// `[page]`
+    pub page: Page,
+    /// `[recording]`
+    pub recording: Recording,
+    /// `[sense]`
+    pub sense: Sense,
+    /// `[outbox]`
+    pub outbox: Outbox,
+}
+
+/// Who and where this device is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its id: MQTT client id, user name and topic level.
+    pub id: DeviceId,
+    /// Its school.
+    pub school: SchoolId,
+    /// The room as people call it.
+    pub room: String,
+    /// Where state and lessons are kept.
+    pub data_dir: PathBuf,
+}
+
+/// The central hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hub {
+    /// Its address for uploads, `http://…` or `https://…`.
+    pub url: url::Url,
+    /// Its broker, `mqtt://…` or `mqtts://…`.
+    pub mqtt: url::Url,
+    /// File that holds this device's password.
+    pub password_file: PathBuf,
+}
+
+/// The local page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Loopback address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// What a lesson is recorded with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    /// The recorder program.
+    pub recorder: PathBuf,
+    /// Longest take, minutes.
+    pub max_minutes: u32,
+    /// Minutes of lesson that must fit on the disk before one may start.
+    pub reserve_minutes: u32,
+    /// Days the bytes of a lesson stay here after the hub's receipt.
+    pub keep_stored_days: u32,
+    /// Sources, layout, picture and sound.
+    pub capture: CaptureSettings,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sense {
+    /// Seconds between samples.
+    pub interval_s: u32,
+}
+
+/// What waits for MQTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outbox {
+    /// Most it may hold, MiB.
+    pub max_mib: u32,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// All faults, a sentence each.
+    pub fn load(path: &Path) -> Result<Self, Vec<String>> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| vec![format!("{} could not be read: {e}", path.display())])?;
+        Self::parse(&text)
+    }
+
+    /// Checks settings given as text.
+    ///
+    /// # Errors
+    /// All faults, a sentence each.
+    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
+        let table: toml::Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| vec![format!("not TOML: {e}").trim_end().to_owned()])?;
+        let faults = Faults::default();
+        let mut root = Section::new(&faults, "", table);
+        let device = device(&mut root);
+        let hub = root.optional_section("hub").map(hub);
+        let page = page(&mut root);
+        let recording = recording(&mut root);
+        let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
+        let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
+        root.end();
+        let config = Self { device, hub, page, recording, sense, outbox };
+        faults.into_result(config)
+    }
+
+    /// Bytes a minute of lesson takes at most.
+    #[must_use]
+    pub fn bytes_per_minute(&self) -> u64 {
+        let capture = &self.recording.capture;
+        u64::from(capture.video.max_kbps + capture.audio.kbps) * 1000 / 8 * 60
+    }
+}
+
+fn device(root: &mut Section<'_>) -> Device {
+    root.section("device", |s| {
+        let folder = s.path("data_dir", "/var/lib/lectern");
+        // A recorder's socket lies below it, and a socket's path has room for 107 bytes.
+        if folder.as_os_str().len() > 70 {
+            s.fault("data_dir", "is longer than 70 bytes; a socket below it would not fit");
+        }
+        Device {
+            id: s
+                .parsed("id", |text| DeviceId::new(text).map_err(|e| e.to_string()))
+                .unwrap_or_else(placeholder),
+            school: s
+                .parsed("school", |text| SchoolId::new(text).map_err(|e| e.to_string()))
+                .unwrap_or_else(placeholder),
+            room: s.text("room", None, 40),
+            data_dir: folder,
+        }
+    })
+}
+
+/// Stands for an id that was refused; the fault keeps the settings from ever being used.
+fn placeholder<T: TryFrom<String>>() -> T
+where
+    T::Error: std::fmt::Debug,
+{
+    #[expect(clippy::expect_used, reason = "a constant that is a valid id")]
+    T::try_from("x".to_owned()).expect("x is a valid id")
+}
+
+fn hub(mut s: Section<'_>) -> Hub {
+    let address = |schemes: &'static [&'static str]| {
+        move |text: &str| {
+            let url = url::Url::parse(text).map_err(|e| format!("{text:?} is not an address: {e}"))?;
+            let plain = url.username().is_empty() && url.password().is_none();
+            match url.host_str() {
+                Some(_) if schemes.contains(&url.scheme()) && plain => Ok(url),
+                _ => Err(format!(
+                    "{text:?} must be {} with a host and without a password",
+                    schemes.join(":// or ") + "://"
+                )),
+            }
+        }
+    };
+    #[expect(clippy::expect_used, reason = "a constant that is a valid address")]
+    let nowhere = || url::Url::parse("http://x").expect("a valid address");
+    let hub = Hub {
+        url: s.parsed("url", address(&["http", "https"])).unwrap_or_else(nowhere),
+        mqtt: s.parsed("mqtt", address(&["mqtt", "mqtts"])).unwrap_or_else(nowhere),
+        password_file: s.path("password_file", "/etc/lectern/device.password"),
+    };
+    s.end();
+    hub
+}
+
+fn page(root: &mut Section<'_>) -> Page {
+    root.section("page", |s| {
+        let listen = s.text("listen", Some("127.0.0.1:8471"), 60);
+        let fallback = SocketAddr::from(([127, 0, 0, 1], 8471));
+        let listen = match listen.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => address,
+            Ok(_) => {
+                s.fault(
+                    "listen",
+                    "must be a loopback address such as 127.0.0.1:8471: the button is for this machine alone",
+                );
+                fallback
+            }
+            Err(_) => {
+                s.fault(
+                    "listen",
+                    &format!("{listen:?} is not an address with a port, such as 127.0.0.1:8471"),
+                );
+                fallback
+            }
+        };
+        Page { listen }
+    })
+}
+
+fn recording(root: &mut Section<'_>) -> Recording {
+    let sources: Vec<Source> = root.sections("source").into_iter().filter_map(source).collect();
+    let faults = root.faults();
+    root.section("recording", |s| {
+        let layout = s.choice(
+            "layout",
+            "screen",
+            &[("screen", Layout::Screen), ("screen+camera", Layout::ScreenCamera)],
+        );
+        let size =
+            s.choice("picture", "1920x1080", &[("1920x1080", (1920, 1080)), ("1280x720", (1280, 720))]);
+        let video = VideoSettings {
+            width: size.0,
+            height: size.1,
+            fps: s.number("fps", 25, 5..=30),
+            max_kbps: s.number("max_kbps", 4000, 200..=20_000),
+            gop_s: 2,
+        };
+        let audio = AudioSettings { kbps: s.number("sound_kbps", 128, 64..=256) };
+        let count = |is: fn(&SourceKind) -> bool| sources.iter().filter(|s| is(&s.kind)).count();
+        // Only when every source could be read: a second sentence about the same mistake helps nobody.
+        if faults.none_below("source") {
+            if count(SourceKind::is_screen) != 1 {
+                faults.add("source", "must hold exactly one of kind \"screen\" (or \"test\")");
+            }
+            if count(SourceKind::is_sound) > 1 {
+                faults.add("source", "may hold only one source of sound");
+            }
+            let cameras = count(SourceKind::is_camera);
+            match layout {
+                Layout::Screen if cameras > 0 => {
+                    s.fault(
+                        "layout",
+                        "\"screen\" has no place for a camera; use \"screen+camera\" or remove the camera",
+                    );
+                }
+                Layout::ScreenCamera if cameras != 1 => {
+                    s.fault(
+                        "layout",
+                        "\"screen+camera\" needs exactly one source of kind \"network_camera\"",
+                    );
+                }
+                _ => {}
+            }
+            let mut names: Vec<_> = sources.iter().map(|s| s.name.as_str()).collect();
+            names.sort_unstable();
+            names.dedup();
+            if names.len() != sources.len() {
+                faults.add("source", "names must differ from each other");
+            }
+        }
+        Recording {
+            recorder: s.path("recorder", "/usr/bin/lectern-recorder"),
+            max_minutes: s.number("max_minutes", 180, 1..=1440),
+            reserve_minutes: s.number("reserve_minutes", 10, 1..=1440),
+            keep_stored_days: s.number("keep_stored_days", 7, 0..=3650),
+            capture: CaptureSettings { layout, sources: sources.clone(), video, audio },
+        }
+    })
+}
+
+fn source(mut s: Section<'_>) -> Option<Source> {
+    let kind = s.text("kind", None, 40);
+    let kind = match kind.as_str() {
+        "screen" => Some(SourceKind::Screen { display: s.text("display", Some(":0"), 100) }),
+        "microphone" => Some(SourceKind::Microphone { device: s.text("device", Some("default"), 200) }),
+        "network_camera" => s
+            .parsed("url", |text| match url::Url::parse(text) {
+                Ok(url) if url.scheme() == "rtsp" && url.host_str().is_some() => Ok(text.to_owned()),
+                _ => Err("must be an rtsp:// address with a host".to_owned()),
+            })
+            .map(|url| SourceKind::NetworkCamera { url }),
+        "test" => Some(SourceKind::Test),
+        "" => None,
+        other => {
+            s.fault(
+                "kind",
+                &format!("{other:?} is not one of \"screen\", \"microphone\", \"network_camera\", \"test\""),
+            );
+            s.forgive_unknown();
+            None
+        }
+    };
+    let name = s.text("name", None, 40);
+    s.end();
+    kind.map(|kind| Source { name, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFERENCE: &str = include_str!("../../../../config/agent.toml");
+
+    #[test]
+    fn the_annotated_file_is_valid_and_its_values_are_the_defaults() {
+        let written = Config::parse(REFERENCE).expect("valid");
+        // The same file without every key that has a default.
+        let bare = "
+            [device]\nid = \"room-301\"\nschool = \"3401000001\"\nroom = \"301教室\"
+            [hub]\nurl = \"http://127.0.0.1:8470\"\nmqtt = \"mqtt://127.0.0.1:1883\"
+            [[source]]\nname = \"screen\"\nkind = \"screen\"
+            [[source]]\nname = \"microphone\"\nkind = \"microphone\"
+        ";
+        assert_eq!(Config::parse(bare).expect("valid"), written);
+    }
+
+    #[test]
+    fn five_faults_are_reported_at_once_by_their_paths() {
+        let text = "
+            surprise = 1
+            [device]\nid = \"Room 301\"\nschool = \"3401000001\"\nroom = \"301\"
+            [page]\nlisten = \"0.0.0.0:8471\"
+            [recording]\nfps = 500
+            [[source]]\nname = \"screen\"\nkind = \"scren\"
+        ";
+        let faults = Config::parse(text).expect_err("faults");
+        for path in ["surprise", "device.id", "page.listen", "recording.fps", "source[1].kind"] {
+            assert!(faults.iter().any(|f| f.starts_with(path)), "{path} is missing in {faults:#?}");
+        }
+        assert_eq!(faults.len(), 5, "{faults:#?}");
+    }
+
+    #[test]
+    fn a_camera_without_a_place_is_a_fault() {
+        let text = REFERENCE.to_owned()
+            + "\n[[source]]\nname = \"cam\"\nkind = \"network_camera\"\nurl = \"rtsp://10.0.0.2/live\"\n";
+        let faults = Config::parse(&text).expect_err("fault");
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].starts_with("recording.layout"), "{faults:?}");
+        assert!(Config::parse(&text.replace("layout = \"screen\"", "layout = \"screen+camera\"")).is_ok());
+    }
+}

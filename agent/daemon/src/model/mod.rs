@@ -1,0 +1,4 @@
+//! The nouns: pure values and state machines. No files, no sockets, no clock.
+
+pub mod lesson;
+pub mod status;

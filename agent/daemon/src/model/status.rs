@@ -1,0 +1,116 @@
+//! What is true right now, as the page and the CLI show it.
+//!
+//! Every change gets a new generation, so a watcher can ask for "newer than n".
+
+use lectern_wire::id::LessonId;
+use lectern_wire::manifest::About;
+
+use super::lesson::{CutShort, State};
+
+/// The whole status.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Status {
+    /// Rises by one with every change.
+    pub generation: u64,
+    /// The lesson being recorded or, when none is, the latest one of this boot.
+    pub lesson: Option<Lesson>,
+    /// What the teacher should know, by kind; each is there while it holds.
+    pub warnings: Vec<Warning>,
+    /// Loudness of the sound being recorded.
+    pub level: Option<Level>,
+    /// Sending to the hub.
+    pub upload: Upload,
+    /// Bytes free for lessons.
+    pub disk_free_bytes: Option<u64>,
+    /// How many minutes of lesson fit in them.
+    pub disk_free_minutes: Option<u64>,
+}
+
+/// The lesson the page shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lesson {
+    /// Its id.
+    pub id: LessonId,
+    /// Where it stands.
+    pub state: State,
+    /// What the teacher said about it.
+    pub about: About,
+    /// Durable picture in all takes so far, milliseconds.
+    pub media_ms: u64,
+    /// Monotonic time at which `media_ms` was reported, milliseconds since boot.
+    pub media_at_boot_ms: u64,
+    /// Durable bytes in all takes so far.
+    pub bytes: u64,
+    /// The take being written.
+    pub take: u32,
+    /// Why the lesson is not whole.
+    pub cut_short: Option<CutShort>,
+    /// When the button was pressed, milliseconds since boot.
+    pub pressed_at_boot_ms: u64,
+    /// How long from the press to the first durable picture.
+    pub first_durable_ms: Option<u64>,
+    /// When it was stopped, milliseconds since boot.
+    pub stopped_at_boot_ms: Option<u64>,
+    /// How long from the stop to the receipt.
+    pub stored_after_ms: Option<u64>,
+}
+
+/// Loudness in dBFS.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// Highest sample of the last 100 ms.
+    pub peak_dbfs: f64,
+    /// Mean power of the last 100 ms.
+    pub rms_dbfs: f64,
+}
+
+/// What the teacher should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// A source is away: its name and why.
+    SourceLost {
+        /// The source's name in the settings.
+        source: String,
+        /// Whether it gives sound rather than picture.
+        sound: bool,
+        /// Why, in a sentence.
+        cause: String,
+    },
+    /// Nothing has been heard for 10 s.
+    Silent,
+    /// The picture has been dark for 10 s.
+    Black,
+    /// Less than this many minutes fit.
+    LittleSpace {
+        /// Minutes.
+        minutes: u64,
+    },
+}
+
+/// Sending to the hub.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Upload {
+    /// Whether a hub is set at all.
+    pub configured: bool,
+    /// Whether the hub answered last time.
+    pub reachable: Option<bool>,
+    /// Lessons that still have to reach the hub.
+    pub waiting_lessons: u64,
+    /// Bytes of them that are not there yet.
+    pub pending_bytes: u64,
+    /// Bytes of the shown lesson that are there.
+    pub sent_bytes: u64,
+    /// What cannot be sent, and why, in a sentence.
+    pub blocked: Option<String>,
+    /// Bytes per second, lately.
+    pub rate: Option<u64>,
+}
+
+impl Status {
+    /// Whether the machine can be switched off without anything left to do.
+    #[must_use]
+    pub fn safe_to_switch_off(&self) -> bool {
+        let idle = self.lesson.as_ref().is_none_or(|l| !l.state.is_waiting());
+        idle && self.upload.waiting_lessons == 0
+    }
+}

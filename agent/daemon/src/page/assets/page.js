@@ -1,0 +1,210 @@
+// The one-button page. It shows the status it is sent and asks; it decides nothing.
+"use strict";
+const $ = (id) => document.getElementById(id);
+let status = null, heardAt = 0, refusal = "", refusedAt = 0, drawn = "";
+let language = new URLSearchParams(location.search).get("lang") || localStorage.getItem("language") || "zh-CN";
+if (!WORDS[language]) language = "zh-CN";
+const say = (text, values = {}) => text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
+
+function length(ms) {
+  const w = WORDS[language], s = Math.round(ms / 1000), m = Math.round(s / 60);
+  if (s < 60) return say(w.seconds, { n: s });
+  return m < 60 ? say(w.minutes, { n: m }) : say(w.hours, { h: Math.floor(m / 60), n: m % 60 });
+}
+function time(ms) {
+  const s = Math.floor(ms / 1000), two = (n) => String(n).padStart(2, "0");
+  return `${two(Math.floor(s / 3600))}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
+}
+const mib = (bytes) => `${(bytes / 1048576).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
+
+// Which row of the table of states holds.
+function situation() {
+  if (!status) return "connecting";
+  if (performance.now() - heardAt > 20000) return "gone";
+  const lesson = status.lesson;
+  if (!lesson || lesson.state === "reclaimed") return "idle";
+  if (lesson.state === "sealed") {
+    if (!status.upload.configured) return "local";
+    return status.upload.reachable === false ? "offline" : "sealed";
+  }
+  if (lesson.state === "stored" && !status.safe_to_switch_off) return "storedWaiting";
+  return lesson.state;
+}
+
+// Elapsed picture: what is durable, and what must have come since.
+function elapsed() {
+  const lesson = status.lesson;
+  if (!lesson) return 0;
+  const since = lesson.state === "recording" ? Math.min(lesson.media_age_ms + performance.now() - heardAt, 2500) : 0;
+  return lesson.media_ms + since;
+}
+
+const ACTIONS = {
+  idle: ["start"], stored: ["next"], storedWaiting: ["next"], sealed: ["next"], local: ["next"], offline: ["next"], discarded: ["start"],
+  recording: ["pause", "stop"], paused: ["resume", "stop"], interrupted: ["stop"], preparing: ["stop"],
+};
+
+function draw() {
+  const w = WORDS[language], now = situation(), lesson = status && status.lesson;
+  document.documentElement.lang = language;
+  document.body.dataset.state = now === "storedWaiting" ? "sealed" : now;
+  document.body.toggleAttribute("data-live", ["recording", "paused", "interrupted"].includes(now));
+  $("language").textContent = w.other;
+  $("room").textContent = status ? status.room : "";
+  const values = lesson ? {
+    time: time(elapsed()), length: length(lesson.media_ms), after: length(lesson.stored_after_ms || 0),
+    n: status.upload.waiting_lessons,
+  } : {};
+  let [big, small] = w.state[now];
+  if (now === "stored" && lesson.stored_after_ms == null) small = small.split(/[，,]/)[0];
+  if (lesson && lesson.cut_short && ["sealed", "local", "offline", "stored", "storedWaiting"].includes(now)) {
+    small = `${say(w.cut.small, { length: values.length, cause: w.cut[lesson.cut_short] })} · ${say(big, values)}`;
+    big = w.cut.big;
+  }
+  const title = now === "idle" ? "" : [lesson && lesson.about.period, lesson && lesson.about.subject, lesson && lesson.about.class].filter(Boolean).join(" · ");
+  $("big-text").textContent = say(big, values);
+  $("small").textContent = refusal && performance.now() - refusedAt < 8000 ? refusal : [title, say(small, values)].filter(Boolean).join(" · ");
+  document.title = `${say(big, values)} · Lectern 讲台`;
+  warnings(w);
+  actions(w, now);
+  upload(w, now);
+  meter(w);
+  $("about-name").textContent = w.about;
+  $("about-box").hidden = !["idle", "recording", "paused", "stored", "storedWaiting", "sealed", "local", "offline", "discarded"].includes(now);
+  for (const label of $("about").children) label.firstChild.textContent = w.fields[label.dataset.field];
+  $("disk").textContent = status && status.disk_free_minutes != null ? say(w.disk, { minutes: status.disk_free_minutes }) : "";
+  const safe = status && status.safe_to_switch_off;
+  $("lamp").textContent = status ? (safe ? w.safe : w.wait) : "";
+  $("lamp").className = safe ? "safe" : "wait";
+  const time24 = new Date();
+  $("clock").textContent = `${String(time24.getHours()).padStart(2, "0")}:${String(time24.getMinutes()).padStart(2, "0")}`;
+}
+
+function warnings(w) {
+  const list = status ? status.warnings.map((one) => say(w.warn[one.kind], one)) : [];
+  if (status && status.upload.blocked) list.push(say(w.blocked, { why: status.upload.blocked }));
+  const box = $("warnings");
+  if (box.dataset.shown === list.join("\n")) return;
+  box.dataset.shown = list.join("\n");
+  box.replaceChildren(...list.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+}
+
+function actions(w, now) {
+  const wanted = ACTIONS[now] || [], key = wanted.join() + language;
+  if (drawn === key) return;
+  drawn = key;
+  $("actions").replaceChildren(...wanted.map((name, n) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.id = `do-${name}`;
+    button.textContent = w.act[name];
+    button.className = name === "start" || name === "next" ? "record" : n === 0 ? "primary" : "";
+    button.onclick = () => order(name === "next" ? "start" : name);
+    return button;
+  }));
+  const first = $("actions").firstChild;
+  if (first && (document.activeElement === document.body || !document.activeElement)) first.focus({ preventScroll: true });
+}
+
+function upload(w, now) {
+  const u = status && status.upload, busy = u && u.configured && ["sealed", "storedWaiting"].includes(now);
+  document.body.toggleAttribute("data-upload", !!busy);
+  if (!busy) return;
+  const all = u.sent_bytes + u.pending_bytes;
+  const left = u.rate > 0 && u.pending_bytes > 0 ? say(w.uploadLeft, { left: length(Math.max(1000, u.pending_bytes / u.rate * 1000)) }) : "";
+  $("upload-text").textContent = say(w.upload, { sent: mib(u.sent_bytes), all: mib(all) }) + left;
+  $("upload").value = all ? u.sent_bytes / all : 0;
+}
+
+// Green below −18 dBFS, yellow to −9, red above; the scale runs from −60 to 0.
+function meter(w) {
+  $("meter-name").textContent = w.meter;
+  const level = status && status.level, place = (db) => Math.max(0, Math.min(100, (db + 60) / 60 * 100));
+  const now = level ? place(level.rms_dbfs) : 0;
+  $("meter-bar").style.right = `${100 - now}%`;
+  $("meter-bar").style.setProperty("--full", now > 0 ? `${10000 / now}%` : "100%");
+  $("meter-peak").style.left = `${level ? place(level.peak_dbfs) : 0}%`;
+  $("meter").setAttribute("aria-valuenow", level ? Math.round(level.rms_dbfs) : -60);
+  $("meter-value").textContent = level && level.rms_dbfs > -100 ? `${level.rms_dbfs.toFixed(0)} dB` : "";
+}
+
+function about() {
+  const out = {};
+  for (const label of $("about").children) {
+    const text = label.lastChild.value.trim();
+    if (text) out[label.dataset.field] = text;
+  }
+  return out;
+}
+
+async function order(action) {
+  const w = WORDS[language];
+  for (const button of $("actions").children) button.disabled = true;
+  try {
+    const body = JSON.stringify(["start", "describe"].includes(action) ? { action, about: about() } : { action });
+    const answer = await fetch("/api/record", { method: "POST", headers: { "Content-Type": "application/json", "X-Lectern": "page" }, body });
+    if (!answer.ok) {
+      const problem = await answer.json();
+      refusal = w.refuse[problem.code] || say(w.refuse.other, { message: problem.message });
+      refusedAt = performance.now();
+    }
+  } catch {
+    refusal = w.state.gone[0];
+    refusedAt = performance.now();
+  }
+  for (const button of $("actions").children) button.disabled = false;
+  draw();
+}
+
+function listen() {
+  const live = new EventSource("/api/live");
+  live.onmessage = (event) => { status = JSON.parse(event.data); heardAt = performance.now(); draw(); };
+  live.onopen = () => { heardAt = performance.now(); };
+  live.onerror = () => { if (live.readyState === EventSource.CLOSED) { live.close(); setTimeout(listen, 1000); } };
+}
+
+// The preview is asked for only while somebody can see it.
+async function look() {
+  if (document.body.hasAttribute("data-live") && document.visibilityState === "visible") {
+    try {
+      const answer = await fetch("/api/preview.jpg");
+      const there = answer.status === 200;
+      if (there) {
+        const old = $("preview").src;
+        $("preview").src = URL.createObjectURL(await answer.blob());
+        if (old) URL.revokeObjectURL(old);
+      }
+      $("preview").classList.toggle("there", there);
+    } catch { $("preview").classList.remove("there"); }
+  } else $("preview").classList.remove("there");
+  $("preview").alt = WORDS[language].preview;
+  $("preview-none").textContent = WORDS[language].noPreview;
+  setTimeout(look, 1000);
+}
+
+for (const field of ["subject", "class", "topic", "period", "teacher"]) {
+  const label = document.createElement("label"), input = document.createElement("input");
+  label.dataset.field = field;
+  input.maxLength = 80;
+  input.name = field;
+  input.onchange = () => { if (status && status.lesson && ["recording", "paused"].includes(status.lesson.state)) order("describe"); };
+  label.append(document.createTextNode(""), input);
+  $("about").append(label);
+}
+$("about").onsubmit = (event) => event.preventDefault();
+$("language").onclick = () => {
+  language = language === "en" ? "zh-CN" : "en";
+  localStorage.setItem("language", language);
+  drawn = "";
+  draw();
+};
+// Server-sent events keep the connection warm every 15 s; a dead one shows within 20.
+setInterval(async () => {
+  if (performance.now() - heardAt > 10000) {
+    try { status = await (await fetch("/api/status")).json(); heardAt = performance.now(); } catch { /* shown as gone */ }
+  }
+}, 5000);
+setInterval(draw, 250);
+listen();
+look();
+draw();

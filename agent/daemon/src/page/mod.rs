@@ -1,0 +1,177 @@
+//! The teacher's page: one button, one status, on loopback alone.
+//!
+//! | route | |
+//! |---|---|
+//! | `GET /` | the page |
+//! | `GET /api/status?after=n` | the status; with `after`, once it is newer (long poll) |
+//! | `GET /api/live` | the status whenever it changes (server-sent events) |
+//! | `GET /api/preview.jpg` | the newest preview; asking keeps previews coming |
+//! | `GET /api/lessons` | the lessons on this machine |
+//! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe", "about": …}` |
+
+mod guard;
+mod view;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{self, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use lectern_wire::manifest::About;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::record::{Answer, Ask, Handle};
+use crate::store::Store;
+
+/// Longest request body, bytes.
+const MAX_BODY: usize = 16 * 1024;
+
+/// What the page needs.
+#[derive(Clone)]
+pub struct Page {
+    /// The store, to read.
+    pub store: Store,
+    /// The driver, to ask.
+    pub driver: Handle,
+    /// The room as people call it.
+    pub room: Arc<str>,
+    /// Ends open connections when the daemon stops.
+    pub stop: CancellationToken,
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// What the system says of the listener.
+pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
+    let guard = guard::Guard { port: listener.local_addr()?.port() };
+    let stop = page.stop.clone();
+    let router = Router::new()
+        .route("/", get(|| file("text/html; charset=utf-8", include_str!("assets/index.html"))))
+        .route("/page.css", get(|| file("text/css; charset=utf-8", include_str!("assets/page.css"))))
+        .route("/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/page.js"))))
+        .route("/words.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/words.js"))))
+        .route("/api/status", get(status))
+        .route("/api/live", get(live))
+        .route("/api/preview.jpg", get(preview))
+        .route("/api/lessons", get(lessons))
+        .route("/api/record", post(record))
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn_with_state(guard, guard::check))
+        .with_state(page);
+    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+}
+
+async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct After {
+    after: Option<u64>,
+}
+
+async fn status(State(page): State<Page>, Query(query): Query<After>) -> Response {
+    let mut watch = page.store.board().watch();
+    if let Some(after) = query.after {
+        let newer = watch.wait_for(|status| status.generation > after);
+        // After 25 s the old one is answered: no proxy, and no patience, lasts for ever.
+        tokio::select! {
+            _ = tokio::time::timeout(Duration::from_secs(25), newer) => {}
+            () = page.stop.cancelled() => {}
+        }
+    }
+    Json(view::status(&page.store.board().read(), &page.room)).into_response()
+}
+
+async fn live(State(page): State<Page>) -> Sse<impl stream::Stream<Item = Result<sse::Event, Infallible>>> {
+    /// At most this often: the meter moves smoothly enough.
+    const EVERY: Duration = Duration::from_millis(150);
+    let watch = page.store.board().watch();
+    let stream = stream::unfold((watch, page, true), |(mut watch, page, first)| async move {
+        if !first {
+            tokio::select! {
+                changed = watch.changed() => changed.ok()?,
+                () = page.stop.cancelled() => return None,
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+        let status = watch.borrow_and_update().clone();
+        let event = sse::Event::default().json_data(view::status(&status, &page.room)).ok()?;
+        Some((Ok(event), (watch, page, false)))
+    });
+    Sse::new(stream).keep_alive(sse::KeepAlive::default())
+}
+
+async fn preview(State(page): State<Page>) -> Response {
+    page.driver.ask(Ask::Look).await;
+    match page.driver.preview() {
+        Some(jpeg) => {
+            let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")];
+            (headers, axum::body::Bytes::from_owner(jpeg)).into_response()
+        }
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+async fn lessons(State(page): State<Page>) -> Response {
+    match page.store.lessons() {
+        Ok(lessons) => Json(lessons.iter().map(view::lesson_row).collect::<Vec<_>>()).into_response(),
+        Err(e) => problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", &e.to_string()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    action: Action,
+    #[serde(default)]
+    about: About,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Action {
+    Start,
+    Stop,
+    Pause,
+    Resume,
+    Describe,
+}
+
+async fn record(
+    State(page): State<Page>,
+    body: Result<Json<Order>, axum::extract::rejection::JsonRejection>,
+) -> Response {
+    let order = match body {
+        Ok(Json(order)) => order,
+        Err(e) => return problem(e.status(), "bad_request", &e.body_text()),
+    };
+    let ask = match order.action {
+        Action::Start => Ask::Start(order.about),
+        Action::Stop => Ask::Stop,
+        Action::Pause => Ask::Pause,
+        Action::Resume => Ask::Resume,
+        Action::Describe => Ask::Describe(order.about),
+    };
+    let (answer, lesson) = match page.driver.ask(ask).await {
+        Answer::Done(lesson) => ("done", lesson),
+        Answer::Already(lesson) => ("already", lesson),
+        Answer::No(refusal) => return problem(StatusCode::CONFLICT, refusal.code, &refusal.sentence),
+    };
+    Json(serde_json::json!({ "answer": answer, "lesson_id": lesson })).into_response()
+}
+
+fn problem(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = lectern_wire::upload::Problem { code: code.to_owned(), message: message.to_owned() };
+    (status, Json(body)).into_response()
+}

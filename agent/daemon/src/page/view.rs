@@ -1,0 +1,68 @@
+//! The status as the page and the CLI get it: JSON with codes, not sentences; words are the page's.
+
+use lectern_base::clock;
+use serde_json::{Value, json};
+
+use crate::model::status::{Status, Warning};
+use crate::store::lessons::Lesson;
+
+/// The whole status.
+pub fn status(status: &Status, room: &str) -> Value {
+    let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
+    let lesson = status.lesson.as_ref().map(|l| {
+        json!({
+            "id": l.id,
+            "state": l.state.name(),
+            "about": l.about,
+            "take": l.take,
+            "media_ms": l.media_ms,
+            "media_age_ms": now.saturating_sub(l.media_at_boot_ms),
+            "bytes": l.bytes,
+            "cut_short": l.cut_short.map(crate::model::lesson::CutShort::name),
+            "first_durable_ms": l.first_durable_ms,
+            "stored_after_ms": l.stored_after_ms,
+        })
+    });
+    json!({
+        "generation": status.generation,
+        "room": room,
+        "lesson": lesson,
+        "warnings": status.warnings.iter().map(warning).collect::<Vec<_>>(),
+        "level": status.level.map(|l| json!({ "peak_dbfs": l.peak_dbfs, "rms_dbfs": l.rms_dbfs })),
+        "upload": {
+            "configured": status.upload.configured,
+            "reachable": status.upload.reachable,
+            "waiting_lessons": status.upload.waiting_lessons,
+            "pending_bytes": status.upload.pending_bytes,
+            "sent_bytes": status.upload.sent_bytes,
+            "rate": status.upload.rate,
+            "blocked": status.upload.blocked,
+        },
+        "disk_free_minutes": status.disk_free_minutes,
+        "safe_to_switch_off": status.safe_to_switch_off(),
+    })
+}
+
+fn warning(warning: &Warning) -> Value {
+    match warning {
+        Warning::SourceLost { source, sound, cause } => {
+            json!({ "kind": if *sound { "no_sound" } else { "no_picture" }, "source": source, "cause": cause })
+        }
+        Warning::Silent => json!({ "kind": "silent" }),
+        Warning::Black => json!({ "kind": "black" }),
+        Warning::LittleSpace { minutes } => json!({ "kind": "little_space", "minutes": minutes }),
+    }
+}
+
+/// A lesson in the list.
+pub fn lesson_row(lesson: &Lesson) -> Value {
+    json!({
+        "id": lesson.id,
+        "state": lesson.state.name(),
+        "started": clock::local_text(lesson.started_wall_ms),
+        "started_wall_ms": lesson.started_wall_ms,
+        "about": lesson.about,
+        "cut_short": lesson.cut_short.map(crate::model::lesson::CutShort::name),
+        "manifest_sha256": lesson.manifest_sha256,
+    })
+}

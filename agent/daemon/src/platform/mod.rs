@@ -1,0 +1,5 @@
+//! Narrow seams to the operating system.
+
+pub mod host;
+pub mod identity;
+pub mod notify;

@@ -1,0 +1,78 @@
+//! Takes the outbox to the broker.
+//!
+//! The outbox is the truth; the MQTT client holds at most [`WINDOW`] messages. A sample goes on the
+//! broker's PUBACK, an event on the hub's own `ack/event`. Every connection starts with a new
+//! client and an empty window, so nothing a client forgets on reconnecting can be lost: what was not acknowledged is sent again.
+//!
+//! After connecting: `state` and `info` (retained), the newest sample of each group live on `m/`, then
+//! history oldest first on `h/`, a few batches a second, while new samples go live at once.
+
+mod session;
+
+use std::time::Duration;
+
+use lectern_base::{chance, clock};
+use lectern_wire::telemetry::{Info, Presence, State};
+use lectern_wire::topic::Topics;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::store::Store;
+
+/// Messages under way at most.
+pub const WINDOW: usize = 16;
+
+/// What publishing needs to know.
+#[derive(Clone)]
+pub struct Settings {
+    /// The broker.
+    pub url: Url,
+    /// School and device.
+    pub topics: Topics,
+    /// The device's password.
+    pub password: String,
+    /// The inventory, told on every connection.
+    pub info: Info,
+}
+
+/// Runs until told to stop; says goodbye then.
+pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
+    let mut wait = Duration::from_secs(1);
+    while !stop.is_cancelled() {
+        let began = clock::mono();
+        let end = session::run(&store, &settings, &stop).await;
+        if let Err(e) = store.outbox().flush() {
+            tracing::error!("fresh samples could not be kept: {e}");
+        }
+        let lasted = clock::mono().saturating_sub(began);
+        // Only a connection that held for a minute shows that the broker is well again.
+        if lasted > Duration::from_secs(60) {
+            wait = Duration::from_secs(1);
+        }
+        if let Err(e) = end {
+            let jitter =
+                Duration::from_millis(chance::below(u64::try_from(wait.as_millis()).unwrap_or(1000)));
+            tracing::warn!(retry_s = (wait + jitter).as_secs(), "not connected to the broker: {e}");
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(wait / 2 + jitter) => {}
+            }
+            wait = (wait * 2).min(Duration::from_secs(60));
+        }
+    }
+}
+
+/// The retained state of a device that is there.
+fn online() -> State {
+    State { state: Presence::Online, reason: None, ts: Some(clock::wall_ms()) }
+}
+
+/// The retained state of a device that leaves on purpose.
+fn offline() -> State {
+    State { state: Presence::Offline, reason: Some("shutdown".into()), ts: Some(clock::wall_ms()) }
+}
+
+/// The last will.
+fn lost() -> State {
+    State { state: Presence::Lost, reason: None, ts: None }
+}

@@ -1,0 +1,313 @@
+//! One connection to the broker.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use lectern_base::clock;
+use lectern_wire::telemetry::{Ack, MAX_PAYLOAD, Sample};
+use lectern_wire::topic::{self, Leaf};
+use rumqttc::{AsyncClient, Event, EventLoop, Incoming, LastWill, MqttOptions, Outgoing, QoS};
+use tokio_util::sync::CancellationToken;
+
+use super::{Settings, WINDOW, lost, offline, online};
+use crate::store::outbox::SampleRow;
+use crate::store::{Store, StoreError};
+
+/// An event the hub has not acknowledged after this long is sent again.
+const EVENT_PATIENCE: Duration = Duration::from_secs(30);
+/// A connection on which nothing is acknowledged for this long, though something is under way, is dead.
+const STUCK: Duration = Duration::from_secs(60);
+/// Samples older than this are history.
+const LIVE_MS: i64 = 90_000;
+/// Batches of history a second at most.
+const HISTORY_EVERY: Duration = Duration::from_millis(200);
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The connection.
+    #[error("{0}")]
+    Connection(#[from] Box<rumqttc::ConnectionError>),
+    /// The outbox.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A message cannot be written down.
+    #[error("a message has no JSON form: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Nothing is acknowledged any more.
+    #[error("the broker has acknowledged nothing for {} s", STUCK.as_secs())]
+    Stuck,
+    /// The address has no host.
+    #[error("the broker's address has no host")]
+    NoHost,
+}
+
+/// What a message under way carries.
+enum Cargo {
+    Samples(Vec<i64>),
+    Event,
+    Word,
+}
+
+struct Session<'a> {
+    store: &'a Store,
+    settings: &'a Settings,
+    client: AsyncClient,
+    /// Handed to the client, packet id not known yet; the client keeps the order.
+    handed: VecDeque<Cargo>,
+    /// Sent, by packet id.
+    sent: HashMap<u16, Cargo>,
+    /// Samples under way.
+    busy: BTreeSet<i64>,
+    /// Highest event number sent, and when that was.
+    event_sent: u64,
+    event_at: Duration,
+    progress: Duration,
+    history_at: Duration,
+    /// Everything up to here was in the outbox when the connection began.
+    backlog: i64,
+}
+
+fn options(settings: &Settings) -> Result<MqttOptions, SessionError> {
+    let host = settings.url.host_str().ok_or(SessionError::NoHost)?;
+    let tls = settings.url.scheme() == "mqtts";
+    let port = settings.url.port().unwrap_or(if tls { 8883 } else { 1883 });
+    let device = settings.topics.device.as_str();
+    let mut options = MqttOptions::new(device, host, port);
+    options.set_credentials(device, settings.password.as_str());
+    options.set_keep_alive(Duration::from_secs(20));
+    options.set_clean_session(true);
+    options.set_max_packet_size(256 * 1024, 256 * 1024);
+    options.set_inflight(u16::try_from(WINDOW).unwrap_or(16));
+    let will = serde_json::to_vec(&lost())?;
+    options.set_last_will(LastWill::new(settings.topics.of(&Leaf::State), will, QoS::AtLeastOnce, true));
+    if tls {
+        options.set_transport(rumqttc::Transport::tls_with_config(rumqttc::TlsConfiguration::Native));
+    }
+    Ok(options)
+}
+
+/// Connects and stays until the connection or the daemon ends.
+pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -> Result<(), SessionError> {
+    let (client, mut line) = AsyncClient::new(options(settings)?, WINDOW * 2);
+    let now = clock::mono();
+    let mut session = Session {
+        store,
+        settings,
+        client,
+        handed: VecDeque::new(),
+        sent: HashMap::new(),
+        busy: BTreeSet::new(),
+        event_sent: 0,
+        event_at: now,
+        progress: now,
+        history_at: now,
+        backlog: store.outbox().newest_sample()?,
+    };
+    let mut connected = false;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => {
+                if connected {
+                    session.goodbye(&mut line).await;
+                }
+                return Ok(());
+            }
+            event = line.poll() => {
+                let event = event.map_err(Box::new)?;
+                if matches!(event, Event::Incoming(Incoming::ConnAck(_))) {
+                    connected = true;
+                    tracing::info!(broker = %settings.url, "connected to the broker");
+                    session.greet()?;
+                }
+                session.hear(event)?;
+            }
+            () = store.bells().publish.notified(), if connected => {}
+            _ = tick.tick() => store.outbox().flush_if_due()?,
+        }
+        if connected {
+            session.send_more()?;
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Hands a message to the client; false when its queue is full.
+    fn hand(&mut self, leaf: &Leaf, retain: bool, payload: Vec<u8>, cargo: Cargo) -> bool {
+        let topic = self.settings.topics.of(leaf);
+        let taken = self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_ok();
+        if taken {
+            self.handed.push_back(cargo);
+        }
+        taken
+    }
+
+    fn greet(&mut self) -> Result<(), SessionError> {
+        // A new session: whatever the client was told before the connection stood is gone.
+        let subscribed = self.client.try_subscribe(self.settings.topics.acks(), QoS::AtLeastOnce);
+        if let Err(e) = subscribed {
+            tracing::warn!("the hub's acknowledgements could not be subscribed: {e}");
+        }
+        self.hand(&Leaf::State, true, serde_json::to_vec(&online())?, Cargo::Word);
+        self.hand(&Leaf::Info, true, serde_json::to_vec(&self.settings.info)?, Cargo::Word);
+        self.progress = clock::mono();
+        // One fresh sample of each group first: the present must not hide behind history.
+        let mut newest: BTreeMap<String, SampleRow> = BTreeMap::new();
+        for row in self.store.outbox().samples((self.backlog - 50).max(0), 100)? {
+            newest.insert(row.group.clone(), row);
+        }
+        for (_, row) in newest {
+            self.live(row)?;
+        }
+        Ok(())
+    }
+
+    fn live(&mut self, row: SampleRow) -> Result<bool, SessionError> {
+        let payload = serde_json::to_vec(&row.sample)?;
+        let taken = self.hand(&Leaf::Measurement(row.group), false, payload, Cargo::Samples(vec![row.seq]));
+        if taken {
+            self.busy.insert(row.seq);
+        }
+        Ok(taken)
+    }
+
+    fn under_way(&self) -> usize {
+        self.handed.len() + self.sent.len()
+    }
+
+    fn send_more(&mut self) -> Result<(), SessionError> {
+        let now = clock::mono();
+        if self.under_way() > 0 && now.saturating_sub(self.progress) > STUCK {
+            return Err(SessionError::Stuck);
+        }
+        self.send_events(now)?;
+        self.send_live()?;
+        if now >= self.history_at && self.under_way() < WINDOW / 2 {
+            self.history_at = now + HISTORY_EVERY;
+            self.send_history()?;
+        }
+        Ok(())
+    }
+
+    fn send_events(&mut self, now: Duration) -> Result<(), SessionError> {
+        if now.saturating_sub(self.event_at) > EVENT_PATIENCE {
+            // Whatever was not acknowledged by the hub is told again; it stores each number once.
+            (self.event_sent, self.event_at) = (0, now);
+        }
+        let room = WINDOW.saturating_sub(self.under_way());
+        for row in self.store.outbox().events(self.event_sent, u32::try_from(room).unwrap_or(0))? {
+            let seq = row.event.seq;
+            let payload = serde_json::to_vec(&row.event)?;
+            if !self.hand(&Leaf::Event(row.kind), false, payload, Cargo::Event) {
+                break;
+            }
+            (self.event_sent, self.event_at) = (seq, now);
+        }
+        Ok(())
+    }
+
+    /// Samples that came after the connection began go at once, one by one.
+    fn send_live(&mut self) -> Result<(), SessionError> {
+        self.store.outbox().flush()?;
+        let room = WINDOW.saturating_sub(self.under_way());
+        if room == 0 {
+            return Ok(());
+        }
+        let after = self.busy.last().copied().unwrap_or(0).max(self.backlog);
+        for row in self.store.outbox().samples(after, u32::try_from(room).unwrap_or(0))? {
+            if !self.live(row)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The oldest samples, those of one group together.
+    fn send_history(&mut self) -> Result<(), SessionError> {
+        let rows: Vec<SampleRow> = self.store.outbox().samples(0, 200)?;
+        let mut waiting =
+            rows.into_iter().filter(|row| row.seq <= self.backlog && !self.busy.contains(&row.seq));
+        let Some(first) = waiting.next() else { return Ok(()) };
+        let group = first.group.clone();
+        let recent = clock::wall_ms() - first.sample.ts < LIVE_MS;
+        let mut batch: Vec<(i64, Sample)> = vec![(first.seq, first.sample)];
+        let mut size = serde_json::to_vec(&batch[0].1)?.len() + 2;
+        for row in waiting.filter(|row| row.group == group) {
+            size += serde_json::to_vec(&row.sample)?.len() + 1;
+            if size > MAX_PAYLOAD {
+                break;
+            }
+            batch.push((row.seq, row.sample));
+        }
+        if recent && batch.len() == 1 {
+            let (seq, sample) = batch.remove(0);
+            return self.live(SampleRow { seq, group, sample }).map(drop);
+        }
+        let (seqs, samples): (Vec<i64>, Vec<Sample>) = batch.into_iter().unzip();
+        let payload = serde_json::to_vec(&samples)?;
+        if self.hand(&Leaf::History(group), false, payload, Cargo::Samples(seqs.clone())) {
+            self.busy.extend(seqs);
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: Event) -> Result<(), SessionError> {
+        match event {
+            Event::Outgoing(Outgoing::Publish(id)) => {
+                if let Some(cargo) = self.handed.pop_front() {
+                    self.sent.insert(id, cargo);
+                }
+            }
+            Event::Incoming(Incoming::PubAck(ack)) => {
+                self.progress = clock::mono();
+                if let Some(Cargo::Samples(rows)) = self.sent.remove(&ack.pkid) {
+                    for row in &rows {
+                        self.busy.remove(row);
+                    }
+                    self.store.outbox().samples_sent(&rows)?;
+                }
+            }
+            Event::Incoming(Incoming::Publish(message)) => {
+                self.progress = clock::mono();
+                match topic::parse(&message.topic) {
+                    Some((topics, Leaf::Ack(class)))
+                        if topics == self.settings.topics && class == "event" =>
+                    {
+                        match serde_json::from_slice::<Ack>(&message.payload) {
+                            Ok(ack) => self.store.outbox().events_stored(ack.seq)?,
+                            Err(e) => tracing::warn!("an acknowledgement could not be read: {e}"),
+                        }
+                    }
+                    _ => tracing::warn!(topic = message.topic, "a message nobody asked for was ignored"),
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Says that the device leaves on purpose, and waits a moment for it to be heard.
+    async fn goodbye(&mut self, line: &mut EventLoop) {
+        let Ok(payload) = serde_json::to_vec(&offline()) else { return };
+        self.hand(&Leaf::State, true, payload, Cargo::Word);
+        let mut asked = false;
+        let farewell = async {
+            while let Ok(event) = line.poll().await {
+                if self.hear(event).is_err() {
+                    return;
+                }
+                if self.under_way() == 0 && !asked {
+                    asked = true;
+                    if self.client.try_disconnect().is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(2), farewell).await.is_err() {
+            tracing::warn!("the broker did not hear the goodbye in time");
+        }
+    }
+}

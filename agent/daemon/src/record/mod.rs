@@ -1,0 +1,97 @@
+//! The button. One task owns every change of the lesson being recorded; the page, the CLI and the
+//! clock only send it requests.
+//!
+//! Restart policy: a recorder that is lost, or shows no durable progress for 10 s, is replaced and
+//! the lesson goes on in its next take: at most [`MAX_RESTARTS`] times in [`RESTART_WINDOW`], after 0, 1, 2, 4 …
+//! seconds. Then the lesson ends with what it has, and the page says so.
+
+mod driver;
+mod live;
+mod process;
+mod recover;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lectern_wire::id::LessonId;
+use lectern_wire::manifest::About;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use driver::{Driver, Settings};
+
+/// Recorders that may be lost within [`RESTART_WINDOW`] before the lesson is ended.
+pub const MAX_RESTARTS: usize = 5;
+/// See [`MAX_RESTARTS`].
+pub const RESTART_WINDOW: Duration = Duration::from_secs(120);
+/// A recorder without durable progress for this long is replaced.
+pub const STUCK: Duration = Duration::from_secs(10);
+
+/// What may be asked of the driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Begin a lesson.
+    Start(About),
+    /// End it.
+    Stop,
+    /// Stand still.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Change what is said about the lesson being recorded.
+    Describe(About),
+    /// Somebody looks at the preview now.
+    Look,
+}
+
+/// The three answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is being done.
+    Done(Option<LessonId>),
+    /// It was already so.
+    Already(Option<LessonId>),
+    /// No, because.
+    No(Refusal),
+}
+
+/// Why not: a code for the page to put into words, and a sentence for everybody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub code: &'static str,
+    /// For people.
+    pub sentence: String,
+}
+
+impl Refusal {
+    fn new(code: &'static str, sentence: impl Into<String>) -> Answer {
+        Answer::No(Self { code, sentence: sentence.into() })
+    }
+}
+
+type Mail = (Ask, oneshot::Sender<Answer>);
+
+/// Sends requests to the driver; cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    mail: mpsc::Sender<Mail>,
+    preview: watch::Receiver<Option<Arc<[u8]>>>,
+}
+
+impl Handle {
+    /// Asks and waits for the answer.
+    pub async fn ask(&self, ask: Ask) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Refusal::new("stopping", "lectern is being stopped");
+        if self.mail.send((ask, reply)).await.is_err() {
+            return gone();
+        }
+        answer.await.unwrap_or_else(|_| gone())
+    }
+
+    /// The newest preview, a JPEG; none when nothing is being recorded.
+    #[must_use]
+    pub fn preview(&self) -> Option<Arc<[u8]>> {
+        self.preview.borrow().clone()
+    }
+}

@@ -1,0 +1,151 @@
+//! At start: finds the recorder of a lesson that was being recorded, or decides what becomes of it.
+//!
+//! | recorder | boot | last durable byte | then |
+//! |---|---|---|---|
+//! | answers | – | – | adopted: the lesson goes on as if nothing had been |
+//! | dead | this one | under 5 minutes ago | the lesson goes on in its next take |
+//! | dead | this one | longer ago | the lesson ends with what it has |
+//! | dead | an earlier one | – | the lesson ends with what it has: after a power cut nobody may be in the room, and only a hand starts a recording |
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use lectern_base::clock;
+use lectern_wire::fmp4::Scanner;
+use lectern_wire::manifest::TakeEnd;
+
+use super::driver::{Driver, millis};
+use super::live::Live;
+use super::process;
+use crate::model::lesson::{CutShort, Event};
+use crate::model::status;
+use crate::store::lessons::Lesson;
+
+/// A lesson that stood still for longer than this is not taken up again.
+const FRESH_MS: i64 = 5 * 60 * 1000;
+
+impl Driver {
+    /// Takes up what an earlier daemon left.
+    pub(super) fn recover(&mut self) {
+        let lessons = match self.store.waiting_lessons() {
+            Ok(lessons) => lessons,
+            Err(e) => return tracing::error!("lessons left by an earlier run cannot be read: {e}"),
+        };
+        for lesson in lessons.into_iter().filter(|l| l.state.is_live()) {
+            if let Err(e) = self.recover_one(&lesson) {
+                tracing::error!(lesson = %lesson.id, "could not be recovered: {e}");
+            }
+        }
+    }
+
+    fn recover_one(&mut self, lesson: &Lesson) -> Result<(), crate::store::StoreError> {
+        let takes = self.store.takes(&lesson.id)?;
+        let Some(last) = takes.last() else {
+            self.store.advance(&lesson.id, Event::Ended)?;
+            return Ok(());
+        };
+        let folder = self.store.lesson_folder(&lesson.id);
+        let mut live = Live::new(lesson.id.clone(), lesson.state, last.n);
+        for take in takes.iter().filter(|t| t.n < last.n) {
+            let (bytes, ms) = measure(&folder.join(format!("take-{}.mp4", take.n)));
+            live.before_bytes += bytes;
+            live.before_ms += ms;
+        }
+        let socket = self.store.socket(&lesson.id, last.n);
+        let answers = last.ended.is_none() && UnixStream::connect(&socket).is_ok();
+        let path = folder.join(format!("take-{}.mp4", last.n));
+        if !answers {
+            (live.take_bytes, live.take_ms) = measure(&path);
+        }
+        let this_boot = lesson.boot_id == clock::boot_id();
+        let fresh = this_boot && age_ms(&path).is_some_and(|age| age < FRESH_MS);
+        let now = millis(clock::boot());
+        self.store.board().update(|s| {
+            s.lesson = Some(status::Lesson {
+                id: lesson.id.clone(),
+                state: lesson.state,
+                about: lesson.about.clone(),
+                media_ms: live.before_ms + live.take_ms,
+                media_at_boot_ms: now,
+                bytes: live.before_bytes + live.take_bytes,
+                take: last.n,
+                cut_short: lesson.cut_short,
+                pressed_at_boot_ms: now,
+                first_durable_ms: None,
+                stopped_at_boot_ms: None,
+                stored_after_ms: None,
+            });
+        });
+        if self.live.is_some() {
+            // Cannot be: one press, one lesson. Whatever it was, it ends with what it has.
+            self.store.end_take(
+                &lesson.id,
+                last.n,
+                &TakeEnd::Interrupted("a second live lesson was found".into()),
+            )?;
+            self.store.advance(&lesson.id, Event::Ended)?;
+            return Ok(());
+        }
+        if answers {
+            tracing::info!(lesson = %lesson.id, take = last.n, "recorder found at work and adopted");
+            self.live = Some(live);
+            process::listen(socket, last.n, Duration::from_secs(1), self.heard.clone());
+            return Ok(());
+        }
+        let reason = if this_boot { CutShort::RecorderLost } else { CutShort::PowerCut };
+        tracing::warn!(lesson = %lesson.id, take = last.n, reason = reason.name(), fresh, "a lesson was left open");
+        self.store.end_take(&lesson.id, last.n, &TakeEnd::Interrupted(reason.sentence().into()))?;
+        remove_stale(&socket);
+        if fresh {
+            live.state = self.store.advance(&lesson.id, Event::RecorderLost)?;
+            live.lost(clock::mono());
+            live.restart_at = Some(clock::mono());
+            self.live = Some(live);
+        } else {
+            self.store.set_cut_short(&lesson.id, reason)?;
+            let state = self.store.advance(&lesson.id, Event::Ended)?;
+            self.store.board().update(|s| {
+                if let Some(shown) = s.lesson.as_mut().filter(|shown| shown.id == lesson.id) {
+                    shown.state = state;
+                    shown.cut_short = Some(reason);
+                }
+            });
+            self.store.bells().evidence.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// Bytes and milliseconds of a take that play.
+fn measure(path: &Path) -> (u64, u64) {
+    let mut scanner = Scanner::default();
+    let scanned = std::fs::File::open(path).map_err(|e| e.to_string()).and_then(|mut file| {
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match std::io::Read::read(&mut file, &mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => scanner.push(&buffer[..n]).map_err(|e| e.to_string())?,
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+    });
+    if let Err(e) = scanned {
+        tracing::warn!(take = %path.display(), "{e}");
+    }
+    (scanner.whole(), scanner.duration_ms())
+}
+
+/// How long ago a file last grew, by the same clock that stamped it.
+fn age_ms(path: &Path) -> Option<i64> {
+    use std::os::unix::fs::MetadataExt as _;
+    let meta = std::fs::metadata(path).ok()?;
+    Some(clock::wall_ms() - (meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000))
+}
+
+fn remove_stale(socket: &Path) {
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => tracing::warn!("{}: {e}", socket.display()),
+        _ => {}
+    }
+}

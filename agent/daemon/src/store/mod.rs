@@ -1,0 +1,282 @@
+//! The state of this device, with one owner.
+//!
+//! `state.db` (SQLite) holds lessons, takes and parts; `outbox.db` what waits for MQTT; `lessons/`
+//! the bytes. A lock on the folder keeps a second daemon out.
+//!
+//! Invariants, in the order things are done; [`fsck`] checks them:
+//! 1. A lesson's folder and row exist before its recorder is started.
+//! 2. A part's row is committed only when its bytes were durable and hashed.
+//! 3. `manifest.json` is durable before the row says sealed.
+//! 4. `receipt.json` is durable, and was checked, before the row says stored.
+//! 5. A lesson's bytes are removed only after its row says reclaimed was decided with a receipt.
+//!
+//! A stage commits a row and rings a [`Bells`] bell; the next stage wakes, reads rows, works, commits.
+//! A crash loses only the bell, and start-up rings every bell once.
+
+pub mod board;
+pub mod fsck;
+pub mod lessons;
+pub mod outbox;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lectern_base::disk;
+use lectern_wire::id::LessonId;
+use rusqlite::Connection;
+use tokio::sync::{Notify, watch};
+
+/// Why the store cannot do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another daemon owns the folder.
+    #[error("{0} is in use by another lectern; stop that one first")]
+    InUse(PathBuf),
+    /// The database refused.
+    #[error("the state database refused: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The file system refused.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The database is from a newer lectern.
+    #[error(
+        "the state database has version {found}, this lectern knows {known}: install the newer one again"
+    )]
+    Newer {
+        /// Version in the file.
+        found: i64,
+        /// Version of this program.
+        known: i64,
+    },
+    /// A row says something impossible.
+    #[error("the state database says something impossible: {0}")]
+    Impossible(String),
+}
+
+/// Adds the path to a file system error.
+pub fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::File { path, source }
+}
+
+/// Wakes stages.
+#[derive(Debug, Default)]
+pub struct Bells {
+    /// A lesson is to be finished, or grew.
+    pub evidence: Notify,
+    /// A part or a manifest waits to be sent.
+    pub upload: Notify,
+    /// A row waits in the outbox.
+    pub publish: Notify,
+    /// A receipt arrived.
+    pub reclaim: Notify,
+}
+
+/// How far the take being written is durable. Kept in memory only: the file is the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durable {
+    /// The lesson.
+    pub lesson: LessonId,
+    /// The take.
+    pub take: u32,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The store; cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    folder: PathBuf,
+    db: Mutex<Connection>,
+    outbox: outbox::Outbox,
+    bells: Bells,
+    durable: watch::Sender<Option<Durable>>,
+    board: board::Board,
+    _lock: File,
+}
+
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE lessons (
+    number          INTEGER PRIMARY KEY AUTOINCREMENT,  -- in the order they were started
+    id              TEXT NOT NULL UNIQUE,
+    state           TEXT NOT NULL,
+    started_wall_ms INTEGER NOT NULL,
+    boot_id         TEXT NOT NULL,
+    about           TEXT NOT NULL,                      -- JSON
+    capture         TEXT NOT NULL,                      -- JSON, without secrets
+    cut_short       TEXT,                               -- why it is not whole
+    manifest_sha256 TEXT
+);
+CREATE TABLE takes (
+    lesson  TEXT NOT NULL REFERENCES lessons(id),
+    n       INTEGER NOT NULL,
+    ended   TEXT,                                       -- JSON TakeEnd, once it has ended
+    PRIMARY KEY (lesson, n)
+);
+CREATE TABLE parts (
+    lesson  TEXT NOT NULL REFERENCES lessons(id),
+    take    INTEGER NOT NULL,
+    n       INTEGER NOT NULL,
+    size    INTEGER NOT NULL,
+    sha256  TEXT NOT NULL,
+    stored  INTEGER NOT NULL DEFAULT 0,                 -- the hub has it
+    damaged INTEGER NOT NULL DEFAULT 0,                 -- its bytes on disk are no longer these
+    PRIMARY KEY (lesson, take, n)
+);
+CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+";
+
+impl Store {
+    /// Opens the folder and becomes its owner.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a broken outbox is not an error, it is set aside.
+    pub fn open(folder: &Path, outbox_limit_bytes: u64) -> Result<Self, StoreError> {
+        for sub in ["", "lessons", "run"] {
+            let path = folder.join(sub);
+            disk::make_folder(&path).map_err(at(&path))?;
+        }
+        let lock_path = folder.join("lock");
+        let lock = File::create(&lock_path).map_err(at(&lock_path))?;
+        if fs4::FileExt::try_lock(&lock).is_err() {
+            return Err(StoreError::InUse(folder.to_owned()));
+        }
+        let db = open_database(&folder.join("state.db"))?;
+        let outbox = outbox::Outbox::open(&folder.join("outbox.db"), outbox_limit_bytes)?;
+        Ok(Self(Arc::new(Inner {
+            folder: folder.to_owned(),
+            db: Mutex::new(db),
+            outbox,
+            bells: Bells::default(),
+            durable: watch::channel(None).0,
+            board: board::Board::default(),
+            _lock: lock,
+        })))
+    }
+
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        self.0.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
+    /// The folder of a lesson's bytes.
+    #[must_use]
+    pub fn lesson_folder(&self, lesson: &LessonId) -> PathBuf {
+        self.0.folder.join("lessons").join(lesson.as_str())
+    }
+
+    /// The socket of a take's recorder.
+    #[must_use]
+    pub fn socket(&self, lesson: &LessonId, take: u32) -> PathBuf {
+        // Short: a socket's path has room for 107 bytes.
+        let tail = lesson.as_str().rsplit('-').next().unwrap_or_default();
+        self.0.folder.join("run").join(format!("{tail}-{take}.sock"))
+    }
+
+    /// The bells.
+    #[must_use]
+    pub fn bells(&self) -> &Bells {
+        &self.0.bells
+    }
+
+    /// What waits for MQTT.
+    #[must_use]
+    pub fn outbox(&self) -> &outbox::Outbox {
+        &self.0.outbox
+    }
+
+    /// The status board.
+    #[must_use]
+    pub fn board(&self) -> &board::Board {
+        &self.0.board
+    }
+
+    /// Tells how far a take is durable.
+    pub fn set_durable(&self, durable: Durable) {
+        self.0.durable.send_replace(Some(durable));
+    }
+
+    /// Watches how far a take is durable.
+    #[must_use]
+    pub fn durable(&self) -> watch::Receiver<Option<Durable>> {
+        self.0.durable.subscribe()
+    }
+
+    /// A small fact by its name.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn fact(&self, key: &str) -> Result<Option<String>, StoreError> {
+        use rusqlite::OptionalExtension as _;
+        let db = self.db();
+        Ok(db.query_row("SELECT value FROM facts WHERE key = ?1", [key], |row| row.get(0)).optional()?)
+    }
+
+    /// Removes a small fact.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn forget(&self, key: &str) -> Result<(), StoreError> {
+        self.db().execute("DELETE FROM facts WHERE key = ?1", [key]).map(drop).map_err(Into::into)
+    }
+
+    /// Writes a small fact.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn set_fact(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO facts (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
+        self.db().execute(sql, [key, value]).map(drop).map_err(Into::into)
+    }
+}
+
+fn open_database(path: &Path) -> Result<Connection, StoreError> {
+    let db = Connection::open(path)?;
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match found {
+        0 => db.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?,
+        VERSION => {}
+        found => return Err(StoreError::Newer { found, known: VERSION }),
+    }
+    Ok(db)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_owner_is_kept_out() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path(), 1 << 20).expect("opens");
+        assert!(matches!(Store::open(folder.path(), 1 << 20), Err(StoreError::InUse(_))));
+        drop(store);
+        assert!(Store::open(folder.path(), 1 << 20).is_ok());
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_with_a_sentence() {
+        let folder = tempfile::tempdir().expect("folder");
+        drop(Store::open(folder.path(), 1 << 20).expect("opens"));
+        let db = Connection::open(folder.path().join("state.db")).expect("opens");
+        db.execute_batch("PRAGMA user_version = 99").expect("sets");
+        drop(db);
+        assert!(matches!(Store::open(folder.path(), 1 << 20), Err(StoreError::Newer { found: 99, .. })));
+    }
+}

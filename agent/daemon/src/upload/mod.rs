@@ -1,0 +1,261 @@
+//! Takes lessons to the hub, part by part, while they are still being recorded.
+//!
+//! A part goes as soon as its row is there; any interruption resumes at the rows. The lesson is
+//! stored when the hub's signed receipt names the manifest's hash, and not before. There is no end
+//! to trying: waits grow to a minute and are jittered, a stalled line is cut, not a slow one.
+
+mod client;
+mod receipt;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lectern_base::{chance, clock};
+use lectern_wire::PART_SIZE;
+use lectern_wire::id::LessonId;
+use lectern_wire::sign::PublicKey;
+use lectern_wire::upload::{Announce, GrantRequest};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::lesson::{Event, State};
+use crate::model::status::Status;
+use crate::store::lessons::{Lesson, PartRow};
+use crate::store::{Store, StoreError};
+pub use client::{Client, UploadError};
+
+/// Parts sent side by side.
+const PARALLEL: usize = 2;
+/// Longest wait between tries.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Runs until told to stop; `pinned` is called when a hub's key was remembered.
+pub async fn run(
+    store: Store,
+    client: Client,
+    key: PublicKey,
+    pinned: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    stop: CancellationToken,
+) {
+    store.board().update(|s| s.upload.configured = true);
+    let uploader = Arc::new(Uploader { store: store.clone(), client, key, pinned: Box::new(pinned) });
+    let mut wait = Duration::ZERO;
+    loop {
+        let round = tokio::select! {
+            () = stop.cancelled() => return,
+            round = uploader.round() => round,
+        };
+        wait = match &round {
+            Ok(()) => Duration::ZERO,
+            Err(e) => {
+                tracing::warn!("uploading waits: {e}");
+                let doubled = (wait * 2).clamp(Duration::from_secs(1), MAX_WAIT);
+                e.retry_after().unwrap_or(doubled)
+            }
+        };
+        let unreachable = matches!(&round, Err(e) if e.is_network());
+        uploader.tell(Some(!unreachable), round.err().filter(|e| !e.is_network()).map(|e| e.to_string()));
+        let pause = async {
+            if wait.is_zero() {
+                std::future::pending().await
+            } else {
+                let jitter = chance::below(u64::try_from(wait.as_millis()).unwrap_or(1000) / 4 + 1);
+                tokio::time::sleep(wait + Duration::from_millis(jitter)).await;
+            }
+        };
+        // While waiting after a failure the bell does not hurry: it rings with every part.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = store.bells().upload.notified(), if wait.is_zero() => {}
+            () = pause => {}
+        }
+    }
+}
+
+struct Uploader {
+    store: Store,
+    client: Client,
+    key: PublicKey,
+    pinned: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+struct Sent {
+    lesson: LessonId,
+    row: PartRow,
+    outcome: Result<(), UploadError>,
+}
+
+impl Uploader {
+    /// Sends everything there is to send now.
+    async fn round(self: &Arc<Self>) -> Result<(), UploadError> {
+        loop {
+            let mut more = false;
+            for lesson in self.store.waiting_lessons()? {
+                more |= self.lesson(&lesson).await?;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends what a lesson has ready; true when something was sent.
+    async fn lesson(self: &Arc<Self>, lesson: &Lesson) -> Result<bool, UploadError> {
+        let todo: Vec<PartRow> =
+            self.store.parts(&lesson.id)?.into_iter().filter(|p| !p.stored && !p.damaged).collect();
+        let sealable = lesson.state == State::Sealed;
+        if todo.is_empty() && !sealable {
+            return Ok(false);
+        }
+        if self.client.pinned_hub(&self.store).await? {
+            (self.pinned)().map_err(StoreError::Impossible)?;
+        }
+        let announce = Announce {
+            lesson_id: lesson.id.clone(),
+            started_wall_ms: lesson.started_wall_ms,
+            about: lesson.about.clone(),
+            key: self.key,
+        };
+        let status = self.client.announce(&announce).await?;
+        let mut sent = false;
+        let mut pending = Vec::new();
+        for row in todo {
+            if status.parts.get(&row.take).is_some_and(|parts| parts.contains(&row.part.n)) {
+                // The hub says it has this number; the grant settles whether it has these bytes.
+                tracing::debug!(lesson = %lesson.id, take = row.take, part = row.part.n, "the hub has this part");
+            }
+            pending.push(row);
+        }
+        sent |= self.parts(&lesson.id, pending).await?;
+        if sealable {
+            self.seal(lesson).await?;
+            sent = true;
+        }
+        Ok(sent)
+    }
+
+    async fn parts(self: &Arc<Self>, lesson: &LessonId, rows: Vec<PartRow>) -> Result<bool, UploadError> {
+        let mut rows = rows.into_iter();
+        let mut running = JoinSet::new();
+        let mut sent = false;
+        loop {
+            while running.len() < PARALLEL {
+                let Some(row) = rows.next() else { break };
+                let (me, lesson) = (self.clone(), lesson.clone());
+                running.spawn(async move {
+                    let outcome = me.part(&lesson, &row).await;
+                    Sent { lesson, row, outcome }
+                });
+            }
+            let Some(done) = running.join_next().await else { return Ok(sent) };
+            let done = done.map_err(|e| StoreError::Impossible(format!("an upload broke off: {e}")))?;
+            sent |= self.settle(done).await?;
+        }
+    }
+
+    async fn settle(&self, done: Sent) -> Result<bool, UploadError> {
+        let (take, n) = (done.row.take, done.row.part.n);
+        match done.outcome {
+            Ok(()) => {
+                self.store.part_stored(&done.lesson, take, n)?;
+                self.tell(Some(true), None);
+                Ok(true)
+            }
+            Err(UploadError::HashRefused) => {
+                // The hub got other bytes than were hashed: on the line, or on this disk?
+                let path = self.take_path(&done.lesson, take);
+                let part = done.row.part;
+                let now = tokio::task::spawn_blocking(move || client::hash_part(&path, &part)).await;
+                let now = now.map_err(|e| StoreError::Impossible(format!("hashing broke off: {e}")))?;
+                if now.ok() == Some(part.sha256) {
+                    return Err(UploadError::HashRefused);
+                }
+                tracing::error!(lesson = %done.lesson, take, part = n, "the part's bytes have changed on this disk");
+                self.store.part_damaged(&done.lesson, take, n)?;
+                let data = serde_json::json!({ "lesson_id": done.lesson, "take": take, "part": n, "what": "damaged_part" });
+                self.store.outbox().push_event("fault", &data)?;
+                self.store.bells().publish.notify_one();
+                Err(UploadError::Damaged { take, part: n })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn part(&self, lesson: &LessonId, row: &PartRow) -> Result<(), UploadError> {
+        let request = GrantRequest { n: row.part.n, size: row.part.size, sha256: row.part.sha256 };
+        let grant = self.client.grant(lesson, row.take, &request).await?;
+        let Some(url) = &grant.url else { return Ok(()) };
+        let path = self.take_path(lesson, row.take);
+        let offset = u64::from(row.part.n) * PART_SIZE;
+        let started = clock::mono();
+        self.client.put(url, &grant.headers, &path, offset, row.part.size).await?;
+        let seconds = clock::mono().saturating_sub(started).as_secs_f64().max(0.001);
+        let rate = (row.part.size as f64 / seconds) as u64;
+        self.store
+            .board()
+            .update(|s| s.upload.rate = Some(s.upload.rate.map_or(rate, |old| (old * 3 + rate) / 4)));
+        Ok(())
+    }
+
+    fn take_path(&self, lesson: &LessonId, take: u32) -> PathBuf {
+        self.store.lesson_folder(lesson).join(format!("take-{take}.mp4"))
+    }
+
+    async fn seal(&self, lesson: &Lesson) -> Result<(), UploadError> {
+        let parts = self.store.parts(&lesson.id)?;
+        if let Some(bad) = parts.iter().find(|p| p.damaged) {
+            return Err(UploadError::Damaged { take: bad.take, part: bad.part.n });
+        }
+        let folder = self.store.lesson_folder(&lesson.id);
+        let path = folder.join("manifest.json");
+        let manifest = tokio::fs::read(&path).await.map_err(|e| UploadError::file(&path, e))?;
+        let signed = self.client.seal(&lesson.id, manifest).await?;
+        receipt::keep(&self.store, &folder, lesson, &signed)?;
+        let state = self.store.advance(&lesson.id, Event::Receipted)?;
+        tracing::info!(lesson = %lesson.id, log_index = signed.document.log_index, "stored: the receipt is here");
+        let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
+        self.store.board().update(|s| {
+            if let Some(shown) = s.lesson.as_mut().filter(|l| l.id == lesson.id) {
+                shown.state = state;
+                shown.stored_after_ms = shown.stopped_at_boot_ms.map(|at| now.saturating_sub(at));
+            }
+        });
+        let data = serde_json::json!({ "lesson_id": lesson.id, "state": state.name() });
+        self.store.outbox().push_event("lesson", &data)?;
+        self.store.bells().publish.notify_one();
+        self.store.bells().reclaim.notify_one();
+        Ok(())
+    }
+
+    /// Puts the upload's part of the status on the board.
+    fn tell(&self, reachable: Option<bool>, blocked: Option<String>) {
+        if let Err(e) = self.count(reachable, blocked) {
+            tracing::error!("the upload's progress cannot be read: {e}");
+        }
+    }
+
+    fn count(&self, reachable: Option<bool>, blocked: Option<String>) -> Result<(), StoreError> {
+        let waiting = self.store.waiting_lessons()?;
+        let shown = self.store.board().read().lesson.map(|l| l.id);
+        let (mut pending, mut sent) = (0, 0);
+        for lesson in &waiting {
+            for row in self.store.parts(&lesson.id)? {
+                match (row.stored, Some(&lesson.id) == shown.as_ref()) {
+                    (true, true) => sent += row.part.size,
+                    (true, false) => {}
+                    (false, _) => pending += row.part.size,
+                }
+            }
+        }
+        let waiting = waiting.len() as u64;
+        self.store.board().update(|s: &mut Status| {
+            s.upload.waiting_lessons = waiting;
+            s.upload.pending_bytes = pending;
+            s.upload.sent_bytes = sent;
+            s.upload.reachable = reachable;
+            s.upload.blocked = blocked;
+        });
+        Ok(())
+    }
+}
