@@ -6,7 +6,9 @@ use std::time::Duration;
 use lectern_base::clock;
 use lectern_wire::telemetry::{Ack, MAX_PAYLOAD, Sample};
 use lectern_wire::topic::{self, Leaf};
-use rumqttc::{AsyncClient, Event, EventLoop, Incoming, LastWill, MqttOptions, Outgoing, QoS};
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions, Outgoing, QoS};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Settings, WINDOW, lost, offline, online};
@@ -27,7 +29,10 @@ const HISTORY_EVERY: Duration = Duration::from_millis(200);
 pub enum SessionError {
     /// The connection.
     #[error("{0}")]
-    Connection(#[from] Box<rumqttc::ConnectionError>),
+    Connection(#[from] Box<ConnectionError>),
+    /// The connection's task has ended.
+    #[error("the connection has ended")]
+    Over,
     /// The outbox.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -47,6 +52,43 @@ enum Cargo {
     Samples(Vec<i64>),
     Event,
     Word,
+}
+
+/// The client's event loop on a task of its own: its `poll` must never be dropped half-way, which a
+/// `select!` would do (a connection half made is then left hanging and made again).
+struct Line {
+    events: mpsc::Receiver<Result<Event, Box<ConnectionError>>>,
+    task: JoinHandle<()>,
+}
+
+impl Line {
+    fn start(mut line: EventLoop) -> Self {
+        let (sender, events) = mpsc::channel(WINDOW);
+        let task = tokio::spawn(async move {
+            loop {
+                let event = line.poll().await.map_err(Box::new);
+                let over = event.is_err();
+                if sender.send(event).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+        Self { events, task }
+    }
+
+    /// The next event; safe to drop while waiting.
+    async fn next(&mut self) -> Result<Event, SessionError> {
+        match self.events.recv().await {
+            Some(event) => Ok(event?),
+            None => Err(SessionError::Over),
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 struct Session<'a> {
@@ -89,7 +131,8 @@ fn options(settings: &Settings) -> Result<MqttOptions, SessionError> {
 
 /// Connects and stays until the connection or the daemon ends.
 pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -> Result<(), SessionError> {
-    let (client, mut line) = AsyncClient::new(options(settings)?, WINDOW * 2);
+    let (client, line) = AsyncClient::new(options(settings)?, WINDOW * 2);
+    let mut line = Line::start(line);
     let now = clock::mono();
     let mut session = Session {
         store,
@@ -115,8 +158,8 @@ pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -
                 }
                 return Ok(());
             }
-            event = line.poll() => {
-                let event = event.map_err(Box::new)?;
+            event = line.next() => {
+                let event = event?;
                 if matches!(event, Event::Incoming(Incoming::ConnAck(_))) {
                     connected = true;
                     tracing::info!(broker = %settings.url, "connected to the broker");
@@ -289,13 +332,13 @@ impl Session<'_> {
     }
 
     /// Says that the device leaves on purpose, and waits a moment for it to be heard.
-    async fn goodbye(&mut self, line: &mut EventLoop) {
+    async fn goodbye(&mut self, line: &mut Line) {
         let Ok(payload) = serde_json::to_vec(&offline()) else { return };
         self.hand(&Leaf::State, true, payload, Cargo::Word);
         let mut asked = false;
         let farewell = async {
-            while let Ok(event) = line.poll().await {
-                if self.hear(event).is_err() {
+            while let Ok(event) = line.next().await {
+                if matches!(event, Event::Outgoing(Outgoing::Disconnect)) || self.hear(event).is_err() {
                     return;
                 }
                 if self.under_way() == 0 && !asked {
