@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Broker};
 use crate::config::Config;
-use crate::console::{self, Console};
+use crate::console;
 use crate::ingest;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
@@ -58,7 +58,7 @@ pub struct Hub {
     ingest: ingest::Deps,
     receive: Receive,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
-    console: Console,
+    console: console::Deps,
     /// Where the console and the API answer.
     pub http_port: u16,
     /// Where the broker answers.
@@ -109,7 +109,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         counts: Arc::clone(&counts),
         keep_free_bytes: config.keep_free_bytes,
     });
-    let console = Console::new(console::Deps {
+    let console = console::Deps {
         store,
         objects,
         hub_key: keys.public(),
@@ -117,7 +117,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         counts,
         school: config.school.clone(),
         mqtt_port,
-    });
+    };
     Ok(Hub { http, broker, ingest, receive, read_back: Box::pin(read_back), console, http_port, mqtt_port })
 }
 

@@ -120,13 +120,14 @@ fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
         school: SchoolId::new(&wish.school).map_err(|e| bad(e.to_string()))?,
         device: DeviceId::new(&wish.device).map_err(|e| bad(e.to_string()))?,
     };
-    let room = room_name(&wish.room).map_err(bad)?;
+    let room = crate::model::name::room(&wish.room)
+        .ok_or_else(|| bad("a room's name has 1 to 40 characters on one line".into()))?;
     let store = Store::open(&config.data_dir).map_err(|e| {
         let (sentence, exit) = store_end(e);
         let hint = if exit == Exit::AlreadyRunning { " (page 设备登记)" } else { "" };
         (sentence + hint, exit)
     })?;
-    let password = new_password();
+    let password = chance::hex::<24>();
     let done = store.write_now(|db| {
         if wish.replace && devices::set_password(db, &topics.device, &password)? {
             return Ok(true);
@@ -149,22 +150,6 @@ fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
         println!("It is not shown again. Put it into the agent's settings.");
     }
     Ok(())
-}
-
-/// A room's name: 1 to 40 characters on one line.
-///
-/// # Errors
-/// A sentence.
-pub fn room_name(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let ok = (1..=40).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if ok { Ok(text.to_owned()) } else { Err("a room's name has 1 to 40 characters on one line".into()) }
-}
-
-/// A device's password: 24 random bytes.
-#[must_use]
-pub fn new_password() -> String {
-    chance::hex::<24>()
 }
 
 fn password(config: &Config) -> Result<(), End> {

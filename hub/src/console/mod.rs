@@ -1,15 +1,182 @@
-//! Floor 4: the console.
-use std::sync::Arc;
+//! Floor 4: the console. Server-rendered pages, small scripts, everything embedded: no internet needed.
+
+mod assets;
+mod chart;
+mod devices;
+mod guard;
+mod lesson;
+mod lessons;
+mod live;
+mod login;
+mod media;
+mod metrics;
+mod rooms;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::sync::{Arc, Mutex};
+
+use askama::Template;
 use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
 use lectern_wire::sign::PublicKey;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use crate::model::{bell::Bell, count::Counts};
-use crate::store::{Store, objects::Objects};
-/// The console's handle.
-#[derive(Debug, Clone)]
-pub struct Console { inner: Arc<Deps> }
-/// deps
+
+use crate::model::bell::Bell;
+use crate::model::count::Counts;
+use crate::store::objects::Objects;
+use crate::store::{Store, StoreError};
+
+/// What the console shows and how it gets there.
 #[derive(Debug)]
-pub struct Deps { pub store: Store, pub objects: Objects, pub hub_key: PublicKey, pub bell: Bell, pub counts: Arc<Counts>, pub school: String, pub mqtt_port: u16 }
-impl Console { pub fn new(deps: Deps) -> Self { Self { inner: Arc::new(deps) } } }
-pub fn router(_c: Console, _stop: CancellationToken) -> Router { Router::new() }
+pub struct Deps {
+    /// Rows.
+    pub store: Store,
+    /// Bytes.
+    pub objects: Objects,
+    /// Receipts are checked against this.
+    pub hub_key: PublicKey,
+    /// Pages follow it.
+    pub bell: Bell,
+    /// Shown at `/metrics`.
+    pub counts: Arc<Counts>,
+    /// The name at the top of every page.
+    pub school: String,
+    /// Told to whoever registers a device.
+    pub mqtt_port: u16,
+}
+
+/// The console. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Console {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    deps: Deps,
+    attempts: Mutex<login::Attempts>,
+    /// Hashing a password and reading a lesson cost much: few at a time.
+    hashing: Semaphore,
+    checking: Semaphore,
+    stop: CancellationToken,
+}
+
+impl std::ops::Deref for Console {
+    type Target = Deps;
+    fn deref(&self) -> &Deps {
+        &self.inner.deps
+    }
+}
+
+/// The pages. Live ones end when `stop` is cancelled.
+pub fn router(deps: Deps, stop: CancellationToken) -> Router {
+    let inner = Inner {
+        deps,
+        attempts: Mutex::default(),
+        hashing: Semaphore::new(2),
+        checking: Semaphore::new(1),
+        stop,
+    };
+    let console = Console { inner: Arc::new(inner) };
+    Router::new()
+        .route("/", get(rooms::overview))
+        .route("/rooms.part", get(rooms::overview_part))
+        .route("/rooms/{device}", get(rooms::room))
+        .route("/rooms/{device}/charts.part", get(rooms::charts_part))
+        .route("/lessons", get(lessons::list))
+        .route("/lessons.part", get(lessons::list_part))
+        .route("/lessons/{lesson}", get(lesson::page))
+        .route("/lessons/{lesson}/verify", post(lesson::verify))
+        .route("/lessons/{lesson}/index.m3u8", get(media::playlist))
+        .route("/lessons/{lesson}/takes/{file}", get(media::take))
+        .route("/lessons/{lesson}/manifest.json", get(media::manifest))
+        .route("/lessons/{lesson}/receipt.json", get(media::receipt))
+        .route("/devices", get(devices::page).post(devices::add))
+        .route("/devices/{device}/password", post(devices::new_password))
+        .route("/live", get(live::live))
+        .route("/login", get(login::page).post(login::enter))
+        .route("/logout", post(login::leave))
+        .route("/metrics", get(metrics::metrics))
+        .route("/healthz", get(metrics::healthz))
+        .route("/assets/{file}", get(assets::asset))
+        .fallback(nothing_here)
+        .layer(axum::middleware::from_fn(guard::headers))
+        .with_state(console)
+}
+
+/// What every page needs.
+#[derive(Debug, Clone)]
+struct Frame {
+    school: String,
+    title: String,
+    /// The path of the part of the console one is in.
+    here: &'static str,
+}
+
+impl Console {
+    fn frame(&self, title: impl Into<String>, here: &'static str) -> Frame {
+        Frame { school: self.school.clone(), title: title.into(), here }
+    }
+}
+
+/// A page that could not be made: a status and a sentence.
+#[derive(Debug)]
+struct Oops {
+    status: StatusCode,
+    sentence: String,
+}
+
+impl Oops {
+    fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
+        Self { status, sentence: sentence.into() }
+    }
+
+    fn missing(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("没有找到{what}。可能已被移走，请从列表重新打开。"))
+    }
+}
+
+impl From<StoreError> for Oops {
+    fn from(e: StoreError) -> Self {
+        tracing::error!("a page could not be made: {e}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "中心暂时读不到数据。请稍后再试，并查看中心的日志。")
+    }
+}
+
+impl From<tokio::task::JoinError> for Oops {
+    fn from(_: tokio::task::JoinError) -> Self {
+        StoreError::Closing.into()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "oops.html")]
+struct OopsPage {
+    sentence: String,
+}
+
+impl IntoResponse for Oops {
+    fn into_response(self) -> Response {
+        (self.status, show(&OopsPage { sentence: self.sentence })).into_response()
+    }
+}
+
+async fn nothing_here() -> Oops {
+    Oops::missing("这个页面")
+}
+
+/// A template as a response.
+fn show(page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => Html(html).into_response(),
+        Err(e) => {
+            tracing::error!("a page could not be rendered: {e}");
+            (StatusCode::INTERNAL_SERVER_ERROR, "页面没有做出来，请稍后再试。").into_response()
+        }
+    }
+}

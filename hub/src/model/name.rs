@@ -1,4 +1,4 @@
-//! File names people see when they download a lesson.
+//! Names: of rooms as people give them, of files people download.
 
 use lectern_wire::manifest::About;
 
@@ -31,6 +31,14 @@ pub fn download(school: &str, about: &About, day: &str, take: Option<u32>) -> St
         name.push_str("lesson");
     }
     name + ".mp4"
+}
+
+/// A room's name: 1 to 40 characters on one line.
+#[must_use]
+pub fn room(text: &str) -> Option<String> {
+    let text = text.trim();
+    let ok = (1..=40).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    ok.then(|| text.to_owned())
 }
 
 /// Characters some file system or header refuses become `_`.

@@ -24,8 +24,6 @@ pub struct Device {
     pub presence: Option<Presence>,
     /// Why.
     pub reason: Option<String>,
-    /// Since when, by the hub's clock.
-    pub state_ms: Option<i64>,
     /// When anything came from it last.
     pub seen_ms: Option<i64>,
     /// Its inventory.
@@ -40,14 +38,14 @@ impl Device {
     }
 }
 
-const COLUMNS: &str = "id, school, room, key, state, reason, state_ms, seen_ms, info";
+const COLUMNS: &str = "id, school, room, key, state, reason, seen_ms, info";
 
 fn device(row: &Row<'_>) -> rusqlite::Result<Device> {
     let id: String = row.get(0)?;
     let school: String = row.get(1)?;
     let key: Option<String> = row.get(3)?;
     let state: Option<String> = row.get(4)?;
-    let info: Option<String> = row.get(8)?;
+    let info: Option<String> = row.get(7)?;
     Ok(Device {
         id: DeviceId::new(id).map_err(|e| odd(0, e))?,
         school: SchoolId::new(school).map_err(|e| odd(1, e))?,
@@ -55,8 +53,7 @@ fn device(row: &Row<'_>) -> rusqlite::Result<Device> {
         key: key.map(PublicKey::try_from).transpose().map_err(|e| odd(3, e))?,
         presence: state.as_deref().and_then(presence),
         reason: row.get(5)?,
-        state_ms: row.get(6)?,
-        seen_ms: row.get(7)?,
+        seen_ms: row.get(6)?,
         info: info.and_then(|text| serde_json::from_str(&text).ok()),
     })
 }

@@ -4,15 +4,15 @@
 //! numbers, so nothing that arrives can name a file elsewhere.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use lectern_base::disk;
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
-use lectern_wire::topic::Topics;
 use lectern_wire::id::LessonId;
+use lectern_wire::topic::Topics;
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
 
@@ -193,25 +193,4 @@ pub fn read_part(path: &Path, n: u32, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, start)?;
     Ok(bytes)
-}
-
-/// Hashes a whole file from the disk.
-///
-/// # Errors
-/// What the file system says.
-pub fn hash_file(path: &Path) -> io::Result<(u64, Digest)> {
-    let mut file = File::open(path)?;
-    fadvise(&file, 0, None, Advice::DontNeed)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut size = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((size, Digest::finish(hasher))),
-            n => {
-                hasher.update(&buffer[..n]);
-                size += n as u64;
-            }
-        }
-    }
 }

@@ -1,0 +1,186 @@
+//! A lesson's bytes for players and for downloads. Every use is noted, and shown on the lesson's page.
+
+use std::collections::HashMap;
+use std::io::SeekFrom;
+
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use lectern_base::clock;
+use lectern_wire::sign;
+use lectern_wire::upload::StoreState;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::guard::Who;
+use super::lesson::{Whole, find};
+use super::{Console, Oops};
+use crate::model::{name, playlist};
+use crate::store::lessons;
+
+async fn stored(console: &Console, id: &str) -> Result<Whole, Oops> {
+    let whole = find(console, id).await?;
+    if whole.lesson.state == StoreState::Stored && whole.manifest.is_some() {
+        Ok(whole)
+    } else {
+        Err(Oops::new(StatusCode::CONFLICT, "这节课还没有存好，存好后就能看。"))
+    }
+}
+
+async fn note(console: &Console, whole: &Whole, who: &str, kind: &'static str) -> Result<(), Oops> {
+    let (lesson, who, now) = (whole.lesson.id.clone(), who.to_owned(), clock::wall_ms());
+    console.store.write(move |db| lessons::note_view(db, &lesson, &who, kind, now)).await?;
+    Ok(())
+}
+
+/// The HLS playlist.
+pub async fn playlist(
+    State(console): State<Console>,
+    Who(who): Who,
+    Path(id): Path<String>,
+) -> Result<Response, Oops> {
+    let whole = stored(&console, &id).await?;
+    note(&console, &whole, &who, "play").await?;
+    let text = whole.manifest.map(|m| playlist::hls(&m.document)).unwrap_or_default();
+    Ok(([(header::CONTENT_TYPE, "application/vnd.apple.mpegurl")], text).into_response())
+}
+
+/// `manifest.json` as it was sealed.
+pub async fn manifest(State(console): State<Console>, _: Who, Path(id): Path<String>) -> Result<Response, Oops> {
+    let whole = find(&console, &id).await?;
+    let signed = whole.manifest.as_ref().ok_or_else(|| Oops::missing("这节课的清单"))?;
+    Ok(document(sign::canonical(signed).unwrap_or_default(), &format!("{id}-manifest.json")))
+}
+
+/// `receipt.json` as it was written.
+pub async fn receipt(State(console): State<Console>, _: Who, Path(id): Path<String>) -> Result<Response, Oops> {
+    let whole = find(&console, &id).await?;
+    let signed = whole.receipt.as_ref().ok_or_else(|| Oops::missing("这节课的回执"))?;
+    Ok(document(sign::canonical(signed).unwrap_or_default(), &format!("{id}-receipt.json")))
+}
+
+fn document(bytes: Vec<u8>, name: &str) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], bytes).into_response();
+    attach(&mut response, name);
+    response
+}
+
+/// Names a download, in UTF-8 (RFC 6266).
+fn attach(response: &mut Response, name: &str) {
+    let quoted: String = name
+        .bytes()
+        .map(|c| {
+            let plain = c.is_ascii_alphanumeric() || b"-._".contains(&c);
+            if plain { char::from(c).to_string() } else { format!("%{c:02X}") }
+        })
+        .collect();
+    if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename*=UTF-8''{quoted}")) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+}
+
+/// One take, whole or in part.
+pub async fn take(
+    State(console): State<Console>,
+    Who(who): Who,
+    Path((id, file)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Oops> {
+    let whole = stored(&console, &id).await?;
+    let n: u32 = file.strip_suffix(".mp4").and_then(|n| n.parse().ok()).ok_or_else(|| Oops::missing("这一段"))?;
+    let takes = whole.manifest.as_ref().map(|m| &m.document.takes);
+    let take = takes.and_then(|t| t.iter().find(|t| t.n == n)).ok_or_else(|| Oops::missing("这一段"))?;
+    let download = query.contains_key("download");
+    note(&console, &whole, &who, if download { "download" } else { "play" }).await?;
+
+    let etag = format!("\"{}\"", take.sha256);
+    let same = |name| headers.get(name).and_then(|h| h.to_str().ok()).is_some_and(|h| h.contains(&etag));
+    if same(header::IF_NONE_MATCH) {
+        return Ok(StatusCode::NOT_MODIFIED.into_response());
+    }
+    let may_cut = !headers.contains_key(header::IF_RANGE) || same(header::IF_RANGE);
+    let asked = headers.get(header::RANGE).and_then(|h| h.to_str().ok()).filter(|_| may_cut);
+    let wish = asked.map_or(Wish::Whole, |range| wish(range, take.size));
+    let (status, start, length) = match wish {
+        Wish::Whole => (StatusCode::OK, 0, take.size),
+        Wish::Part { start, length } => (StatusCode::PARTIAL_CONTENT, start, length),
+        Wish::Beyond => {
+            let all = [(header::CONTENT_RANGE, format!("bytes */{}", take.size))];
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, all).into_response());
+        }
+    };
+    let gone = |e: std::io::Error| {
+        tracing::error!(lesson = %whole.lesson.id, take = n, "a stored take cannot be read: {e}");
+        Oops::new(StatusCode::SERVICE_UNAVAILABLE, "这一段现在读不出来。请核验这节课，并查看中心的日志。")
+    };
+    let mut file = tokio::fs::File::open(console.objects.take(&whole.place(), n)).await.map_err(gone)?;
+    file.seek(SeekFrom::Start(start)).await.map_err(gone)?;
+    let stream = ReaderStream::with_capacity(file.take(length), 128 * 1024);
+    let mut response = (status, Body::from_stream(stream)).into_response();
+    let mut set = |name, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    };
+    set(header::CONTENT_TYPE, "video/mp4".into());
+    set(header::ACCEPT_RANGES, "bytes".into());
+    set(header::CONTENT_LENGTH, length.to_string());
+    set(header::ETAG, etag);
+    set(header::CACHE_CONTROL, "private, no-cache".into());
+    if status == StatusCode::PARTIAL_CONTENT {
+        set(header::CONTENT_RANGE, format!("bytes {start}-{}/{}", start + length - 1, take.size));
+    }
+    if download {
+        let day = clock::local(whole.lesson.started_ms).strftime("%Y%m%d").to_string();
+        let part = takes.filter(|t| t.len() > 1).map(|_| n);
+        attach(&mut response, &name::download(&console.school, &whole.lesson.about, &day, part));
+    }
+    Ok(response)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wish {
+    Whole,
+    Part { start: u64, length: u64 },
+    Beyond,
+}
+
+/// One byte range (RFC 9110, section 14); several, or what is none, mean the whole.
+fn wish(range: &str, size: u64) -> Wish {
+    let Some((from, to)) = range.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else { return Wish::Whole };
+    let (from, to) = (from.trim(), to.trim());
+    let (start, end) = match (from.parse::<u64>(), to.parse::<u64>()) {
+        (Ok(start), Ok(end)) if start <= end => (start, end.saturating_add(1).min(size)),
+        (Ok(start), Err(_)) if to.is_empty() => (start, size),
+        (Err(_), Ok(last)) if from.is_empty() => (size.saturating_sub(last), size),
+        _ => return Wish::Whole,
+    };
+    if start < end { Wish::Part { start, length: end - start } } else { Wish::Beyond }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_understood_as_players_write_them() {
+        let part = |start, length| Wish::Part { start, length };
+        for (text, want) in [
+            ("bytes=0-99", part(0, 100)),
+            ("bytes=100-", part(100, 900)),
+            ("bytes=-10", part(990, 10)),
+            ("bytes=-5000", part(0, 1000)),
+            ("bytes=999-5000", part(999, 1)),
+            ("bytes=1000-", Wish::Beyond),
+            ("bytes=-0", Wish::Beyond),
+            ("bytes=9-2", Wish::Whole),
+            ("bytes=0-1,5-6", Wish::Whole),
+            ("items=0-1", Wish::Whole),
+            ("bytes=99999999999999999999-", Wish::Whole),
+        ] {
+            assert_eq!(wish(text, 1000), want, "{text}");
+        }
+    }
+}

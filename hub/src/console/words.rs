@@ -1,0 +1,93 @@
+//! Numbers and states as people read them.
+
+use lectern_base::clock;
+use lectern_wire::upload::StoreState;
+
+/// `3 分钟前`, or the day when it is long ago.
+#[must_use]
+pub fn ago(then_ms: i64, now_ms: i64) -> String {
+    match (now_ms - then_ms).max(0) / 1000 {
+        0..=9 => "刚刚".into(),
+        s @ 10..=59 => format!("{s} 秒前"),
+        s @ 60..=3599 => format!("{} 分钟前", s / 60),
+        s @ 3600..=86_399 => format!("{} 小时前", s / 3600),
+        _ => moment(then_ms),
+    }
+}
+
+/// `2026-09-12 10:30`.
+#[must_use]
+pub fn moment(ms: i64) -> String {
+    let mut text = clock::local_text(ms);
+    text.truncate(16);
+    text
+}
+
+/// `1.3 GB`, in powers of ten as disks and players count.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes;
+    let mut rest = 0;
+    let mut unit = "B";
+    for next in ["KB", "MB", "GB", "TB"] {
+        if value < 1000 {
+            break;
+        }
+        rest = value % 1000 / 100;
+        value /= 1000;
+        unit = next;
+    }
+    if value < 10 && unit != "B" { format!("{value}.{rest} {unit}") } else { format!("{value} {unit}") }
+}
+
+/// `41 分 05 秒`.
+#[must_use]
+pub fn length(ms: u64) -> String {
+    let s = ms / 1000;
+    match s {
+        0..=59 => format!("{s} 秒"),
+        60..=3599 => format!("{} 分 {:02} 秒", s / 60, s % 60),
+        _ => format!("{} 小时 {:02} 分", s / 3600, s / 60 % 60),
+    }
+}
+
+/// A number with at most one decimal.
+#[must_use]
+pub fn number(value: f64) -> String {
+    if value.abs() < 10.0 && value.fract().abs() > 0.05 { format!("{value:.1}") } else { format!("{value:.0}") }
+}
+
+/// How far a lesson is: a word and a class.
+#[must_use]
+pub fn lesson_state(state: StoreState) -> (&'static str, &'static str) {
+    match state {
+        StoreState::Receiving => ("正在接收", "busy"),
+        StoreState::Verifying => ("正在核验", "busy"),
+        StoreState::Stored => ("已存入", "good"),
+    }
+}
+
+/// A count of bytes from a measurement, which is a number of any kind.
+#[must_use]
+pub fn size_of(value: f64) -> String {
+    // Measurements are whole and far below 2^53; what is not is shown as nothing stored.
+    format!("{value:.0}").parse().map_or_else(|_| "0 B".to_owned(), size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_people_say_them() {
+        assert_eq!(size(999), "999 B");
+        assert_eq!(size(1_300_000_000), "1.3 GB");
+        assert_eq!(size(42_700_000), "42 MB");
+        assert_eq!(length(2_465_000), "41 分 05 秒");
+        assert_eq!(ago(0, 125_000), "2 分钟前");
+        assert_eq!(number(7.26), "7.3");
+        assert_eq!(number(7.0), "7");
+        assert_eq!(number(87.6), "88");
+        assert_eq!(size_of(-5.0), "0 B");
+    }
+}
