@@ -8,6 +8,7 @@
 //! Clap             a white flash and a click at one instant, to measure picture against sound
 //! Browser          Chromium under chromedriver: presses buttons as people do
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
+//! school           a hub and an agent, the built programs with real settings
 //! programs         where the built programs are
 //! ```
 //!
@@ -21,6 +22,7 @@ pub mod folder;
 pub mod grab;
 pub mod process;
 pub mod programs;
+pub mod school;
 pub mod screen;
 pub mod slides;
 pub mod sound;
@@ -32,6 +34,7 @@ pub use camera::Camera;
 pub use clap::Clap;
 pub use folder::Folder;
 pub use process::{Process, eventually, free_port};
+pub use school::{Agent, Hub, Room};
 pub use screen::Screen;
 pub use sound::Sound;
 

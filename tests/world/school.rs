@@ -1,0 +1,329 @@
+//! A hub and one room's agent: the built programs, with real settings, on free ports.
+//!
+//! The agent is spoken to through its own command line, as a technician would.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use crate::folder::Folder;
+use crate::process::{Process, eventually, output};
+use crate::programs::Programs;
+
+/// The room's ids in every test.
+pub const SCHOOL: &str = "3401000001";
+/// See [`SCHOOL`].
+pub const DEVICE: &str = "room-301";
+
+/// A running hub.
+#[derive(Debug)]
+pub struct Hub {
+    programs: Programs,
+    /// The program, to be killed and frozen.
+    pub process: Process,
+    config: PathBuf,
+    /// Its state folder.
+    pub data: PathBuf,
+    /// Port of console and upload API.
+    pub http: u16,
+    /// Port of the broker.
+    pub mqtt: u16,
+    /// Password of the user admin.
+    pub admin_password: String,
+}
+
+impl Hub {
+    /// Makes a hub with one registered room and starts it; gives it and the room's password.
+    ///
+    /// # Errors
+    /// When it does not start, with the end of its log.
+    pub fn start(folder: &Folder, programs: &Programs) -> anyhow::Result<(Self, String)> {
+        let data = folder.join("hub");
+        let config = folder.join("hub.toml");
+        write_config(&config, &data, 0, 0)?;
+        let mut add = Command::new(&programs.hub);
+        add.args(["device", "add", "--school", SCHOOL, "--device", DEVICE, "--room", "301教室", "--json", "--config"]);
+        let device: Value = serde_json::from_slice(&output({
+            add.arg(&config);
+            add
+        })?)?;
+        let password = device["password"].as_str().context("no password for the room")?.to_owned();
+        let process = run(folder, programs, &config)?;
+        let mut hub = Self {
+            programs: programs.clone(),
+            process,
+            config,
+            data,
+            http: 0,
+            mqtt: 0,
+            admin_password: String::new(),
+        };
+        hub.wait_until_ready()?;
+        // From now on on the same ports, so that a restarted hub is found again.
+        write_config(&hub.config, &hub.data, hub.http, hub.mqtt)?;
+        let log = std::fs::read_to_string(hub.process.log())?;
+        let line = log.lines().find_map(|line| line.strip_prefix("admin password: "));
+        hub.admin_password = line.context("the hub printed no admin password")?.trim().to_owned();
+        Ok((hub, password))
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let ports = self.data.join("ports.json");
+        let process = &mut self.process;
+        let found = eventually(Duration::from_secs(20), "the hub's ports", || {
+            let ready = std::fs::read_to_string(process.log()).ok()?.contains("lectern-hub ready");
+            let text = std::fs::read_to_string(&ports).ok().filter(|_| ready)?;
+            serde_json::from_str::<Value>(&text).ok()
+        });
+        let found = found.with_context(|| process.tail_of_log())?;
+        let port = |name: &str| found[name].as_u64().and_then(|n| u16::try_from(n).ok());
+        self.http = port("http").context("no http port")?;
+        self.mqtt = port("mqtt").context("no mqtt port")?;
+        Ok(())
+    }
+
+    /// Starts it again after it was stopped or killed.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn restart(&mut self, folder: &Folder) -> anyhow::Result<()> {
+        self.process.kill();
+        std::fs::remove_file(self.data.join("ports.json")).ok();
+        self.process = run(folder, &self.programs, &self.config)?;
+        self.wait_until_ready()
+    }
+
+    /// Address of the console.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.http)
+    }
+
+    /// Where the hub keeps a lesson of the room.
+    #[must_use]
+    pub fn lesson_folder(&self, lesson: &str) -> PathBuf {
+        self.data.join("objects").join(SCHOOL).join(DEVICE).join(lesson)
+    }
+
+    /// The lessons the hub has folders for.
+    #[must_use]
+    pub fn lessons(&self) -> Vec<String> {
+        let folder = self.data.join("objects").join(SCHOOL).join(DEVICE);
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+    }
+}
+
+fn run(folder: &Folder, programs: &Programs, config: &Path) -> anyhow::Result<Process> {
+    let mut command = Command::new(&programs.hub);
+    command.args(["run", "--config"]).arg(config);
+    Process::start(folder, "hub", command)
+}
+
+fn write_config(path: &Path, data: &Path, http: u16, mqtt: u16) -> anyhow::Result<()> {
+    let text = format!(
+        "data_dir = {data:?}\nschool = \"示范学校\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n\
+         [mqtt]\nlisten = \"127.0.0.1:{mqtt}\"\n"
+    );
+    std::fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+/// What an agent is set up with.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// The lines of its `[recording]` section.
+    pub recording: String,
+    /// Its `[[source]]` sections.
+    pub sources: String,
+    /// The environment of the room: display and sound server.
+    pub env: Vec<(String, String)>,
+}
+
+impl Room {
+    /// A room with the generated card instead of a classroom; a small picture, so that many fit on one machine.
+    #[must_use]
+    pub fn card() -> Self {
+        Self {
+            recording: "picture = \"1280x720\"\n".into(),
+            sources: "[[source]]\nname = \"card\"\nkind = \"test\"\n".into(),
+            env: Vec::new(),
+        }
+    }
+
+    /// The classroom in a box: its screen, microphone and, if wanted, camera.
+    #[must_use]
+    pub fn of(world: &crate::World, with_camera: bool) -> Self {
+        let layout = if with_camera { "screen+camera" } else { "screen" };
+        let mut sources = format!(
+            "[[source]]\nname = \"screen\"\nkind = \"screen\"\ndisplay = \"{}\"\n\
+             [[source]]\nname = \"microphone\"\nkind = \"microphone\"\ndevice = \"{}\"\n",
+            world.screen.display(),
+            crate::sound::MICROPHONE
+        );
+        if with_camera {
+            let url = world.camera.url();
+            sources += &format!("[[source]]\nname = \"camera\"\nkind = \"network_camera\"\nurl = \"{url}\"\n");
+        }
+        Self { recording: format!("layout = \"{layout}\"\n"), sources, env: world.env() }
+    }
+}
+
+/// A room's agent.
+#[derive(Debug)]
+pub struct Agent {
+    programs: Programs,
+    /// The program, to be killed and frozen.
+    pub process: Process,
+    env: Vec<(String, String)>,
+    /// Its settings.
+    pub config: PathBuf,
+    /// Its state folder.
+    pub data: PathBuf,
+}
+
+impl Agent {
+    /// Sets an agent up for a hub and starts it.
+    ///
+    /// # Errors
+    /// When it does not start, with the end of its log.
+    pub fn start(folder: &Folder, programs: &Programs, room: &Room, hub: &Hub, password: &str) -> anyhow::Result<Self> {
+        let (data, config, secret) = (folder.join("agent"), folder.join("agent.toml"), folder.join("device.password"));
+        std::fs::write(&secret, password)?;
+        let text = format!(
+            "[device]\nid = \"{DEVICE}\"\nschool = \"{SCHOOL}\"\nroom = \"301教室\"\ndata_dir = {data:?}\n\
+             [hub]\nurl = \"{}\"\nmqtt = \"mqtt://127.0.0.1:{}\"\npassword_file = {secret:?}\n\
+             [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = 2\n\
+             [recording]\nrecorder = {:?}\n{}{}",
+            hub.url(),
+            hub.mqtt,
+            programs.recorder,
+            room.recording,
+            room.sources
+        );
+        std::fs::write(&config, text)?;
+        let env = room.env.clone();
+        let process = daemon(folder, programs, &config, &env)?;
+        let mut agent = Self { programs: programs.clone(), process, env, config, data };
+        agent.wait_until_ready()?;
+        Ok(agent)
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let ready = eventually(Duration::from_secs(20), "the agent's page", || self.status().ok());
+        ready.with_context(|| self.process.tail_of_log()).map(drop)
+    }
+
+    /// Starts it again after it was stopped or killed.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn restart(&mut self, folder: &Folder) -> anyhow::Result<()> {
+        self.process.kill();
+        // The address of the one before must not be taken for this one's.
+        std::fs::remove_file(self.data.join("run/page.addr")).ok();
+        self.process = daemon(folder, &self.programs, &self.config, &self.env)?;
+        self.wait_until_ready()
+    }
+
+    /// Runs `lectern --json …` and gives its answer and its exit code.
+    ///
+    /// # Errors
+    /// When it cannot be started or says nothing that is JSON.
+    pub fn lectern(&self, arguments: &[&str]) -> anyhow::Result<(Value, i32)> {
+        let mut command = Command::new(&self.programs.lectern);
+        command.arg("--config").arg(&self.config).arg("--json").args(arguments);
+        let out = command.output().context("lectern could not be started")?;
+        let code = out.status.code().unwrap_or(-1);
+        let said = String::from_utf8_lossy(&out.stderr);
+        match serde_json::from_slice(&out.stdout) {
+            Ok(value) => Ok((value, code)),
+            Err(_) => bail!("lectern {} ended with {code}: {said}", arguments.join(" ")),
+        }
+    }
+
+    /// Presses: `start`, `stop`, `pause`, `resume`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn press(&self, action: &str) -> anyhow::Result<Value> {
+        let (value, code) = self.lectern(&["record", action])?;
+        ensure!(code == 0, "{action} was refused: {value}");
+        Ok(value)
+    }
+
+    /// What the page is told.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn status(&self) -> anyhow::Result<Value> {
+        Ok(self.lectern(&["record", "status"])?.0)
+    }
+
+    /// Waits until the shown lesson is in one of these states; gives the status.
+    ///
+    /// # Errors
+    /// When it is not in time; says where it stood, with the end of the log.
+    pub fn wait_for(&self, states: &[&str], limit: Duration) -> anyhow::Result<Value> {
+        let mut last = Value::Null;
+        let found = eventually(limit, &format!("state {}", states.join(" or ")), || {
+            last = self.status().ok()?;
+            let state = last["lesson"]["state"].as_str()?;
+            states.contains(&state).then(|| last.clone())
+        });
+        found.with_context(|| format!("it stood at {last}\n{}", self.process.tail_of_log()))
+    }
+
+    /// Waits until so much picture is durable in the shown lesson; gives the status.
+    ///
+    /// # Errors
+    /// As [`Self::wait_for`].
+    pub fn wait_for_media(&self, ms: u64, limit: Duration) -> anyhow::Result<Value> {
+        let found = eventually(limit, &format!("{ms} ms of picture"), || {
+            self.status().ok().filter(|s| s["lesson"]["media_ms"].as_u64().is_some_and(|m| m >= ms))
+        });
+        found.with_context(|| self.process.tail_of_log())
+    }
+
+    /// Address of the teacher's page.
+    ///
+    /// # Errors
+    /// When the agent does not run.
+    pub fn page(&self) -> anyhow::Result<String> {
+        let address = std::fs::read_to_string(self.data.join("run/page.addr")).context("no page")?;
+        Ok(format!("http://{}/", address.trim()))
+    }
+
+    /// The public keys this agent knows.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.data.join("keys.json")
+    }
+
+    /// Process ids of the recorders at work for this agent.
+    #[must_use]
+    pub fn recorders(&self, folder: &Folder) -> Vec<u32> {
+        let is_recorder = |pid: &u32| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.split(|b| *b == 0).nth(1) == Some(b"record".as_slice()))
+        };
+        folder.processes().into_iter().filter(is_recorder).collect()
+    }
+
+    /// `lectern verify` of a folder with this agent's keys: the report.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn verify(&self, lesson: &Path) -> anyhow::Result<Value> {
+        let (keys, lesson) = (self.keys(), lesson.to_string_lossy().into_owned());
+        Ok(self.lectern(&["verify", "--keys", &keys.to_string_lossy(), &lesson])?.0)
+    }
+}
+
+fn daemon(folder: &Folder, programs: &Programs, config: &Path, env: &[(String, String)]) -> anyhow::Result<Process> {
+    let mut command = Command::new(&programs.lectern);
+    command.args(["run", "--config"]).arg(config).envs(env.iter().cloned());
+    Process::start(folder, "agent", command)
+}
