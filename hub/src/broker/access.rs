@@ -7,7 +7,7 @@
 //! will's topic is checked when it is announced, at CONNECT.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use lectern_wire::id::{DeviceId, SchoolId};
@@ -174,13 +174,14 @@ fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
-/// One registration of the rules with rmqtt.
-pub struct Hook(pub Arc<Access>);
+/// One registration of the rules with rmqtt. rmqtt's own tasks outlive the broker; they must not hold the
+/// store, so they hold the rules only as long as the broker runs.
+pub struct Hook(pub Weak<Access>);
 
 #[async_trait]
 impl Handler for Hook {
     async fn hook(&self, parameter: &Parameter, before: Option<HookResult>) -> ReturnType {
-        let access = &self.0;
+        let Some(access) = self.0.upgrade() else { return (false, closing(parameter)) };
         match parameter {
             Parameter::ClientAuthenticate(info) => {
                 let outcome = access.authenticate(info).await;
@@ -209,6 +210,21 @@ impl Handler for Hook {
             }
             _ => (true, before),
         }
+    }
+}
+
+/// After the broker's end nothing is let in any more.
+fn closing(parameter: &Parameter) -> Option<HookResult> {
+    match parameter {
+        Parameter::ClientAuthenticate(_) => Some(HookResult::AuthResult(AuthResult::NotAuthorized)),
+        Parameter::ClientSubscribeCheckAcl(..) => Some(HookResult::SubscribeAclResult(
+            SubscribeAclResult::new_failure(SubscribeAckReason::NotAuthorized),
+        )),
+        Parameter::MessagePublishCheckAcl(..) => {
+            let refused = PublishAclResult::rejected(true, Some("the hub is stopping".into()));
+            Some(HookResult::PublishAclResult(refused))
+        }
+        _ => None,
     }
 }
 

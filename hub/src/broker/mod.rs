@@ -91,7 +91,7 @@ impl Broker {
             Type::MessagePublishCheckAcl,
             Type::MessagePublish,
         ] {
-            register.add(hook, Box::new(access::Hook(Arc::clone(&access)))).await;
+            register.add(hook, Box::new(access::Hook(Arc::downgrade(&access)))).await;
         }
         register.start().await;
         let server = MqttServer::new(context.clone()).listener_by_id(listener, address.port()).build();

@@ -1,0 +1,236 @@
+//! The console over real HTTP.
+
+use std::os::unix::fs::FileExt as _;
+
+use lectern_wire::PART_SIZE;
+use reqwest::header;
+
+use crate::testkit::{self, TestHub};
+
+/// A browser without a face: keeps its cookie, follows nothing.
+struct Browser {
+    http: reqwest::Client,
+    url: String,
+    cookie: String,
+}
+
+impl Browser {
+    fn new(hub: &TestHub) -> Self {
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+        Self { http: http.expect("client"), url: hub.url.clone(), cookie: String::new() }
+    }
+
+    async fn login(hub: &TestHub) -> Self {
+        let mut browser = Self::new(hub);
+        let answer = browser.post("/login", &[("password", &hub.admin), ("next", "/lessons")]).await;
+        assert_eq!((answer.status().as_u16(), answer.headers()[header::LOCATION].to_str()), (303, Ok("/lessons")));
+        let cookie = answer.headers()[header::SET_COOKIE].to_str().expect("text").to_owned();
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+        cookie.split(';').next().expect("a cookie").clone_into(&mut browser.cookie);
+        browser
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Response {
+        self.get_with(path, &[]).await
+    }
+
+    async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let mut request = self.http.get(format!("{}{path}", self.url)).header(header::COOKIE, &self.cookie);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("an answer")
+    }
+
+    async fn post(&self, path: &str, form: &[(&str, &str)]) -> reqwest::Response {
+        let body: Vec<String> = form.iter().map(|(k, v)| format!("{k}={}", escape(v))).collect();
+        self.http
+            .post(format!("{}{path}", self.url))
+            .header(header::COOKIE, &self.cookie)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body.join("&"))
+            .send()
+            .await
+            .expect("an answer")
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.text().await.expect("text")
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.bytes().map(|c| format!("%{c:02X}")).collect()
+}
+
+#[tokio::test]
+async fn nothing_is_shown_without_a_login() {
+    let hub = TestHub::start().await;
+    hub.device("room-1").whole("l1", &[(3, 1000)]).await;
+    let stranger = Browser::new(&hub);
+    for path in ["/", "/rooms/room-1", "/lessons", "/lessons/l1", "/devices", "/lessons/l1/takes/1.mp4", "/lessons/l1/index.m3u8", "/lessons/l1/manifest.json"] {
+        let answer = stranger.get(path).await;
+        assert_eq!(answer.status(), 303, "{path}");
+        assert!(answer.headers()[header::LOCATION].to_str().expect("text").starts_with("/login?next="), "{path}");
+    }
+    for path in ["/rooms.part", "/live", "/lessons.part"] {
+        assert_eq!(stranger.get(path).await.status(), 401, "{path}");
+    }
+    for path in ["/devices", "/lessons/l1/verify", "/devices/room-1/password"] {
+        assert_eq!(stranger.post(path, &[("school", "s"), ("device", "d"), ("room", "r")]).await.status(), 401, "{path}");
+    }
+    assert_eq!(stranger.post("/login", &[("password", "wrong")]).await.status(), 401);
+    assert_eq!(stranger.text("/healthz").await, "ok\n");
+    assert!(stranger.text("/metrics").await.contains("lectern_hub_lessons{state=\"stored\"} 1"), "this machine may ask");
+}
+
+#[tokio::test]
+async fn guessing_the_password_is_slowed_down() {
+    let hub = TestHub::start().await;
+    let stranger = Browser::new(&hub);
+    for _ in 0..8 {
+        assert_eq!(stranger.post("/login", &[("password", "wrong")]).await.status(), 401);
+    }
+    assert_eq!(stranger.post("/login", &[("password", &hub.admin)]).await.status(), 429);
+}
+
+#[tokio::test]
+async fn another_site_cannot_press_the_buttons() {
+    let hub = TestHub::start().await;
+    let browser = Browser::login(&hub).await;
+    for (name, value) in [("origin", "http://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")] {
+        let answer = browser
+            .http
+            .post(format!("{}/devices/room-1/password", browser.url))
+            .header(header::COOKIE, &browser.cookie)
+            .header(name, value)
+            .send();
+        assert_eq!(answer.await.expect("an answer").status(), 403, "{name}: {value}");
+    }
+    let page = browser.get("/").await;
+    let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().expect("text");
+    assert!(policy.contains("frame-ancestors 'none'") && policy.contains("script-src 'self'"));
+}
+
+#[tokio::test]
+async fn every_page_opens_and_says_nothing_it_should_not() {
+    let hub = TestHub::start().await;
+    let room = hub.device("room-1");
+    room.whole("l1", &[(4, 1000), (3, 1000)]).await;
+    room.announce("l2").await;
+    let browser = Browser::login(&hub).await;
+    let xss = "<script>alert(1)</script>";
+    let answer = browser.post("/devices", &[("school", "3401000001"), ("device", "room-9"), ("room", xss)]).await;
+    assert_eq!(answer.status(), 200);
+    let made = answer.text().await.expect("text");
+    assert!(made.contains("密码只显示这一次") && !made.contains(xss), "shown once, escaped");
+    for path in ["/", "/rooms.part", "/rooms/room-1", "/rooms/room-1?span=7d", "/rooms/room-9", "/rooms/room-1/charts.part?span=24h", "/lessons", "/lessons?q=%E8%AF%AD%E6%96%87&state=stored", "/lessons/l1", "/lessons/l2", "/devices", "/login"] {
+        let page = browser.text(path).await;
+        assert!(!page.contains(xss), "{path}");
+        assert!(!page.contains(&hub.admin) && !page.contains("pw-room-1"), "{path}");
+        for word in ["监控", "监视", "强制", "排名", "！"] {
+            assert!(!page.contains(word), "{path} says {word}");
+        }
+    }
+    assert!(browser.text("/lessons?q=%E8%AF%AD%E6%96%87").await.contains("/lessons/l1"));
+    assert!(!browser.text("/lessons?q=%E6%95%B0%E5%AD%A6").await.contains("/lessons/l1"));
+    for path in ["/rooms/nothing", "/lessons/nothing", "/nothing", "/lessons/l1/takes/9.mp4", "/lessons/l1/takes/x"] {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status(), 404, "{path}");
+    }
+    assert_eq!(browser.get("/lessons/l2/index.m3u8").await.status(), 409);
+    let bad = browser.post("/devices", &[("school", "3401000001"), ("device", "../x"), ("room", "r")]).await;
+    assert_eq!(bad.status(), 422);
+    assert_eq!(browser.post("/logout", &[]).await.status(), 303);
+    assert_eq!(browser.get("/").await.status(), 303, "the session is over");
+}
+
+#[tokio::test]
+async fn a_lesson_plays_by_byte_ranges_and_every_view_is_noted() {
+    let hub = TestHub::start().await;
+    hub.device("room-1").whole("l1", &[(4, 1000), (3, 1000)]).await;
+    let (_, bytes) = testkit::manifest("l1", &[(4, 1000), (3, 1000)]);
+    let browser = Browser::login(&hub).await;
+    assert!(browser.text("/lessons/l1").await.contains("还没有人看过"));
+    let playlist = browser.text("/lessons/l1/index.m3u8").await;
+    assert!(playlist.contains("#EXT-X-BYTERANGE:2000@100") && playlist.contains("#EXT-X-DISCONTINUITY"));
+
+    let part = browser.get_with("/lessons/l1/takes/1.mp4", &[("range", "bytes=100-2099")]).await;
+    assert_eq!((part.status().as_u16(), part.headers()[header::CONTENT_RANGE].to_str()), (206, Ok("bytes 100-2099/4100")));
+    let etag = part.headers()[header::ETAG].to_str().expect("text").to_owned();
+    assert_eq!(part.bytes().await.expect("bytes"), &bytes[0][100..2100]);
+    let beyond = browser.get_with("/lessons/l1/takes/1.mp4", &[("range", "bytes=4100-")]).await;
+    assert_eq!(beyond.status(), 416);
+    let known = browser.get_with("/lessons/l1/takes/1.mp4", &[("if-none-match", &etag)]).await;
+    assert_eq!(known.status(), 304);
+    let stale = browser.get_with("/lessons/l1/takes/1.mp4", &[("range", "bytes=0-9"), ("if-range", "\"old\"")]).await;
+    assert_eq!(stale.status(), 200);
+
+    let whole = browser.get("/lessons/l1/takes/2.mp4?download=1").await;
+    let name = whole.headers()[header::CONTENT_DISPOSITION].to_str().expect("text").to_owned();
+    assert!(name.starts_with("attachment; filename*=UTF-8''%") && name.ends_with(".mp4"), "{name}");
+    assert_eq!(whole.bytes().await.expect("bytes"), bytes[1]);
+
+    let page = browser.text("/lessons/l1").await;
+    assert!(page.contains("播放") && page.contains("下载</span>"));
+    let views: i64 = hub.db().query_row("SELECT count(*) FROM view", [], |r| r.get(0)).expect("count");
+    assert_eq!(views, 2, "many ranges are one view");
+}
+
+#[tokio::test]
+async fn a_changed_byte_is_named_with_its_part_and_its_time() {
+    let hub = TestHub::start().await;
+    hub.device("room-1").whole("l0", &[(2, 1000)]).await;
+    // Sixteen seconds in two parts: the second part begins inside the ninth second.
+    let shape = [(16, PART_SIZE / 8)];
+    hub.device("room-1").whole("l1", &shape).await;
+    let browser = Browser::login(&hub).await;
+    let verify = async || {
+        let answer = browser.post("/lessons/l1/verify", &[]).await;
+        assert_eq!(answer.status(), 303);
+        browser.text("/lessons/l1").await
+    };
+    let page = verify().await;
+    assert!(page.contains("完整，没有改动") && page.contains("3 个分片"), "{page}");
+
+    let take = hub.lesson_folder("l1").join("take-1.mp4");
+    let change = |at: u64| {
+        let file = std::fs::File::options().read(true).write(true).open(&take).expect("take");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).expect("read");
+        file.write_all_at(&[byte[0] ^ 1], at).expect("written");
+    };
+    change(PART_SIZE + 77);
+    let page = verify().await;
+    assert!(page.contains("第 1 段 00:07–00:16 的数据被改动（分片 1）"), "{page}");
+    assert!(browser.text("/lessons").await.contains("有改动"));
+    change(PART_SIZE + 77);
+    assert!(verify().await.contains("完整，没有改动"));
+
+    for (file, word) in [("manifest.json", "清单不可信"), ("receipt.json", "回执不可信")] {
+        let path = hub.lesson_folder("l1").join(file);
+        let right = std::fs::read_to_string(&path).expect("document");
+        std::fs::write(&path, right.replacen(":1,", ":2,", 1)).expect("changed");
+        assert!(verify().await.contains(word), "{file}");
+        std::fs::write(&path, right).expect("back");
+    }
+    std::fs::File::options().write(true).open(&take).and_then(|f| f.set_len(PART_SIZE)).expect("cut");
+    assert!(verify().await.contains("数据缺失（分片 1）"));
+}
+
+#[tokio::test]
+async fn the_live_stream_says_that_something_changed_and_ends_with_the_hub() {
+    let hub = TestHub::start().await;
+    let browser = Browser::login(&hub).await;
+    let mut stream = browser.get("/live").await;
+    assert_eq!(stream.status(), 200);
+    let first = stream.chunk().await.expect("a chunk").expect("not over");
+    assert!(String::from_utf8_lossy(&first).contains("event: change"));
+    hub.device("room-1").announce("l1").await;
+    let second = stream.chunk().await.expect("a chunk").expect("not over");
+    assert!(String::from_utf8_lossy(&second).contains("event: change"));
+    hub.stop().await;
+    while let Ok(Some(_)) = stream.chunk().await {}
+}
