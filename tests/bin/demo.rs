@@ -43,7 +43,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = Folder::new()?;
     let (_world, room) = classroom()?;
     let (hub, password) = Hub::start(&folder, &programs).context("the hub did not start")?;
-    let agent = Agent::start(&folder, &programs, &room, &hub, &password).context("the agent did not start")?;
+    let agent =
+        Agent::start(&folder, &programs, &room, &hub, &password).context("the agent did not start")?;
     println!("\n  teacher's page   {}", agent.page()?);
     println!("  console          {}/", hub.url());
     println!("  login            admin   {}", hub.admin_password);
@@ -107,7 +108,8 @@ async fn once(folder: &Folder, hub: &Hub, agent: &Agent) -> anyhow::Result<()> {
     let status = agent.status()?;
     let lesson = status["lesson"]["id"].as_str().context("no lesson")?.to_owned();
     let keep = leave(&hub.lesson_folder(&lesson), &agent.keys())?;
-    let (report, code) = agent.lectern(&["verify", "--keys", &agent.keys().to_string_lossy(), &keep.to_string_lossy()])?;
+    let (report, code) =
+        agent.lectern(&["verify", "--keys", &agent.keys().to_string_lossy(), &keep.to_string_lossy()])?;
     table(&keep, &status, &report)?;
     ensure!(code == 0, "the stored lesson is not sound: {report}");
     println!("\nleft in {}", keep.display());
@@ -147,13 +149,28 @@ fn table(keep: &Path, status: &Value, report: &Value) -> anyhow::Result<()> {
     let rows = [
         ("lesson", word(&report["lesson_id"])),
         ("length", clock_text(report["duration_ms"].as_u64().unwrap_or(0))),
-        ("picture", format!("{} {}x{} {} fps", word(&video["codec_name"]), video["width"], video["height"], word(&video["avg_frame_rate"]))),
-        ("sound", format!("{} {} Hz, {mean:.1} dBFS", word(&audio["codec_name"]), word(&audio["sample_rate"]))),
+        (
+            "picture",
+            format!(
+                "{} {}x{} {} fps",
+                word(&video["codec_name"]),
+                video["width"],
+                video["height"],
+                word(&video["avg_frame_rate"])
+            ),
+        ),
+        (
+            "sound",
+            format!("{} {} Hz, {mean:.1} dBFS", word(&audio["codec_name"]), word(&audio["sample_rate"])),
+        ),
         ("parts", report["parts"].to_string()),
         ("bytes", report["bytes"].to_string()),
         ("press to first durable picture", ms(&status["lesson"]["first_durable_ms"])),
         ("stop to receipt", ms(&status["lesson"]["stored_after_ms"])),
-        ("verify", if report["sound"] == true { "complete, receipt fits".into() } else { "NOT SOUND".to_owned() }),
+        (
+            "verify",
+            if report["sound"] == true { "complete, receipt fits".into() } else { "NOT SOUND".to_owned() },
+        ),
     ];
     println!();
     for (name, value) in rows {

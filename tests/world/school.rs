@@ -45,7 +45,18 @@ impl Hub {
         let config = folder.join("hub.toml");
         write_config(&config, &data, 0, 0)?;
         let mut add = Command::new(&programs.hub);
-        add.args(["device", "add", "--school", SCHOOL, "--device", DEVICE, "--room", "301教室", "--json", "--config"]);
+        add.args([
+            "device",
+            "add",
+            "--school",
+            SCHOOL,
+            "--device",
+            DEVICE,
+            "--room",
+            "301教室",
+            "--json",
+            "--config",
+        ]);
         let device: Value = serde_json::from_slice(&output({
             add.arg(&config);
             add
@@ -165,7 +176,8 @@ impl Room {
         );
         if with_camera {
             let url = world.camera.url();
-            sources += &format!("[[source]]\nname = \"camera\"\nkind = \"network_camera\"\nurl = \"{url}\"\n");
+            sources +=
+                &format!("[[source]]\nname = \"camera\"\nkind = \"network_camera\"\nurl = \"{url}\"\n");
         }
         Self { recording: format!("layout = \"{layout}\"\n"), sources, env: world.env() }
     }
@@ -189,8 +201,15 @@ impl Agent {
     ///
     /// # Errors
     /// When it does not start, with the end of its log.
-    pub fn start(folder: &Folder, programs: &Programs, room: &Room, hub: &Hub, password: &str) -> anyhow::Result<Self> {
-        let (data, config, secret) = (folder.join("agent"), folder.join("agent.toml"), folder.join("device.password"));
+    pub fn start(
+        folder: &Folder,
+        programs: &Programs,
+        room: &Room,
+        hub: &Hub,
+        password: &str,
+    ) -> anyhow::Result<Self> {
+        let (data, config, secret) =
+            (folder.join("agent"), folder.join("agent.toml"), folder.join("device.password"));
         std::fs::write(&secret, password)?;
         let text = format!(
             "[device]\nid = \"{DEVICE}\"\nschool = \"{SCHOOL}\"\nroom = \"301教室\"\ndata_dir = {data:?}\n\
@@ -322,7 +341,12 @@ impl Agent {
     }
 }
 
-fn daemon(folder: &Folder, programs: &Programs, config: &Path, env: &[(String, String)]) -> anyhow::Result<Process> {
+fn daemon(
+    folder: &Folder,
+    programs: &Programs,
+    config: &Path,
+    env: &[(String, String)],
+) -> anyhow::Result<Process> {
     let mut command = Command::new(&programs.lectern);
     command.args(["run", "--config"]).arg(config).envs(env.iter().cloned());
     Process::start(folder, "agent", command)
