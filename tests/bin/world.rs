@@ -76,7 +76,7 @@ fn try_parts(world: &World) -> anyhow::Result<()> {
     let loudness = grab::loudness(&grab::sound(&file)?);
     let pictures = grab::lights(&file)?.len();
     let camera = Frame::of_camera(&world.camera.url())?;
-    println!("screen      {pictures} pictures in 3 s, {marker:?}");
+    println!("screen      {pictures} pictures, {marker:?}");
     println!("sound       {loudness:.1} dBFS");
     println!("camera      {}x{}, mean light {}", camera.width, camera.height, camera.mean());
     ensure!(marker.is_some_and(|m| (0..=2).contains(&m.age_s(clock::wall_ms()))), "no slide of this second");

@@ -1,11 +1,11 @@
 //! A clap: a white flash over the whole display and a click, at one instant. Measures how far apart
 //! picture and sound are in a recording.
 //!
-//! How exact it is, by `lectern-world --claps 30` on an idle machine of two cores: the X server has
-//! drawn the flash 2 to 7 ms after the instant; a listener with 5 ms blocks gets the click 0 to 5 ms after
-//! it. So a clap's own two halves are within about 5 ms. On a busy machine single claps are tens of
-//! milliseconds off: clap several times and take [`sound_late`], which is a median. ffmpeg's own
-//! PulseAudio clock wanders by 20 ms, so it is no judge of this figure.
+//! How exact it is, by `lectern-world --claps 30` on a machine of two cores with little else to do: the X
+//! server has drawn the flash 1 to 7 ms after the instant (median 2), a listener with 5 ms blocks gets the
+//! click 0 to 6 ms after it (median 2.5). So a clap's two halves are within about 5 ms of each other. On a
+//! busy machine single claps were up to 40 ms off: clap several times and take [`sound_late`], a median.
+//! ffmpeg's own PulseAudio clock wandered by 20 ms between runs, so it is no judge of this figure.
 
 use std::io::Read as _;
 use std::path::Path;
