@@ -34,3 +34,7 @@ if (parts.length > 0) {
   // Silence changes what is shown too: a room that says nothing becomes a lost one.
   setInterval(refresh, 20000);
 }
+
+for (const form of document.querySelectorAll("form[data-confirm]")) {
+  form.addEventListener("submit", (event) => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
+}

@@ -2,6 +2,7 @@
 "use strict";
 const video = document.getElementById("player");
 const fault = document.getElementById("player-fault");
+const start = document.getElementById("player-start");
 const playlist = video.dataset.playlist;
 
 let begun = false;
@@ -10,6 +11,7 @@ let begun = false;
 function begin() {
   if (begun) return;
   begun = true;
+  start.hidden = true;
   if (window.Hls && Hls.isSupported()) {
     const hls = new Hls({ maxBufferLength: 60 });
     hls.on(Hls.Events.ERROR, (_, data) => { if (data.fatal) fault.hidden = false; });
@@ -29,6 +31,7 @@ function play() {
 }
 
 // Without a source the browser's own controls are dead, so the first press is taken here.
+start.addEventListener("click", play);
 video.addEventListener("pointerdown", () => { if (!begun) play(); });
 video.addEventListener("keydown", (key) => { if (!begun && [" ", "Enter"].includes(key.key)) play(); });
 video.addEventListener("play", () => { if (!begun) play(); });

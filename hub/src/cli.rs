@@ -93,7 +93,7 @@ fn load(settings: &Settings) -> Result<Config, End> {
     config::load(&settings.config).map_err(|e| (e.to_string(), Exit::BadSettings))
 }
 
-fn store_end(e: StoreError) -> End {
+fn store_end(e: &StoreError) -> End {
     let exit = if matches!(e, StoreError::Locked(_)) { Exit::AlreadyRunning } else { Exit::Failed };
     (e.to_string(), exit)
 }
@@ -108,7 +108,7 @@ fn run_hub(config: Config) -> Result<(), End> {
     // What still runs here holds nothing that is not on the disk already.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     outcome.map_err(|e| match e {
-        app::Fault::Store(e) => store_end(e),
+        app::Fault::Store(e) => store_end(&e),
         app::Fault::Port(e) => (e, Exit::AlreadyRunning),
         app::Fault::Other(e) => failed(format!("{e:#}")),
     })
@@ -123,7 +123,7 @@ fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
     let room = crate::model::name::room(&wish.room)
         .ok_or_else(|| bad("a room's name has 1 to 40 characters on one line".into()))?;
     let store = Store::open(&config.data_dir).map_err(|e| {
-        let (sentence, exit) = store_end(e);
+        let (sentence, exit) = store_end(&e);
         let hint = if exit == Exit::AlreadyRunning { " (page 设备登记)" } else { "" };
         (sentence + hint, exit)
     })?;
@@ -134,7 +134,7 @@ fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
         }
         devices::add(db, &topics, &room, &password, clock::wall_ms())
     });
-    if !done.map_err(store_end)? {
+    if !done.map_err(|e| store_end(&e))? {
         let sentence =
             format!("the device {} is registered already; --replace gives it a new password", topics.device);
         return Err((sentence, Exit::Refused));
@@ -153,8 +153,8 @@ fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
 }
 
 fn password(config: &Config) -> Result<(), End> {
-    let store = Store::open(&config.data_dir).map_err(store_end)?;
-    let password = app::set_admin_password(&store).map_err(store_end)?;
+    let store = Store::open(&config.data_dir).map_err(|e| store_end(&e))?;
+    let password = app::set_admin_password(&store).map_err(|e| store_end(&e))?;
     println!("admin password: {password}");
     Ok(())
 }

@@ -156,7 +156,9 @@ mod tests {
         assert_eq!(parse(annotated), parse(""));
         let table: Table = annotated.parse().expect("toml");
         let mut reader = Reader { table: &table, known: BTreeSet::new(), faults: vec![] };
-        for path in ["data_dir", "school", "http.listen", "mqtt.listen", "store.samples_days", "store.keep_free_mib"] {
+        for path in
+            ["data_dir", "school", "http.listen", "mqtt.listen", "store.samples_days", "store.keep_free_mib"]
+        {
             assert!(reader.value(path).is_some(), "{path} is not in config/hub.toml");
         }
     }

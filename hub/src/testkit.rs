@@ -18,10 +18,7 @@ use crate::store::{Store, devices};
 
 /// The topics of a device of the test school.
 pub fn topics(device: &str) -> Topics {
-    Topics {
-        school: SchoolId::new("3401000001").expect("id"),
-        device: DeviceId::new(device).expect("id"),
-    }
+    Topics { school: SchoolId::new("3401000001").expect("id"), device: DeviceId::new(device).expect("id") }
 }
 
 /// A device's signing key.
@@ -145,9 +142,7 @@ impl TestHub {
         let store = Store::open(folder.path()).expect("opens");
         for device in ["room-1", "room-2"] {
             let password = format!("pw-{device}");
-            store
-                .write_now(|db| devices::add(db, &topics(device), "301教室", &password, 1))
-                .expect("added");
+            store.write_now(|db| devices::add(db, &topics(device), "301教室", &password, 1)).expect("added");
         }
         let admin = app::set_admin_password(&store).expect("set");
         drop(store);

@@ -63,7 +63,10 @@ impl Access {
         let device = match found {
             Ok(Some(device)) => device,
             Ok(None) => {
-                tracing::info!(client = short(&client), "an MQTT client was refused: unknown, or wrong password");
+                tracing::info!(
+                    client = short(&client),
+                    "an MQTT client was refused: unknown, or wrong password"
+                );
                 return AuthResult::BadUsernameOrPassword;
             }
             Err(e) => {
@@ -96,7 +99,11 @@ impl Access {
     async fn publish(&self, client: &str, message: &Publish) -> PublishAclResult {
         let Some((topics, leaf)) = self.own(client, &message.topic) else {
             self.counts.refused.one();
-            tracing::info!(client, topic = short(&message.topic), "a message was refused: not the device's own topic");
+            tracing::info!(
+                client,
+                topic = short(&message.topic),
+                "a message was refused: not the device's own topic"
+            );
             return PublishAclResult::rejected(true, Some("not your topic".into()));
         };
         let waits = message.qos != QoS::AtMostOnce;
@@ -152,7 +159,11 @@ impl Access {
             SubscribeAclResult::new_success(wish.opts.qos(), None)
         } else {
             self.counts.refused.one();
-            tracing::info!(client, filter = short(filter), "a subscription was refused: not sent down to this device");
+            tracing::info!(
+                client,
+                filter = short(filter),
+                "a subscription was refused: not sent down to this device"
+            );
             SubscribeAclResult::new_failure(SubscribeAckReason::NotAuthorized)
         }
     }

@@ -57,7 +57,8 @@ impl Broker {
     /// # Errors
     /// A sentence when the port cannot be had.
     pub async fn bind(listen: SocketAddr, deps: Deps) -> Result<Self, String> {
-        let fault = |e: rmqtt::Error| format!("MQTT cannot listen on {listen}: {e}; choose another mqtt.listen");
+        let fault =
+            |e: rmqtt::Error| format!("MQTT cannot listen on {listen}: {e}; choose another mqtt.listen");
         // A busy machine must not turn classrooms away, so rmqtt's own load shedding is off.
         let context = ServerContext::new().busy_check_enable(false).build().await;
         let listener = Builder::new()

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use lectern_wire::telemetry::{Ack, Event};
 use lectern_wire::topic::Leaf;
-use rumqttc::{AsyncClient, ConnectReturnCode, Event as Seen, Incoming, LastWill, MqttOptions, QoS, SubscribeReasonCode};
+use rumqttc::{
+    AsyncClient, ConnectReturnCode, Event as Seen, Incoming, LastWill, MqttOptions, QoS, SubscribeReasonCode,
+};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -91,9 +93,16 @@ impl Device {
 async fn join(hub: &TestHub, id: &str) -> Device {
     let mut options = options(hub, id, id, &format!("pw-{id}"));
     let topics = testkit::topics(id);
-    options.set_last_will(LastWill::new(topics.of(&Leaf::State), r#"{"state":"lost"}"#, QoS::AtLeastOnce, true));
+    options.set_last_will(LastWill::new(
+        topics.of(&Leaf::State),
+        r#"{"state":"lost"}"#,
+        QoS::AtLeastOnce,
+        true,
+    ));
     let mut device = dial(options);
-    device.hear(|p| matches!(p, Incoming::ConnAck(a) if a.code == ConnectReturnCode::Success).then_some(())).await;
+    device
+        .hear(|p| matches!(p, Incoming::ConnAck(a) if a.code == ConnectReturnCode::Success).then_some(()))
+        .await;
     device.client.subscribe(topics.acks(), QoS::AtLeastOnce).await.expect("sent");
     device.hear(|p| matches!(p, Incoming::SubAck(_)).then_some(())).await;
     device

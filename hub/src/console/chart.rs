@@ -8,10 +8,10 @@ use lectern_base::clock;
 /// A step's start and what was measured in it.
 pub type Point = (i64, Option<f64>);
 
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 150.0;
 /// Room for labels left and below.
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 62.0;
 const BOTTOM: f64 = 20.0;
 const TOP: f64 = 8.0;
 /// Longer without a measurement than this is a hole even when steps are short.
@@ -116,7 +116,7 @@ fn nice(value: f64) -> f64 {
 }
 
 /// Chart coordinates need no more than a few digits.
-#[expect(clippy::cast_precision_loss, reason = "milliseconds of a few days, drawn on 640 points")]
+#[expect(clippy::cast_precision_loss, reason = "milliseconds of a few days, drawn on 420 points")]
 fn to_f64(n: i64) -> f64 {
     n as f64
 }

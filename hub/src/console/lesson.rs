@@ -240,7 +240,11 @@ pub async fn page(State(console): State<Console>, _: Who, Path(id): Path<String>
 }
 
 /// 核验: reads all stored bytes again and keeps what was found.
-pub async fn verify(State(console): State<Console>, _: Who, Path(id): Path<String>) -> Result<Response, Oops> {
+pub async fn verify(
+    State(console): State<Console>,
+    _: Who,
+    Path(id): Path<String>,
+) -> Result<Response, Oops> {
     let whole = find(&console, &id).await?;
     if whole.lesson.state != StoreState::Stored {
         return Err(Oops::new(axum::http::StatusCode::CONFLICT, "这节课还没有存好，存好后再核验。"));

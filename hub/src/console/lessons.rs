@@ -10,8 +10,8 @@ use lectern_wire::id::DeviceId;
 use super::guard::Who;
 use super::{Console, Frame, Oops, show, words};
 use crate::receive::check::Report;
-use crate::store::lessons::{self, Filter, Lesson};
 use crate::store::devices;
+use crate::store::lessons::{self, Filter, Lesson};
 
 /// Lessons on one page.
 const PAGE: u32 = 50;
@@ -81,8 +81,10 @@ pub fn detail(lesson: &Lesson) -> String {
     let about = &lesson.about;
     let has_title = !about.class.is_empty() || !about.subject.is_empty();
     let topic = if has_title { about.topic.as_str() } else { "" };
-    let said: Vec<&str> =
-        [about.period.as_str(), topic, about.teacher.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
+    let said: Vec<&str> = [about.period.as_str(), topic, about.teacher.as_str()]
+        .into_iter()
+        .filter(|s| !s.is_empty())
+        .collect();
     said.join(" · ")
 }
 

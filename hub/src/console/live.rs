@@ -16,7 +16,10 @@ use super::guard::Who;
 const PACE: Duration = Duration::from_millis(1000);
 
 /// The stream.
-pub async fn live(State(console): State<Console>, _: Who) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub async fn live(
+    State(console): State<Console>,
+    _: Who,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let (bell, stop) = (console.bell.listen(), console.inner.stop.clone());
     drop(console);
     let stream = stream::unfold((bell, stop, true), |(mut bell, stop, first)| async move {

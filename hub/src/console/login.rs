@@ -98,7 +98,8 @@ pub async fn enter(
     }
     let stored = console.store.read(people::password_hash).await?;
     let permit = console.inner.hashing.acquire().await;
-    let fits = tokio::task::spawn_blocking(move || stored.is_some_and(|s| people::fits(&entry.password, &s))).await?;
+    let fits = tokio::task::spawn_blocking(move || stored.is_some_and(|s| people::fits(&entry.password, &s)))
+        .await?;
     drop(permit);
     if !fits {
         tracing::info!(%from, "a wrong password");

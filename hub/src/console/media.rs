@@ -47,14 +47,22 @@ pub async fn playlist(
 }
 
 /// `manifest.json` as it was sealed.
-pub async fn manifest(State(console): State<Console>, _: Who, Path(id): Path<String>) -> Result<Response, Oops> {
+pub async fn manifest(
+    State(console): State<Console>,
+    _: Who,
+    Path(id): Path<String>,
+) -> Result<Response, Oops> {
     let whole = find(&console, &id).await?;
     let signed = whole.manifest.as_ref().ok_or_else(|| Oops::missing("这节课的清单"))?;
     Ok(document(sign::canonical(signed).unwrap_or_default(), &format!("{id}-manifest.json")))
 }
 
 /// `receipt.json` as it was written.
-pub async fn receipt(State(console): State<Console>, _: Who, Path(id): Path<String>) -> Result<Response, Oops> {
+pub async fn receipt(
+    State(console): State<Console>,
+    _: Who,
+    Path(id): Path<String>,
+) -> Result<Response, Oops> {
     let whole = find(&console, &id).await?;
     let signed = whole.receipt.as_ref().ok_or_else(|| Oops::missing("这节课的回执"))?;
     Ok(document(sign::canonical(signed).unwrap_or_default(), &format!("{id}-receipt.json")))
@@ -89,7 +97,8 @@ pub async fn take(
     headers: HeaderMap,
 ) -> Result<Response, Oops> {
     let whole = stored(&console, &id).await?;
-    let n: u32 = file.strip_suffix(".mp4").and_then(|n| n.parse().ok()).ok_or_else(|| Oops::missing("这一段"))?;
+    let n: u32 =
+        file.strip_suffix(".mp4").and_then(|n| n.parse().ok()).ok_or_else(|| Oops::missing("这一段"))?;
     let takes = whole.manifest.as_ref().map(|m| &m.document.takes);
     let take = takes.and_then(|t| t.iter().find(|t| t.n == n)).ok_or_else(|| Oops::missing("这一段"))?;
     let download = query.contains_key("download");
@@ -149,7 +158,9 @@ enum Wish {
 
 /// One byte range (RFC 9110, section 14); several, or what is none, mean the whole.
 fn wish(range: &str, size: u64) -> Wish {
-    let Some((from, to)) = range.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else { return Wish::Whole };
+    let Some((from, to)) = range.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
+        return Wish::Whole;
+    };
     let (from, to) = (from.trim(), to.trim());
     let (start, end) = match (from.parse::<u64>(), to.parse::<u64>()) {
         (Ok(start), Ok(end)) if start <= end => (start, end.saturating_add(1).min(size)),

@@ -42,7 +42,8 @@ pub async fn metrics(
     let by_state: Vec<_> = ["receiving", "verifying", "stored"]
         .iter()
         .map(|state| {
-            let n = lessons.iter().find(|(s, _)| s == state).map_or(0, |(_, n)| u64::try_from(*n).unwrap_or(0));
+            let n =
+                lessons.iter().find(|(s, _)| s == state).map_or(0, |(_, n)| u64::try_from(*n).unwrap_or(0));
             (format!("{{state=\"{state}\"}}"), n)
         })
         .collect();

@@ -27,8 +27,8 @@ enum Mood {
     Lost,
     Troubled,
     Offline,
-    Never,
     Online,
+    Never,
 }
 
 /// A value with its word and whether it asks for attention.
@@ -258,7 +258,7 @@ const CHARTS: [(&str, &[&str], Option<f64>, Label); 5] = [
     ("内存", &["memory_used_pct"], Some(100.0), |v| format!("{v:.0}%")),
     ("磁盘已用", &["disk_used_pct"], Some(100.0), |v| format!("{v:.0}%")),
     ("温度", &["temperature_celsius"], None, |v| format!("{v:.0}℃")),
-    ("网络（收、发）", &["net_rx_bps", "net_tx_bps"], None, |v| words::size_of(v / 8.0) + "/s"),
+    ("网络", &["net_rx_bps", "net_tx_bps"], None, |v| words::size_of(v / 8.0) + "/s"),
 ];
 
 async fn charts(console: &Console, device: &Device, span: Span) -> Result<ChartsPart, Oops> {
@@ -296,15 +296,24 @@ fn now_facts(live: &Live) -> Vec<(&'static str, String)> {
     let bytes = |name: &str| value(name).map(words::size_of);
     let mut out = Vec::new();
     let mut fact = |name, text: Option<String>| out.extend(text.map(|t| (name, t)));
-    fact("开机时间", value("uptime_s").map(|s| words::length(format!("{:.0}", s * 1000.0).parse().unwrap_or(0))));
+    fact(
+        "开机时间",
+        value("uptime_s").map(|s| words::length(format!("{:.0}", s * 1000.0).parse().unwrap_or(0))),
+    );
     fact("平均负载", value("load1_load").map(|v| format!("{v:.2}")));
-    fact("内存", bytes("memory_used_bytes").zip(bytes("memory_total_bytes")).map(|(u, t)| format!("{u} / {t}")));
+    fact(
+        "内存",
+        bytes("memory_used_bytes").zip(bytes("memory_total_bytes")).map(|(u, t)| format!("{u} / {t}")),
+    );
     fact("磁盘剩余", bytes("disk_free_bytes"));
     fact("交换区已用", bytes("swap_used_bytes"));
-    fact("采集程序占用", bytes("agent_memory_bytes").map(|m| match value("agent_cpu_pct") {
-        Some(cpu) => format!("{m}，处理器 {}%", words::number(cpu)),
-        None => m,
-    }));
+    fact(
+        "采集程序占用",
+        bytes("agent_memory_bytes").map(|m| match value("agent_cpu_pct") {
+            Some(cpu) => format!("{m}，处理器 {}%", words::number(cpu)),
+            None => m,
+        }),
+    );
     fact("待发送记录", value("outbox_rows_count").map(|n| format!("{n:.0} 条")));
     out
 }

@@ -54,7 +54,11 @@ pub fn length(ms: u64) -> String {
 /// A number with at most one decimal.
 #[must_use]
 pub fn number(value: f64) -> String {
-    if value.abs() < 10.0 && value.fract().abs() > 0.05 { format!("{value:.1}") } else { format!("{value:.0}") }
+    if value.abs() < 10.0 && value.fract().abs() > 0.05 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
 }
 
 /// How far a lesson is: a word and a class.

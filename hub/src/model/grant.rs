@@ -42,7 +42,8 @@ impl Granted {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
         let Self { lesson, take, n, size, sha256, expires_ms } = self;
         mac.update(
-            format!("lectern part grant v1\n{lesson}\n{take}\n{n}\n{size}\n{sha256}\n{expires_ms}").as_bytes(),
+            format!("lectern part grant v1\n{lesson}\n{take}\n{n}\n{size}\n{sha256}\n{expires_ms}")
+                .as_bytes(),
         );
         Some(mac)
     }
@@ -96,7 +97,7 @@ mod tests {
             Granted { size: 4, ..granted.clone() },
             Granted { sha256: Digest::of(b""), ..granted.clone() },
             Granted { expires_ms: 9999, ..granted.clone() },
-            Granted { lesson: LessonId::new("l2").expect("id"), ..granted.clone() },
+            Granted { lesson: LessonId::new("l2").expect("id"), ..granted },
         ] {
             assert_eq!(other.check(&key, &sig, 0), Err(NotGranted::Forged), "{other:?}");
         }

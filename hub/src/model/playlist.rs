@@ -13,7 +13,8 @@ pub fn hls(manifest: &Manifest) -> String {
     let segments: Vec<(&Take, Vec<Segment>)> =
         manifest.takes.iter().map(|take| (take, segments(take))).collect();
     let longest = segments.iter().flat_map(|(_, s)| s).map(|s| s.length_ms).max().unwrap_or(0);
-    let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+    let mut out =
+        String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     // Writing to a String cannot fail; the results are dropped by `ok`.
     writeln!(out, "#EXT-X-TARGETDURATION:{}", longest.div_ceil(1000).max(1)).ok();
     for (k, (take, segments)) in segments.iter().enumerate() {

@@ -52,7 +52,11 @@ pub fn router(receive: Receive) -> Router {
 }
 
 async fn nothing_here() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no_such_path", "the hub's API has nothing at this path; check the address")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no_such_path",
+        "the hub's API has nothing at this path; check the address",
+    )
 }
 
 async fn not_this_way() -> Problem {
@@ -100,7 +104,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             Problem::new(status, code, format!("the body could not be read: {}", e.body_text()))
         })?;
         let value = serde_json::from_slice(&bytes);
-        value.map(Self).map_err(|e| Problem::bad("bad_json", format!("the body is not what belongs here: {e}")))
+        value
+            .map(Self)
+            .map_err(|e| Problem::bad("bad_json", format!("the body is not what belongs here: {e}")))
     }
 }
 
@@ -159,7 +165,11 @@ async fn own_lesson(receive: &Receive, device: &Device, id: &str) -> Result<Less
     let lesson = LessonId::new(id).map_err(|e| Problem::bad("bad_lesson_id", e.to_string()))?;
     let found = receive.deps().store.read(move |db| lessons::find(db, lesson.as_str())).await?;
     let lesson = found.ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "lesson_unknown", "the hub does not know this lesson; announce it first")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "lesson_unknown",
+            "the hub does not know this lesson; announce it first",
+        )
     })?;
     if lesson.device == device.id { Ok(lesson) } else { Err(not_yours()) }
 }
@@ -205,14 +215,8 @@ async fn grant(
     if free < deps.keep_free_bytes.saturating_add(wish.size) {
         return Err(Problem::full());
     }
-    let granted = Granted {
-        lesson: lesson.id,
-        take,
-        n: wish.n,
-        size: wish.size,
-        sha256: wish.sha256,
-        expires_ms,
-    };
+    let granted =
+        Granted { lesson: lesson.id, take, n: wish.n, size: wish.size, sha256: wish.sha256, expires_ms };
     let url = Some(granted.url(&deps.keys.grant));
     Ok(Json(Grant { url, headers: Default::default(), expires_ms }))
 }

@@ -73,13 +73,8 @@ pub struct Known {
 pub fn run(objects: &Objects, place: &Place, known: &Known) -> Report {
     let mut report = Report { parts: 0, bytes: 0, faults: Vec::new() };
     let folder = objects.folder(place);
-    let manifest = match read_manifest(&folder, known.device) {
-        Ok(manifest) => Some(manifest),
-        Err((why, manifest)) => {
-            report.faults.push(Fault::Manifest { why });
-            manifest
-        }
-    };
+    let (manifest, fault) = read_manifest(&folder, known.device);
+    report.faults.extend(fault.map(|why| Fault::Manifest { why }));
     if let Err(why) = check_receipt(&folder, known, manifest.as_ref()) {
         report.faults.push(Fault::Receipt { why });
     }
@@ -89,20 +84,20 @@ pub fn run(objects: &Objects, place: &Place, known: &Known) -> Report {
     report
 }
 
-/// The manifest; when only its signature is wrong it comes along with the reason.
-fn read_manifest(
-    folder: &std::path::Path,
-    key: Option<PublicKey>,
-) -> Result<Manifest, (String, Option<Manifest>)> {
-    let bytes = std::fs::read(folder.join("manifest.json")).map_err(|e| (format!("manifest.json: {e}"), None))?;
-    let signed: Signed<Manifest> =
-        serde_json::from_slice(&bytes).map_err(|e| (format!("manifest.json: {e}"), None))?;
+/// The manifest and what is wrong with it; when only its signature is wrong it comes all the same.
+fn read_manifest(folder: &std::path::Path, key: Option<PublicKey>) -> (Option<Manifest>, Option<String>) {
+    let bytes = match std::fs::read(folder.join("manifest.json")) {
+        Ok(bytes) => bytes,
+        Err(e) => return (None, Some(format!("manifest.json: {e}"))),
+    };
+    let signed: Signed<Manifest> = match serde_json::from_slice(&bytes) {
+        Ok(signed) => signed,
+        Err(e) => return (None, Some(format!("manifest.json: {e}"))),
+    };
     let mut ring = KeyRing::default();
     key.into_iter().for_each(|key| ring.add(key));
-    match signed.verify(&ring) {
-        Ok(_) => Ok(signed.document),
-        Err(e) => Err((e.to_string(), Some(signed.document))),
-    }
+    let fault = signed.verify(&ring).err().map(|e| e.to_string());
+    (Some(signed.document), fault)
 }
 
 fn check_receipt(folder: &std::path::Path, known: &Known, manifest: Option<&Manifest>) -> Result<(), String> {

@@ -74,7 +74,6 @@ const READ_SOON: usize = 1024;
 
 impl Receive {
     /// The stage and the work of its background reader.
-    #[must_use]
     pub fn new(deps: Deps) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (read_soon, mut to_read) = mpsc::channel(READ_SOON);
         let inner = Inner {

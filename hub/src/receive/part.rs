@@ -15,9 +15,9 @@ use lectern_wire::upload::StoreState;
 use super::Receive;
 use super::problem::Problem;
 use crate::model::grant::{Granted, NotGranted};
+use crate::store::StoreError;
 use crate::store::lessons::{self, StoredPart};
 use crate::store::objects::{PartWriter, Place};
-use crate::store::StoreError;
 
 /// Bytes gathered before they are written.
 const CHUNK: usize = 256 * 1024;
@@ -28,7 +28,9 @@ const STALL: Duration = Duration::from_secs(60);
 pub fn differs(take: u32, n: u32) -> Problem {
     Problem::conflict(
         "part_differs",
-        format!("part {n} of take {take} is stored with other bytes; bytes of a take never change once written"),
+        format!(
+            "part {n} of take {take} is stored with other bytes; bytes of a take never change once written"
+        ),
     )
 }
 
@@ -37,12 +39,7 @@ pub fn sealed() -> Problem {
     Problem::conflict("lesson_stored", "this lesson is sealed; nothing can be added to it")
 }
 
-fn granted(
-    lesson: &str,
-    take: &str,
-    n: &str,
-    query: &HashMap<String, String>,
-) -> Option<(Granted, String)> {
+fn granted(lesson: &str, take: &str, n: &str, query: &HashMap<String, String>) -> Option<(Granted, String)> {
     let field = |name: &str| query.get(name);
     let granted = Granted {
         lesson: LessonId::new(lesson).ok()?,
@@ -70,9 +67,11 @@ pub async fn put_part(
     let (grant, sig) = granted(&lesson, &take, &n, &query)
         .ok_or_else(|| Problem::bad("bad_grant", "this is not a grant's URL; ask the hub for a grant"))?;
     grant.check(&deps.keys.grant, &sig, clock::wall_ms()).map_err(|e| match e {
-        NotGranted::Forged => {
-            Problem::new(StatusCode::FORBIDDEN, "grant_forged", "the grant does not fit what it is used for; ask for a new one")
-        }
+        NotGranted::Forged => Problem::new(
+            StatusCode::FORBIDDEN,
+            "grant_forged",
+            "the grant does not fit what it is used for; ask for a new one",
+        ),
         NotGranted::Expired => {
             Problem::new(StatusCode::FORBIDDEN, "grant_expired", "the grant has ended; ask for a new one")
         }
@@ -92,7 +91,11 @@ pub async fn put_part(
         })
         .await?;
     let lesson = lesson.ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "lesson_unknown", "the hub does not know this lesson any more; announce it")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "lesson_unknown",
+            "the hub does not know this lesson any more; announce it",
+        )
     })?;
     match stored {
         Some(part) if (part.size, part.sha256) == (grant.size, grant.sha256) => return Ok(StatusCode::OK),
@@ -136,14 +139,23 @@ async fn write(mut writer: PartWriter, mut body: BodyDataStream, grant: &Granted
     let mut chunk = Vec::with_capacity(CHUNK);
     loop {
         let next = tokio::time::timeout(STALL, body.next()).await.map_err(|_| {
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "stalled", "nothing came for a minute; send the part again")
+            Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "stalled",
+                "nothing came for a minute; send the part again",
+            )
         })?;
         let ended = match next {
             Some(Ok(bytes)) => {
                 chunk.extend_from_slice(&bytes);
                 false
             }
-            Some(Err(e)) => return Err(Problem::bad("cut_short", format!("the body ended early ({e}); send the part again"))),
+            Some(Err(e)) => {
+                return Err(Problem::bad(
+                    "cut_short",
+                    format!("the body ended early ({e}); send the part again"),
+                ));
+            }
             None => true,
         };
         if writer.written() + chunk.len() as u64 > grant.size {

@@ -17,8 +17,11 @@ use crate::store::{StoreError, lessons};
 /// How far each take has been read back.
 #[derive(Debug, Default)]
 pub struct Readback {
-    takes: Mutex<HashMap<(LessonId, u32), Arc<Mutex<Progress>>>>,
+    takes: Mutex<HashMap<(LessonId, u32), Shared>>,
 }
+
+/// One take's pass: whoever reads holds it.
+type Shared = Arc<Mutex<Progress>>;
 
 #[derive(Debug, Default, Clone)]
 struct Progress {
@@ -56,7 +59,9 @@ impl Readback {
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
         let path = deps.objects.partial(place, take);
         let lesson = &place.lesson;
-        while let Some(part) = deps.store.read_now(|db| lessons::find_part(db, lesson, take, progress.next))? {
+        while let Some(part) =
+            deps.store.read_now(|db| lessons::find_part(db, lesson, take, progress.next))?
+        {
             let bytes = read_part(&path, part.n, part.size);
             let bytes = match bytes {
                 Ok(bytes) if Digest::of(&bytes) == part.sha256 => bytes,

@@ -7,9 +7,9 @@ use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::{Receipt, StoreLocation, StoredObject};
 use lectern_wire::sign::{self, Document as _, KeyRing, Signed};
 
+use super::Receive;
 use super::problem::Problem;
 use super::readback::ReadFault;
-use super::Receive;
 use crate::model::sound;
 use crate::store::devices::Device;
 use crate::store::lessons::{self, StoredPart};
@@ -44,19 +44,31 @@ impl Receive {
         let deps = self.deps();
         let manifest = &signed.document;
         if (&manifest.lesson_id, &manifest.device, &manifest.school) != (lesson, &device.id, &device.school) {
-            return Err(Problem::unsound("wrong_lesson", "the manifest is of another lesson, device or school"));
+            return Err(Problem::unsound(
+                "wrong_lesson",
+                "the manifest is of another lesson, device or school",
+            ));
         }
         let mut ring = KeyRing::default();
         match device.key {
             Some(key) => ring.add(key),
-            None => return Err(Problem::conflict("not_announced", "no key of this device is known; announce the lesson first")),
+            None => {
+                return Err(Problem::conflict(
+                    "not_announced",
+                    "no key of this device is known; announce the lesson first",
+                ));
+            }
         }
         signed.verify(&ring).map_err(|e| Problem::unsound("bad_signature", e.to_string()))?;
         sound::check(manifest).map_err(|fault| Problem::unsound("bad_manifest", fault))?;
         let digest = manifest.digest().map_err(|e| Problem::unsound("bad_manifest", e.to_string()))?;
 
         if let Some(receipt) = deps.store.read_now(|db| receipts::find(db, lesson))? {
-            return if receipt.document.manifest_sha256 == digest { Ok(receipt) } else { Err(super::part::sealed()) };
+            return if receipt.document.manifest_sha256 == digest {
+                Ok(receipt)
+            } else {
+                Err(super::part::sealed())
+            };
         }
         let stored = deps.store.read_now(|db| lessons::parts(db, lesson))?;
         compare(manifest, &stored)?;
@@ -88,7 +100,10 @@ impl Receive {
             if (size, sha256) != (take.size, take.sha256) {
                 return Err(Problem::unsound(
                     "take_mismatch",
-                    format!("take {} reads back as {size} bytes with hash {sha256}, the manifest says otherwise", take.n),
+                    format!(
+                        "take {} reads back as {size} bytes with hash {sha256}, the manifest says otherwise",
+                        take.n
+                    ),
                 ));
             }
             objects.push(StoredObject { take: take.n, key: Objects::key(&place, take.n), size, sha256 });

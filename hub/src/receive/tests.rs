@@ -96,7 +96,10 @@ async fn only_the_granted_bytes_are_stored() {
     assert_eq!(said["parts"], json!({}), "nothing of it counts");
 
     assert_eq!(room.put(&url.replace("/1/0?", "/1/1?"), &good).await.1["code"], "grant_forged");
-    assert_eq!(room.put(&url.replace("size=5000", "size=4999"), &good[..4999]).await.1["code"], "grant_forged");
+    assert_eq!(
+        room.put(&url.replace("size=5000", "size=4999"), &good[..4999]).await.1["code"],
+        "grant_forged"
+    );
     assert_eq!(room.put("/store/v1/parts/l1/1/0", &good).await.0, 400);
     assert_eq!(room.put(&url, &good).await.0, 200);
     assert_eq!(room.put(&url, &good).await.0, 200, "sending it again is the same");
@@ -134,9 +137,12 @@ async fn a_device_touches_only_its_own_lessons() {
     assert_eq!(other.seal(&manifest).await.0, 403);
     assert_eq!(room.json("GET", "/api/v1/lessons/nothing", None).await.0, 404);
 
-    for login in [None, Some(("room-1".into(), "wrong".into())), Some(("nobody".into(), "pw-room-1".into()))] {
+    for login in [None, Some(("room-1".into(), "wrong".into())), Some(("nobody".into(), "pw-room-1".into()))]
+    {
         let stranger = testkit::Client { login, ..hub.device("room-1") };
-        for (method, path) in [("GET", "/api/v1/lessons/l1"), ("POST", "/api/v1/lessons"), ("POST", "/api/v1/lessons/l1/seal")] {
+        for (method, path) in
+            [("GET", "/api/v1/lessons/l1"), ("POST", "/api/v1/lessons"), ("POST", "/api/v1/lessons/l1/seal")]
+        {
             let (status, problem) = stranger.json(method, path, None).await;
             assert_eq!((status, problem["code"].as_str()), (401, Some("unauthorized")), "{method} {path}");
         }
@@ -170,10 +176,26 @@ async fn garbage_gets_a_sentence_and_everything_goes_on() {
         ("POST", "/api/v1/lessons", json!([])),
         ("POST", "/api/v1/lessons", json!({"lesson_id": "l2", "started_wall_ms": 1, "key": "AA"})),
         ("POST", "/api/v1/lessons/..%2F..%2Fx/takes/1/parts:grant", json!({})),
-        ("POST", "/api/v1/lessons/l1/takes/0/parts:grant", json!({"n": 0, "size": 1, "sha256": Digest::of(b"")})),
-        ("POST", "/api/v1/lessons/l1/takes/99999999999/parts:grant", json!({"n": 0, "size": 1, "sha256": Digest::of(b"")})),
-        ("POST", "/api/v1/lessons/l1/takes/1/parts:grant", json!({"n": 0, "size": PART_SIZE + 1, "sha256": Digest::of(b"")})),
-        ("POST", "/api/v1/lessons/l1/takes/1/parts:grant", json!({"n": 4_294_967_295_u32, "size": 1, "sha256": Digest::of(b"")})),
+        (
+            "POST",
+            "/api/v1/lessons/l1/takes/0/parts:grant",
+            json!({"n": 0, "size": 1, "sha256": Digest::of(b"")}),
+        ),
+        (
+            "POST",
+            "/api/v1/lessons/l1/takes/99999999999/parts:grant",
+            json!({"n": 0, "size": 1, "sha256": Digest::of(b"")}),
+        ),
+        (
+            "POST",
+            "/api/v1/lessons/l1/takes/1/parts:grant",
+            json!({"n": 0, "size": PART_SIZE + 1, "sha256": Digest::of(b"")}),
+        ),
+        (
+            "POST",
+            "/api/v1/lessons/l1/takes/1/parts:grant",
+            json!({"n": 4_294_967_295_u32, "size": 1, "sha256": Digest::of(b"")}),
+        ),
         ("POST", "/api/v1/lessons/l1/seal", json!({"document": 5})),
         ("GET", "/api/v1/nothing", json!(null)),
         ("DELETE", "/api/v1/lessons/l1", json!(null)),
@@ -222,7 +244,8 @@ async fn what_a_crash_left_behind_is_put_right_at_start() {
         .restart(|folder| {
             // As if the hub had died between the final names and the receipt …
             let lessons = folder.join("objects/3401000001/room-1");
-            std::fs::rename(lessons.join("l1/take-1.mp4.partial"), lessons.join("l1/take-1.mp4")).expect("renamed");
+            std::fs::rename(lessons.join("l1/take-1.mp4.partial"), lessons.join("l1/take-1.mp4"))
+                .expect("renamed");
             let db = rusqlite::Connection::open(folder.join("hub.db")).expect("db");
             db.execute("UPDATE lesson SET state = 'verifying' WHERE id = 'l1'", []).expect("set");
             // … a file had lost its end, and a receipt had not been written beside its lesson.

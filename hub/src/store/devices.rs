@@ -176,7 +176,8 @@ pub fn seen(db: &Connection, id: &DeviceId, now: i64) -> rusqlite::Result<()> {
 /// # Errors
 /// What the database says.
 pub fn set_info(db: &Connection, id: &DeviceId, info: &Info, now: i64) -> rusqlite::Result<()> {
-    let text = serde_json::to_string(info).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let text =
+        serde_json::to_string(info).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     db.execute("UPDATE device SET info = ?, seen_ms = ? WHERE id = ?", params![text, now, id.as_str()])?;
     Ok(())
 }

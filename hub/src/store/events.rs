@@ -23,9 +23,12 @@ pub fn add(
 ) -> rusqlite::Result<(bool, u64)> {
     let id = device.as_str();
     let seq = i64::try_from(event.seq).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, i64::MAX))?;
-    let body = serde_json::to_string(event).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let body =
+        serde_json::to_string(event).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     let (mut epoch, mut high): (i64, i64) =
-        db.query_row("SELECT epoch, high FROM device WHERE id = ?", [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        db.query_row("SELECT epoch, high FROM device WHERE id = ?", [id], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
 
     let known: Option<String> = db
         .prepare_cached("SELECT body FROM event WHERE device = ? AND epoch = ? AND seq = ?")?

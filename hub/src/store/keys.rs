@@ -56,7 +56,8 @@ fn secret(path: &Path) -> Result<[u8; 32], StoreError> {
         }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let bytes = chance::bytes::<32>();
-            disk::replace_with_mode(path, BASE64.encode(bytes).as_bytes(), 0o600).map_err(StoreError::io(what()))?;
+            disk::replace_with_mode(path, BASE64.encode(bytes).as_bytes(), 0o600)
+                .map_err(StoreError::io(what()))?;
             Ok(bytes)
         }
         Err(e) => Err(StoreError::io(what())(e)),

@@ -15,6 +15,7 @@ pub mod receipts;
 pub mod samples;
 
 use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -88,8 +89,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] when a hub runs on it; otherwise what failed.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        lectern_base::disk::make_folder(folder)
-            .map_err(StoreError::io(format!("making {}", folder.display())))?;
+        private_folder(folder).map_err(StoreError::io(format!("making {}", folder.display())))?;
         let path = folder.join("hub.lock");
         let lock = File::options()
             .create(true)
@@ -103,6 +103,14 @@ impl Store {
             Err(std::fs::TryLockError::Error(e)) => return Err(StoreError::io("locking hub.lock")(e)),
         }
         let path = folder.join("hub.db");
+        // Made before SQLite makes it, so that it and the files beside it are its owner's alone.
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(StoreError::io("opening hub.db"))?;
         let writer = Connection::open(&path)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
@@ -172,6 +180,21 @@ impl Store {
     ) -> Result<T, StoreError> {
         let reader = self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(look(&reader)?)
+    }
+}
+
+/// Makes the data folder, if it is missing, for its owner alone: it holds keys, and pictures of pupils.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+    match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => lectern_base::disk::sync_folder(parent),
+        _ => Ok(()),
     }
 }
 

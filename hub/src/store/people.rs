@@ -68,7 +68,13 @@ fn derive(password: &str, salt: &str) -> Option<String> {
 ///
 /// # Errors
 /// What the database says.
-pub fn open_session(db: &Connection, token: &str, who: &str, expires_ms: i64, now: i64) -> rusqlite::Result<()> {
+pub fn open_session(
+    db: &Connection,
+    token: &str,
+    who: &str,
+    expires_ms: i64,
+    now: i64,
+) -> rusqlite::Result<()> {
     db.execute("DELETE FROM session WHERE expires_ms < ?", [now])?;
     db.execute(
         "INSERT INTO session (token_sha256, who, expires_ms) VALUES (?,?,?)",

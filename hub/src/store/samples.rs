@@ -36,8 +36,9 @@ pub fn set_live(
     sample: &Sample,
     now: i64,
 ) -> rusqlite::Result<()> {
-    let mut row =
-        db.prepare_cached("INSERT OR REPLACE INTO live (device, grp, ts, vals, arrived_ms) VALUES (?,?,?,?,?)")?;
+    let mut row = db.prepare_cached(
+        "INSERT OR REPLACE INTO live (device, grp, ts, vals, arrived_ms) VALUES (?,?,?,?,?)",
+    )?;
     row.execute(params![device.as_str(), group, sample.ts, text(sample)?, now])?;
     Ok(())
 }
