@@ -100,16 +100,30 @@ fn a_clap_is_seen_and_heard_at_one_instant() {
     let sound = Sound::start(&folder).unwrap();
     let clap = Clap::on(screen.display()).unwrap();
     let recording = Recording::start(&folder, &screen, &sound, 30).unwrap();
-    for _ in 0..5 {
-        clap.clap(&sound).unwrap();
-        std::thread::sleep(Duration::from_millis(413));
-    }
+    let (made, heard) = std::thread::scope(|scope| {
+        let listening = scope.spawn(|| clap::listen(&sound, Duration::from_secs(6)));
+        std::thread::sleep(Duration::from_millis(500));
+        let made: Vec<_> = (0..5)
+            .map(|_| {
+                std::thread::sleep(Duration::from_millis(413));
+                clap.clap(&sound).unwrap()
+            })
+            .collect();
+        (made, listening.join().unwrap().unwrap())
+    });
     let file = recording.finish();
+    let apart = made.iter().filter_map(|clap| {
+        let click = heard.iter().map(|heard| heard.as_secs_f64() - clap.at.as_secs_f64());
+        click.min_by(|a, b| a.abs().total_cmp(&b.abs())).map(|click| click - clap.drawn_after.as_secs_f64())
+    });
+    let mut apart: Vec<f64> = apart.collect();
+    apart.sort_by(f64::total_cmp);
+    assert!(apart.len() == 5 && apart[2].abs() < 0.02, "click after flash, seconds: {apart:?}");
+    // ffmpeg's start of the sound is less exact than the clap (see clap.rs): it has to find them all.
     let found = clap::find(&file).unwrap();
     assert_eq!(found.len(), 5, "{found:?}");
-    let (late, spread) = clap::sound_late(&found).unwrap();
-    // Wide, because other tests share the machine and ffmpeg is the judge: clap.rs has the exact figures.
-    assert!(late.abs() < 0.05, "late {late:.3} s, spread {spread:.3} s: {found:?}");
+    let (late, _) = clap::sound_late(&found).unwrap();
+    assert!(late.abs() < 0.25, "{late:.3} s: {found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

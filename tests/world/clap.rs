@@ -5,7 +5,9 @@
 //! server has drawn the flash 1 to 7 ms after the instant (median 2), a listener with 5 ms blocks gets the
 //! click 0 to 6 ms after it (median 2.5). So a clap's two halves are within about 5 ms of each other. On a
 //! busy machine single claps were up to 40 ms off: clap several times and take [`sound_late`], a median.
-//! ffmpeg's own PulseAudio clock wandered by 20 ms between runs, so it is no judge of this figure.
+//! The ffmpeg command line is no judge of this figure: libav's PulseAudio stamps are up to 50 ms early in
+//! the first 150 ms of a stream (then within 0.3 ms), and ffmpeg keeps the first one's error for the whole
+//! recording.
 
 use std::io::Read as _;
 use std::path::Path;
