@@ -10,6 +10,7 @@ mod live;
 mod login;
 mod media;
 mod metrics;
+mod room;
 mod rooms;
 #[cfg(test)]
 mod tests;
@@ -86,8 +87,8 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
     Router::new()
         .route("/", get(rooms::overview))
         .route("/rooms.part", get(rooms::overview_part))
-        .route("/rooms/{device}", get(rooms::room))
-        .route("/rooms/{device}/charts.part", get(rooms::charts_part))
+        .route("/rooms/{device}", get(room::room))
+        .route("/rooms/{device}/charts.part", get(room::charts_part))
         .route("/lessons", get(lessons::list))
         .route("/lessons.part", get(lessons::list_part))
         .route("/lessons/{lesson}", get(lesson::page))

@@ -1,20 +1,16 @@
-//! 总览 and the page of one room.
-
-use std::collections::HashMap;
+//! 总览: all rooms, worst first.
 
 use askama::Template;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use lectern_base::clock;
 use lectern_wire::telemetry::Presence;
 
-use super::chart::Chart;
 use super::guard::Who;
-use super::lessons::{LessonRow, rows};
 use super::{Console, Frame, Oops, show, words};
+use crate::store::StoreError;
 use crate::store::devices::{self, Device};
 use crate::store::samples::{self, Live};
-use crate::store::{StoreError, events, lessons};
 
 /// A device that says nothing for this long is lost, whatever it said last.
 const QUIET_MS: i64 = 3 * 60 * 1000;
@@ -44,16 +40,26 @@ pub struct Gauge {
 /// One room as it is shown.
 #[derive(Debug, Clone)]
 pub struct Room {
-    device: Device,
+    /// The device in it.
+    pub device: Device,
+    /// How it is.
     mood: Mood,
-    state: &'static str,
-    class: &'static str,
-    reason: String,
-    seen: String,
-    recording: Option<String>,
-    paused: bool,
-    gauges: Vec<Gauge>,
-    upload: Option<String>,
+    /// That in a word.
+    pub state: &'static str,
+    /// The word's class.
+    pub class: &'static str,
+    /// Why it is so, where that is known.
+    pub reason: String,
+    /// When anything came from it last.
+    pub seen: String,
+    /// How far the recording is, when one goes on.
+    pub recording: Option<String>,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Measured values with a bar.
+    pub gauges: Vec<Gauge>,
+    /// What waits to be uploaded.
+    pub upload: Option<String>,
 }
 
 impl Room {
@@ -85,7 +91,8 @@ pub async fn rooms(console: &Console, now: i64) -> Result<Vec<Room>, StoreError>
     Ok(rooms)
 }
 
-fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -> Room {
+/// A room from its device and its newest measurements.
+pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -> Room {
     let quiet = device.seen_ms.is_none_or(|seen| now - seen > QUIET_MS);
     let (mut mood, mut state, mut class) = match device.presence {
         None => (Mood::Never, "还没有连接过", "idle"),
@@ -197,213 +204,4 @@ pub async fn overview(State(console): State<Console>, _: Who) -> Result<Response
 /// The moving part of 总览.
 pub async fn overview_part(State(console): State<Console>, _: Who) -> Result<Response, Oops> {
     Ok(show(&part(&console).await?))
-}
-
-/// What a room's charts look back on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    name: &'static str,
-    word: &'static str,
-    length_ms: i64,
-    step_ms: i64,
-}
-
-const SPANS: [Span; 3] = [
-    Span { name: "1h", word: "1 小时", length_ms: 3_600_000, step_ms: 20_000 },
-    Span { name: "24h", word: "24 小时", length_ms: 86_400_000, step_ms: 300_000 },
-    Span { name: "7d", word: "7 天", length_ms: 7 * 86_400_000, step_ms: 1_800_000 },
-];
-
-fn span(query: &HashMap<String, String>) -> Span {
-    let wish = query.get("span").map(String::as_str);
-    SPANS.into_iter().find(|s| Some(s.name) == wish).unwrap_or(SPANS[0])
-}
-
-#[derive(Template)]
-#[template(path = "room.html")]
-struct RoomPage {
-    frame: Frame,
-    room: Room,
-    span: Span,
-    charts: ChartsPart,
-    facts: Vec<(&'static str, String)>,
-    lessons: Vec<LessonRow>,
-    events: Vec<EventRow>,
-}
-
-struct EventRow {
-    kind: String,
-    at: String,
-    text: String,
-}
-
-#[derive(Template)]
-#[template(path = "charts_part.html")]
-struct ChartsPart {
-    room: Room,
-    charts: Vec<(&'static str, String)>,
-    now: Vec<(&'static str, String)>,
-}
-
-async fn find(console: &Console, id: &str) -> Result<Device, Oops> {
-    let id = id.to_owned();
-    let found = console.store.read(move |db| devices::find(db, &id)).await?;
-    found.ok_or_else(|| Oops::missing("这间教室"))
-}
-
-type Label = fn(f64) -> String;
-/// Title, values, top of the scale, label.
-const CHARTS: [(&str, &[&str], Option<f64>, Label); 5] = [
-    ("处理器", &["cpu_pct"], Some(100.0), |v| format!("{v:.0}%")),
-    ("内存", &["memory_used_pct"], Some(100.0), |v| format!("{v:.0}%")),
-    ("磁盘已用", &["disk_used_pct"], Some(100.0), |v| format!("{v:.0}%")),
-    ("温度", &["temperature_celsius"], None, |v| format!("{v:.0}℃")),
-    ("网络", &["net_rx_bps", "net_tx_bps"], None, |v| words::size_of(v / 8.0) + "/s"),
-];
-
-async fn charts(console: &Console, device: &Device, span: Span) -> Result<ChartsPart, Oops> {
-    let now = clock::wall_ms();
-    let id = device.id.clone();
-    let (series, sys, rec) = console
-        .store
-        .read(move |db| {
-            let names: Vec<&str> = CHARTS.iter().flat_map(|c| c.1).copied().collect();
-            let series = samples::series(db, &id, "sys", &names, now - span.length_ms..now, span.step_ms)?;
-            Ok((series, samples::live(db, &id, "sys")?, samples::live(db, &id, "rec")?))
-        })
-        .await?;
-    let mut column = 0;
-    let mut out = Vec::new();
-    for (title, names, top, label) in CHARTS {
-        let lines: Vec<Vec<_>> = (column..column + names.len())
-            .map(|k| series.iter().map(|(ts, values)| (*ts, values.get(k).copied().flatten())).collect())
-            .collect();
-        column += names.len();
-        let chart =
-            Chart { title, span: now - span.length_ms..now, step_ms: span.step_ms, top, lines, label };
-        let svg = chart.svg();
-        if !svg.is_empty() {
-            out.push((title, svg));
-        }
-    }
-    let facts = sys.as_ref().map(now_facts).unwrap_or_default();
-    Ok(ChartsPart { room: room_of(device.clone(), sys, rec, now), charts: out, now: facts })
-}
-
-/// Measured values that have no chart.
-fn now_facts(live: &Live) -> Vec<(&'static str, String)> {
-    let value = |name: &str| live.values.get(name).copied();
-    let bytes = |name: &str| value(name).map(words::size_of);
-    let mut out = Vec::new();
-    let mut fact = |name, text: Option<String>| out.extend(text.map(|t| (name, t)));
-    fact(
-        "开机时间",
-        value("uptime_s").map(|s| words::length(format!("{:.0}", s * 1000.0).parse().unwrap_or(0))),
-    );
-    fact("平均负载", value("load1_load").map(|v| format!("{v:.2}")));
-    fact(
-        "内存",
-        bytes("memory_used_bytes").zip(bytes("memory_total_bytes")).map(|(u, t)| format!("{u} / {t}")),
-    );
-    fact("磁盘剩余", bytes("disk_free_bytes"));
-    fact("交换区已用", bytes("swap_used_bytes"));
-    fact(
-        "采集程序占用",
-        bytes("agent_memory_bytes").map(|m| match value("agent_cpu_pct") {
-            Some(cpu) => format!("{m}，处理器 {}%", words::number(cpu)),
-            None => m,
-        }),
-    );
-    fact("待发送记录", value("outbox_rows_count").map(|n| format!("{n:.0} 条")));
-    out
-}
-
-/// The page of one room.
-pub async fn room(
-    State(console): State<Console>,
-    _: Who,
-    Path(id): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Response, Oops> {
-    let device = find(&console, &id).await?;
-    let span = span(&query);
-    let charts = charts(&console, &device, span).await?;
-    let of = device.id.clone();
-    let (found, events) = console
-        .store
-        .read(move |db| {
-            let filter = lessons::Filter { device: Some(of.as_str().to_owned()), ..Default::default() };
-            Ok((lessons::list(db, &filter, 20, 0)?, events::newest(db, &of, 12)?))
-        })
-        .await?;
-    let facts = facts(&device);
-    let now = clock::wall_ms();
-    let page = RoomPage {
-        frame: console.frame(device.room.clone(), "/"),
-        room: charts.room.clone(),
-        span,
-        charts,
-        facts,
-        lessons: rows(found, &HashMap::from([(device.id.clone(), device.room.clone())])),
-        events: events.into_iter().map(|(kind, event, at)| event_row(&kind, &event.data, at, now)).collect(),
-    };
-    Ok(show(&page))
-}
-
-fn event_row(kind: &str, data: &serde_json::Value, at: i64, now: i64) -> EventRow {
-    let word = |name: &str| data.get(name).and_then(serde_json::Value::as_str);
-    let text = match (kind, word("lesson_id"), word("state")) {
-        ("lesson", Some(lesson), Some(state)) => format!("{lesson}：{}", lesson_word(state)),
-        _ => data.to_string().chars().take(120).collect(),
-    };
-    let kind = match kind {
-        "lesson" => "录课",
-        "fault" => "故障",
-        "gap" => "记录缺失",
-        "usage" => "使用",
-        other => other,
-    };
-    EventRow { kind: kind.to_owned(), at: words::ago(at, now), text }
-}
-
-fn lesson_word(state: &str) -> &str {
-    match state {
-        "preparing" => "正在准备",
-        "recording" => "正在录课",
-        "paused" => "已暂停",
-        "interrupted" => "中断",
-        "finishing" => "正在收尾",
-        "sealed" => "录好了",
-        "stored" => "已存入",
-        "discarded" => "已删除",
-        "reclaimed" => "本机已清理",
-        other => other,
-    }
-}
-
-fn facts(device: &Device) -> Vec<(&'static str, String)> {
-    let mut out = vec![("设备编号", device.id.to_string()), ("学校标识码", device.school.to_string())];
-    if let Some(info) = &device.info {
-        out.push(("系统", info.os.clone()));
-        out.push(("内核", info.kernel.clone()));
-        out.push(("处理器", format!("{}，{} 线程", info.cpu, info.cpu_count)));
-        out.push(("内存", words::size(info.memory_bytes)));
-        out.push(("程序版本", info.agent_version.clone()));
-        out.push(("录课组件", if info.recorder { "已安装" } else { "没有安装" }.into()));
-    }
-    if let Some(key) = &device.key {
-        out.push(("签名钥", key.id()));
-    }
-    out
-}
-
-/// The moving part of a room's page.
-pub async fn charts_part(
-    State(console): State<Console>,
-    _: Who,
-    Path(id): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Result<Response, Oops> {
-    let device = find(&console, &id).await?;
-    Ok(show(&charts(&console, &device, span(&query)).await?))
 }

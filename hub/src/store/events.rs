@@ -35,7 +35,10 @@ pub fn add(
         .query_row(params![id, epoch, seq], |row| row.get(0))
         .optional()?;
     match known {
-        Some(same) if same == body => return Ok((false, u64::try_from(high).unwrap_or(0))),
+        // Compared as what it says, not as text: another version may write the same event differently.
+        Some(same) if serde_json::from_str::<Event>(&same).is_ok_and(|e| e == *event) => {
+            return Ok((false, u64::try_from(high).unwrap_or(0)));
+        }
         Some(_) => {
             tracing::warn!(device = id, seq, "the device numbers its events anew: its outbox was lost");
             epoch += 1;
