@@ -131,7 +131,6 @@ fn config(folder: &Path) -> Config {
     config.data_dir = folder.to_owned();
     config.http_listen = ([127, 0, 0, 1], 0).into();
     config.mqtt_listen = ([127, 0, 0, 1], 0).into();
-    config.keep_free_bytes = 0;
     config
 }
 
@@ -146,11 +145,12 @@ impl TestHub {
         }
         let admin = app::set_admin_password(&store).expect("set");
         drop(store);
-        Self::open(folder, admin).await
+        Self::open(folder, admin, 0).await
     }
 
-    async fn open(folder: tempfile::TempDir, admin: String) -> Self {
-        let hub = app::open(&config(folder.path())).await.expect("opens");
+    async fn open(folder: tempfile::TempDir, admin: String, keep_free_bytes: u64) -> Self {
+        let config = Config { keep_free_bytes, ..config(folder.path()) };
+        let hub = app::open(&config).await.expect("opens");
         let url = format!("http://127.0.0.1:{}", hub.http_port);
         let (mqtt_port, stop) = (hub.mqtt_port, CancellationToken::new());
         let served = tokio::spawn(hub.serve(stop.clone()));
@@ -168,7 +168,13 @@ impl TestHub {
     pub async fn restart(self, between: impl FnOnce(&Path)) -> Self {
         let (folder, admin) = self.stop().await;
         between(folder.path());
-        Self::open(folder, admin).await
+        Self::open(folder, admin, 0).await
+    }
+
+    /// Stops it and starts one that must keep more space free than there is.
+    pub async fn restart_full(self) -> Self {
+        let (folder, admin) = self.stop().await;
+        Self::open(folder, admin, u64::MAX).await
     }
 
     /// Where a lesson of `room-1` is kept.

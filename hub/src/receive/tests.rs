@@ -282,3 +282,15 @@ async fn a_manifest_that_the_bytes_do_not_bear_out_gets_no_receipt() {
     assert_eq!(said["state"], "receiving");
     assert_eq!(room.seal(&right).await.0, 200, "the right one is still taken");
 }
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_what_is_stored_stays_reachable() {
+    let hub = TestHub::start().await;
+    let (manifest, receipt) = hub.device("room-1").whole("l1", &[(3, 1000)]).await;
+    let hub = hub.restart_full().await;
+    let room = hub.device("room-1");
+    room.announce("l2").await;
+    let (status, problem) = room.grant("l2", 1, 0, b"abc").await;
+    assert_eq!((status, problem["code"].as_str()), (507, Some("store_full")));
+    assert_eq!(room.seal(&manifest).await, (200, receipt));
+}
