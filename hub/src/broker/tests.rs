@@ -90,22 +90,29 @@ impl Device {
     }
 }
 
+/// Connects as a device does: while the broker still ends the connection before, it says that it is not
+/// available, and the device comes again.
 async fn join(hub: &TestHub, id: &str) -> Device {
-    let mut options = options(hub, id, id, &format!("pw-{id}"));
     let topics = testkit::topics(id);
-    options.set_last_will(LastWill::new(
-        topics.of(&Leaf::State),
-        r#"{"state":"lost"}"#,
-        QoS::AtLeastOnce,
-        true,
-    ));
-    let mut device = dial(options);
-    device
-        .hear(|p| matches!(p, Incoming::ConnAck(a) if a.code == ConnectReturnCode::Success).then_some(()))
-        .await;
-    device.client.subscribe(topics.acks(), QoS::AtLeastOnce).await.expect("sent");
-    device.hear(|p| matches!(p, Incoming::SubAck(_)).then_some(())).await;
-    device
+    for _ in 0..20 {
+        let mut options = options(hub, id, id, &format!("pw-{id}"));
+        let will = LastWill::new(topics.of(&Leaf::State), r#"{"state":"lost"}"#, QoS::AtLeastOnce, true);
+        options.set_last_will(will);
+        let mut device = dial(options);
+        match timeout(SOON, device.heard.recv()).await.expect("answered in time").expect("the line is open") {
+            Ok(Incoming::ConnAck(answer)) => assert_eq!(answer.code, ConnectReturnCode::Success),
+            Ok(other) => panic!("{other:?} before the connection was answered"),
+            Err(fault) => {
+                assert!(fault.contains("ServiceUnavailable"), "{fault}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        }
+        device.client.subscribe(topics.acks(), QoS::AtLeastOnce).await.expect("sent");
+        device.hear(|p| matches!(p, Incoming::SubAck(_)).then_some(())).await;
+        return device;
+    }
+    panic!("{id} was never let in");
 }
 
 fn one(hub: &TestHub, query: &str) -> Option<String> {
