@@ -24,7 +24,8 @@ fn what_the_slides_show_and_the_voice_says_is_in_the_take_at_its_second() {
     let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
     let lesson = status["lesson"]["id"].as_str().unwrap();
     let stored = hub.lesson_folder(lesson);
-    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(stored.join("manifest.json")).unwrap()).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(stored.join("manifest.json")).unwrap()).unwrap();
     let take = &manifest["document"]["takes"][0];
     let started_ms = take["started_wall_ms"].as_i64().unwrap();
     let file = stored.join("take-1.mp4");
@@ -70,6 +71,11 @@ fn a_clap_is_seen_and_heard_within_40_ms() {
     let file = hub.lesson_folder(status["lesson"]["id"].as_str().unwrap()).join("take-1.mp4");
     let claps = clap::find(&file).unwrap();
     let (late, spread) = clap::sound_late(&claps).unwrap();
-    println!("{} claps: sound {:+.1} ms against the picture, spread {:.1} ms, drawn after {drawn:?}", claps.len(), late * 1e3, spread * 1e3);
+    println!(
+        "{} claps: sound {:+.1} ms against the picture, spread {:.1} ms, drawn after {drawn:?}",
+        claps.len(),
+        late * 1e3,
+        spread * 1e3
+    );
     assert!(late.abs() <= 0.040, "the sound is {:+.1} ms away from the picture: {claps:?}", late * 1e3);
 }

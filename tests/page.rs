@@ -2,6 +2,8 @@
 //!
 //! Pictures of every state are left in `target/pictures`, to be looked at.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,7 +52,9 @@ async fn a_teacher_presses_twice_pauses_goes_on_and_sees_it_stored() {
     browser.set_window(390, 844).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     browser.screenshot(&pictures.join("page-recording-phone.png")).await.unwrap();
-    let wide = browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
+    let wide = browser
+        .run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        .await;
     assert_eq!(wide.unwrap(), json!(0), "nothing sticks out of a phone's screen");
     browser.set_window(1920, 1080).await.unwrap();
 
@@ -115,16 +119,36 @@ async fn other_pages_and_garbage_are_refused_and_everything_goes_on() {
         async move { request.send().await.unwrap().status() }
     };
     assert_eq!(post(&[], start.clone()).await, StatusCode::FORBIDDEN, "no header of its own");
-    assert_eq!(post(&[("x-lectern", "1"), ("origin", "http://evil.example")], start.clone()).await, StatusCode::FORBIDDEN);
-    assert_eq!(post(&[("x-lectern", "1"), ("host", "evil.example")], start.clone()).await, StatusCode::FORBIDDEN, "rebinding");
-    assert_eq!(post(&[("x-lectern", "1"), ("sec-fetch-site", "cross-site")], start).await, StatusCode::FORBIDDEN);
-    for garbage in ["", "{", "[]", "{\"action\":\"fly\"}", "{\"action\":\"start\",\"surprise\":1}", "\u{0}", &"x".repeat(100_000)] {
+    assert_eq!(
+        post(&[("x-lectern", "1"), ("origin", "http://evil.example")], start.clone()).await,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(
+        post(&[("x-lectern", "1"), ("host", "evil.example")], start.clone()).await,
+        StatusCode::FORBIDDEN,
+        "rebinding"
+    );
+    assert_eq!(
+        post(&[("x-lectern", "1"), ("sec-fetch-site", "cross-site")], start).await,
+        StatusCode::FORBIDDEN
+    );
+    for garbage in [
+        "",
+        "{",
+        "[]",
+        "{\"action\":\"fly\"}",
+        "{\"action\":\"start\",\"surprise\":1}",
+        "\u{0}",
+        &"x".repeat(100_000),
+    ] {
         let status = post(&[("x-lectern", "1")], garbage.to_owned()).await;
         assert!(status.is_client_error(), "{:?} got {status}", garbage.chars().take(30).collect::<String>());
     }
     let long = json!({ "action": "start", "about": { "topic": "长".repeat(500) } }).to_string();
     assert_eq!(post(&[("x-lectern", "1")], long).await, StatusCode::CONFLICT);
-    for path in ["api/status?after=x", "api/status?surprise=1", "api/nothing", "../../etc/passwd", "api/record"] {
+    for path in
+        ["api/status?after=x", "api/status?surprise=1", "api/nothing", "../../etc/passwd", "api/record"]
+    {
         let status = client.get(format!("{page}{path}")).send().await.unwrap().status();
         assert!(status.is_client_error(), "{path} got {status}");
     }

@@ -53,6 +53,11 @@ impl Pane {
     }
 }
 
+/// The even number at or below: chroma is halved both ways.
+fn even_floor(n: u32) -> u32 {
+    n & !1
+}
+
 /// The largest area of the picture's proportions inside `area`, centred.
 fn fit(area: Area, width: u32, height: u32) -> Area {
     let (aw, ah) = (u64::from(area.width), u64::from(area.height));
@@ -65,8 +70,8 @@ fn fit(area: Area, width: u32, height: u32) -> Area {
     };
     let (fw, fh) = (even(fw, area.width), even(fh, area.height));
     Area {
-        x: area.x + ((area.width - fw) / 2 & !1),
-        y: area.y + ((area.height - fh) / 2 & !1),
+        x: area.x + (even_floor((area.width - fw) / 2)),
+        y: area.y + (even_floor((area.height - fh) / 2)),
         width: fw,
         height: fh,
     }
@@ -79,12 +84,12 @@ impl Composer {
         canvas.set_color_space(ffmpeg_next::color::Space::BT709);
         let main = Area { x: 0, y: 0, width: video.width, height: video.height };
         // A quarter of the picture's width in the lower right corner, a fiftieth from the edges.
-        let width = video.width / 4 & !1;
-        let height = width * 9 / 16 & !1;
-        let margin = video.width / 50 & !1;
+        let width = even_floor(video.width / 4);
+        let height = even_floor(width * 9 / 16);
+        let margin = even_floor(video.width / 50);
         let camera = Area {
-            x: (video.width - width - margin) & !1,
-            y: (video.height.saturating_sub(height + margin)) & !1,
+            x: even_floor(video.width - width - margin),
+            y: even_floor(video.height.saturating_sub(height + margin)),
             width,
             height,
         };

@@ -79,10 +79,8 @@ fn inspect(file: &Path) -> anyhow::Result<Inspection> {
     see(&mut pictures, &mut out);
     sound.send_eof()?;
     hear(&mut sound, &mut out, &mut peak);
-    let ms = |ticks: i64| {
-        u64::try_from(ticks * 1000 * i64::from(video_base.0) / i64::from(video_base.1)).unwrap_or(0)
-    };
-    out.video_ms = ms(end);
+    let video_ms = end * 1000 * i64::from(video_base.0) / i64::from(video_base.1).max(1);
+    out.video_ms = u64::try_from(video_ms).unwrap_or(0);
     out.audio_ms = out.decoded_samples * 1000 / u64::from(sound.rate().max(1));
     out.peak_cdbfs = if peak > 0.0 { (2000.0 * peak.log10()) as i32 } else { -10_000 };
     ensure!(out.decoded_pictures > 0, "no picture could be decoded");

@@ -23,8 +23,8 @@ fn check(job: &Job) -> anyhow::Result<()> {
     let capture = &job.capture;
     let v = capture.video;
     ensure!(
-        v.width % 2 == 0
-            && v.height % 2 == 0
+        v.width.is_multiple_of(2)
+            && v.height.is_multiple_of(2)
             && (64..=4096).contains(&v.width)
             && (64..=4096).contains(&v.height),
         "the picture's size {}x{} is not usable: even numbers from 64 to 4096",
@@ -52,10 +52,10 @@ fn check(job: &Job) -> anyhow::Result<()> {
     ensure!(count(SourceKind::is_sound) <= 1, "at most one source of sound is supported");
     match capture.layout {
         Layout::Screen => {
-            ensure!(count(SourceKind::is_camera) == 0, "layout screen has no place for a camera")
+            ensure!(count(SourceKind::is_camera) == 0, "layout screen has no place for a camera");
         }
         Layout::ScreenCamera => {
-            ensure!(count(SourceKind::is_camera) == 1, "layout screen_camera wants one camera")
+            ensure!(count(SourceKind::is_camera) == 1, "layout screen_camera wants one camera");
         }
     }
     Ok(())

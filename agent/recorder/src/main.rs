@@ -18,10 +18,12 @@ mod encode;
 mod inspect;
 mod job;
 mod link;
+mod metronome;
 mod session;
 mod sound;
 mod source;
 mod take;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
     }
     av::start();
     let outcome = match arguments.command {
-        What::Record => job::read(std::io::stdin().lock()).and_then(session::run),
+        What::Record => job::read(std::io::stdin().lock()).and_then(|job| session::run(&job)),
         What::Inspect { file } => inspect::run(&file),
     };
     match outcome {

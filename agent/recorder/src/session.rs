@@ -9,7 +9,7 @@
 //! picture simply stands longer: sound is never dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,9 +23,11 @@ use crate::card;
 use crate::compose::Composer;
 use crate::encode::{Audio, Jpeg, SOUND_FRAME, Video};
 use crate::link::Link;
+use crate::metronome::Metronome;
 use crate::sound::{Meter, Timeline};
 use crate::source::{self, Running};
 use crate::take::Take;
+use crate::watch::{Change, Watch};
 
 /// How long after a tick's instant it is composed, so that the picture captured at that instant is there.
 const COMPOSE_AFTER: Duration = Duration::from_millis(15);
@@ -35,46 +37,15 @@ const SOUND_LAG: Duration = Duration::from_millis(250);
 const SILENT_START: i64 = 3 * SOUND_FRAME as i64;
 /// A source without anything new for this long is lost.
 const STALE: Duration = Duration::from_secs(1);
-/// A watcher speaks after this long.
-const WATCH_MS: u64 = 10_000;
+/// A source that was never there may take this long to open before that is a gap.
+const OPENING: Duration = Duration::from_secs(3);
 /// At or below this there is nothing to hear.
 const SILENT_DBFS: f64 = -60.0;
-
-/// Tells the screen's thread when to capture, so that pictures are taken on the ticks.
-pub struct Metronome {
-    start_us: AtomicU64,
-    step_us: u64,
-}
-
-impl Metronome {
-    fn new(fps: u32) -> Self {
-        Self { start_us: AtomicU64::new(0), step_us: 1_000_000 / u64::from(fps) }
-    }
-
-    fn set(&self, start: Duration) {
-        self.start_us.store(micros(start), Ordering::Relaxed);
-    }
-
-    /// Sleeps until the next tick.
-    pub fn wait_for_next(&self) {
-        let start = self.start_us.load(Ordering::Relaxed);
-        if start == 0 {
-            return;
-        }
-        let now = micros(clock::mono());
-        let into = now.saturating_sub(start) % self.step_us;
-        std::thread::sleep(Duration::from_micros(self.step_us - into));
-    }
-}
-
-fn micros(t: Duration) -> u64 {
-    u64::try_from(t.as_micros()).unwrap_or(u64::MAX)
-}
 
 static TERMINATED: AtomicBool = AtomicBool::new(false);
 
 /// Runs the job to its end.
-pub fn run(job: Job) -> anyhow::Result<()> {
+pub fn run(job: &Job) -> anyhow::Result<()> {
     signals::watch(&TERMINATED)?;
     let hello = Event::Hello {
         lesson_id: job.lesson_id.clone(),
@@ -85,7 +56,7 @@ pub fn run(job: Job) -> anyhow::Result<()> {
         paused: false,
     };
     let link = Link::open(&job.socket_path, hello)?;
-    let outcome = Session::open(&job, &link).and_then(|mut session| {
+    let outcome = Session::open(job, &link).and_then(|mut session| {
         let outcome = session.record();
         session.close_sources();
         outcome
@@ -104,7 +75,8 @@ struct Session<'a> {
     composer: Composer,
     timeline: Timeline,
     meter: Meter,
-    watch: Watch,
+    silence: Watch,
+    darkness: Watch,
     video: Video,
     audio: Audio,
     mux: Mux,
@@ -121,16 +93,8 @@ struct Session<'a> {
 struct Tracked {
     running: Running,
     gap: bool,
-    last_heard: Duration,
-}
-
-/// Silence and darkness, by the time they began.
-#[derive(Default)]
-struct Watch {
-    silent_since: Option<u64>,
-    silent: bool,
-    black_since: Option<u64>,
-    black: bool,
+    /// When it last gave something; `None` before the first time.
+    last: Option<Duration>,
 }
 
 impl<'a> Session<'a> {
@@ -141,7 +105,7 @@ impl<'a> Session<'a> {
         let mut sources = Vec::new();
         for source in &capture.sources {
             let running = source::start(source, &metronome)?;
-            sources.push(Tracked { running, gap: false, last_heard: now });
+            sources.push(Tracked { running, gap: false, last: None });
         }
         let take = Take::create(&job.take_path, &job.journal_path, link.speaker.clone())?;
         let video = Video::new(capture.video)?;
@@ -156,7 +120,8 @@ impl<'a> Session<'a> {
             composer: Composer::new(capture.video, with_camera),
             timeline: Timeline::new()?,
             meter: Meter::default(),
-            watch: Watch::default(),
+            silence: Watch::default(),
+            darkness: Watch::default(),
             video,
             audio,
             mux,
@@ -188,9 +153,6 @@ impl<'a> Session<'a> {
 
     fn record(&mut self) -> anyhow::Result<()> {
         self.start = clock::mono();
-        for source in &mut self.sources {
-            source.last_heard = self.start;
-        }
         self.metronome.set(self.start);
         self.take.fact(Fact::Started {
             wall_ms: clock::wall_ms(),
@@ -282,8 +244,11 @@ impl<'a> Session<'a> {
             }
         }
         for source in self.sources.iter().filter(|s| s.running.kind.is_camera()) {
-            let fresh = source.running.outlet.newest().filter(|p| now.saturating_sub(p.at) < STALE);
-            self.composer.camera(fresh.as_deref())?;
+            let newest = source.running.outlet.newest();
+            if newest.is_none() && now.saturating_sub(self.start) < OPENING {
+                continue;
+            }
+            self.composer.camera(newest.filter(|p| now.saturating_sub(p.at) < STALE).as_deref())?;
         }
         Ok(())
     }
@@ -294,7 +259,7 @@ impl<'a> Session<'a> {
         for n in 0..self.sources.len() {
             test |= matches!(self.sources[n].running.kind, SourceKind::Test);
             for block in self.sources[n].running.outlet.blocks() {
-                self.sources[n].last_heard = clock::mono();
+                self.sources[n].last = Some(clock::mono());
                 let position = self.position(block.at);
                 // Sound from before the start, or from a pause, has no place in the take.
                 if position + block.bytes.len() as i64 / 4 > self.sound_at {
@@ -315,7 +280,7 @@ impl<'a> Session<'a> {
             if let Some(reading) = self.meter.push(&frames) {
                 let ms = u64::try_from(self.sound_at).unwrap_or(0) * 1000 / u64::from(RATE);
                 let silent = reading.rms_dbfs <= SILENT_DBFS;
-                let change = notice(&mut self.watch.silent_since, &mut self.watch.silent, silent, ms);
+                let change = self.silence.see(silent, ms);
                 self.tell(FindingKind::Silent, change)?;
                 if self.link.speaker.heard() {
                     let (peak_dbfs, rms_dbfs) = (reading.peak_dbfs, reading.rms_dbfs);
@@ -336,7 +301,7 @@ impl<'a> Session<'a> {
         }
         if tick % (fps / 2).max(1) == 0 {
             let black = self.composer.is_black();
-            let change = notice(&mut self.watch.black_since, &mut self.watch.black, black, at_ms);
+            let change = self.darkness.see(black, at_ms);
             self.tell(FindingKind::Black, change)?;
         }
         if tick % fps == 0 && self.preview_wanted && self.link.speaker.heard() {
@@ -349,16 +314,18 @@ impl<'a> Session<'a> {
         let now = clock::mono();
         for source in &mut self.sources {
             let name = source.running.name.clone();
-            let last = match source.running.kind {
-                SourceKind::Test => continue,
-                SourceKind::Microphone { .. } => source.last_heard,
-                _ => source.running.outlet.newest().map_or(source.last_heard, |p| p.at),
-            };
-            let lost = now.saturating_sub(last) > STALE;
+            if matches!(source.running.kind, SourceKind::Test) {
+                continue;
+            }
+            source.last = source.running.outlet.newest().map_or(source.last, |p| Some(p.at));
+            let (last, patience) = source.last.map_or((self.start, OPENING), |last| (last, STALE));
+            let lost = now.saturating_sub(last) > patience;
             if lost == source.gap {
                 continue;
             }
             source.gap = lost;
+            // One that never opened was away from the start.
+            let at_ms = if source.last.is_none() { 0 } else { at_ms };
             let (fact, event) = if lost {
                 let fault = source.running.outlet.fault();
                 let cause = fault.unwrap_or_else(|| "nothing new arrived for 1 s".into());
@@ -455,10 +422,10 @@ impl<'a> Session<'a> {
         self.metronome.set(self.start);
         self.timeline.reset(self.sound_at);
         for source in &mut self.sources {
-            source.last_heard = source.last_heard.max(now);
+            source.last = source.last.map(|last| last.max(now));
         }
-        self.watch.silent_since = None;
-        self.watch.black_since = None;
+        self.silence.again();
+        self.darkness.again();
         self.take.fact(Fact::Resumed { at_ms, paused_ms })?;
         if !stop {
             self.link.speaker.say(&Event::Resumed { at_ms });
@@ -504,25 +471,6 @@ fn media_ms(tick: i64, fps: i64) -> u64 {
     u64::try_from(tick * 1000 / fps).unwrap_or(0)
 }
 
-enum Change {
-    Began(u64),
-    Ended(u64),
-}
-
-/// Follows one condition; speaks when it has held for [`WATCH_MS`], and when that is over.
-fn notice(since: &mut Option<u64>, told: &mut bool, holds: bool, now_ms: u64) -> Option<Change> {
-    if !holds {
-        *since = None;
-        return std::mem::take(told).then_some(Change::Ended(now_ms));
-    }
-    let began = *since.get_or_insert(now_ms);
-    if !*told && now_ms.saturating_sub(began) >= WATCH_MS {
-        *told = true;
-        return Some(Change::Began(began));
-    }
-    None
-}
-
 /// SIGTERM and SIGINT end the take in order.
 mod signals {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -539,24 +487,5 @@ mod signals {
             }
         })?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_watcher_speaks_once_after_ten_seconds_and_once_when_it_is_over() {
-        let (mut since, mut told) = (None, false);
-        let mut said = Vec::new();
-        for ms in (0..30_000).step_by(100) {
-            match notice(&mut since, &mut told, (5000..20_000).contains(&ms), ms) {
-                Some(Change::Began(at)) => said.push(("began", at, ms)),
-                Some(Change::Ended(at)) => said.push(("ended", at, ms)),
-                None => {}
-            }
-        }
-        assert_eq!(said, [("began", 5000, 15_000), ("ended", 20_000, 20_000)]);
     }
 }

@@ -11,8 +11,10 @@ use crate::av::{RATE, Resampler};
 
 /// Deviations beyond this are a hole, not drift: 100 ms.
 const HOLE: i64 = RATE as i64 / 10;
-/// Blocks after (re)opening whose mean deviation is taken out at once: device latency settles first.
-const SETTLING: u32 = 40;
+/// Blocks (20 ms) after (re)opening that are not judged: PulseAudio's first stamps may be 50 ms off.
+const UNSETTLED: u32 = 40;
+/// The mean deviation of the blocks from [`UNSETTLED`] to here is taken out at once.
+const SETTLED: u32 = 80;
 
 /// Places device sound.
 pub struct Timeline {
@@ -58,16 +60,19 @@ impl Timeline {
             return Ok(());
         }
         self.blocks += 1;
-        let weight = if self.blocks <= SETTLING { 1.0 / f64::from(self.blocks) } else { 0.02 };
-        self.deviation += (off as f64 - self.deviation) * weight;
-        if self.blocks == SETTLING {
+        match self.blocks {
+            ..=UNSETTLED => {}
+            n @ ..=SETTLED => self.deviation += (off as f64 - self.deviation) / f64::from(n - UNSETTLED),
+            _ => self.deviation += (off as f64 - self.deviation) * 0.02,
+        }
+        if self.blocks == SETTLED {
             let settled = self.deviation as i64;
             self.place(self.tail() + settled, &frames);
             self.deviation = 0.0;
             return Ok(());
         }
         self.since_steering += frames.len() as i64;
-        if self.since_steering >= i64::from(RATE) && self.blocks > SETTLING {
+        if self.since_steering >= i64::from(RATE) && self.blocks > SETTLED {
             self.since_steering = 0;
             // Half the deviation in the next second, at most 2 ms: inaudible, and steady.
             self.resampler.stretch((self.deviation / 2.0).clamp(-96.0, 96.0) as i32)?;

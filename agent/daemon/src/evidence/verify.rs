@@ -115,10 +115,8 @@ pub fn verify(path: &Path, keys: &Keys) -> Report {
         report.faults.push(signature_fault("the manifest", &e));
     }
     let manifest = &signed.document;
-    if let Some(only) = &only {
-        if !manifest.takes.iter().any(|t| t.file == *only) {
-            report.faults.push(Fault::of("document", format!("{only} is not a take of this manifest")));
-        }
+    if let Some(only) = only.as_ref().filter(|only| !manifest.takes.iter().any(|t| t.file == **only)) {
+        report.faults.push(Fault::of("document", format!("{only} is not a take of this manifest")));
     }
     check_receipt(&folder, manifest, &ring, &mut report);
     for take in manifest.takes.iter().filter(|t| only.as_ref().is_none_or(|o| *o == t.file)) {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use lectern_base::clock;
 use lectern_wire::telemetry::{Ack, MAX_PAYLOAD, Sample};
 use lectern_wire::topic::{self, Leaf};
-use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions, Outgoing, QoS};
+use rumqttc::{
+    AsyncClient, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions, Outgoing, QoS,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

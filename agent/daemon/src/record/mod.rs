@@ -6,6 +6,7 @@
 //! seconds. Then the lesson ends with what it has, and the page says so.
 
 mod driver;
+mod hear;
 mod live;
 mod process;
 mod recover;
@@ -63,10 +64,9 @@ pub struct Refusal {
     pub sentence: String,
 }
 
-impl Refusal {
-    fn new(code: &'static str, sentence: impl Into<String>) -> Answer {
-        Answer::No(Self { code, sentence: sentence.into() })
-    }
+/// No, because.
+fn no(code: &'static str, sentence: impl Into<String>) -> Answer {
+    Answer::No(Refusal { code, sentence: sentence.into() })
 }
 
 type Mail = (Ask, oneshot::Sender<Answer>);
@@ -82,7 +82,7 @@ impl Handle {
     /// Asks and waits for the answer.
     pub async fn ask(&self, ask: Ask) -> Answer {
         let (reply, answer) = oneshot::channel();
-        let gone = || Refusal::new("stopping", "lectern is being stopped");
+        let gone = || no("stopping", "lectern is being stopped");
         if self.mail.send((ask, reply)).await.is_err() {
             return gone();
         }

@@ -46,7 +46,7 @@ pub fn check(store: &Store) -> Result<Vec<String>, StoreError> {
             match (manifest, hash) {
                 (Err(e), _) => complain(&format!("manifest.json: {e}")),
                 (Ok(_), hash) if hash != lesson.manifest_sha256 => {
-                    complain("manifest.json is not the one that was sealed")
+                    complain("manifest.json is not the one that was sealed");
                 }
                 (Ok(manifest), _) => {
                     for take in &manifest.document.takes {

@@ -58,7 +58,7 @@ pub async fn run(
         uploader.tell(Some(!unreachable), round.err().filter(|e| !e.is_network()).map(|e| e.to_string()));
         let pause = async {
             if wait.is_zero() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             } else {
                 let jitter = chance::below(u64::try_from(wait.as_millis()).unwrap_or(1000) / 4 + 1);
                 tokio::time::sleep(wait + Duration::from_millis(jitter)).await;

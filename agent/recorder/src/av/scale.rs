@@ -93,7 +93,7 @@ impl Scaler {
     /// Converts one picture into `area` of the canvas, whose size must be the scaler's target.
     pub fn run(&mut self, source: &Source<'_>, canvas: &mut frame::Video, area: Area) -> anyhow::Result<()> {
         let fits = area.x + area.width <= canvas.width() && area.y + area.height <= canvas.height();
-        let even = (area.x | area.y) % 2 == 0;
+        let even = (area.x | area.y).is_multiple_of(2);
         if !matches!(canvas.format(), Pixel::YUV420P | Pixel::YUVJ420P)
             || (area.width, area.height) != self.to
             || !fits
@@ -120,10 +120,10 @@ impl Scaler {
                 }
                 // SAFETY: a decoded frame's pointers and strides, read only while it is borrowed.
                 let raw = unsafe { &*picture.as_ptr() };
-                for n in 0..4 {
-                    from[n] = raw.data[n];
-                    from_stride[n] = raw.linesize[n];
+                for (to, data) in from.iter_mut().zip(raw.data) {
+                    *to = data;
                 }
+                from_stride.copy_from_slice(&raw.linesize[..4]);
             }
         }
         // SAFETY: the area lies inside the canvas (checked above), whose planes are ours alone.

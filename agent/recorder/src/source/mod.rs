@@ -22,7 +22,7 @@ use lectern_base::clock;
 use lectern_wire::recorder::{Source, SourceKind};
 
 use crate::av::{Patience, Raw};
-use crate::session::Metronome;
+use crate::metronome::Metronome;
 
 /// A picture as it came from its source.
 pub enum Picture {

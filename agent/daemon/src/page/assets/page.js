@@ -7,7 +7,7 @@ if (!WORDS[language]) language = "zh-CN";
 const say = (text, values = {}) => text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
 
 function length(ms) {
-  const w = WORDS[language], s = Math.round(ms / 1000), m = Math.round(s / 60);
+  const w = WORDS[language], s = Math.max(1, Math.round(ms / 1000)), m = Math.round(s / 60);
   if (s < 60) return say(w.seconds, { n: s });
   return m < 60 ? say(w.minutes, { n: m }) : say(w.hours, { h: Math.floor(m / 60), n: m % 60 });
 }
@@ -72,7 +72,7 @@ function draw() {
   $("about-name").textContent = w.about;
   $("about-box").hidden = !["idle", "recording", "paused", "stored", "storedWaiting", "sealed", "local", "offline", "discarded"].includes(now);
   for (const label of $("about").children) label.firstChild.textContent = w.fields[label.dataset.field];
-  $("disk").textContent = status && status.disk_free_minutes != null ? say(w.disk, { minutes: status.disk_free_minutes }) : "";
+  $("disk").textContent = status && status.disk_free_minutes != null ? say(w.disk, { length: length(status.disk_free_minutes * 60000) }) : "";
   const safe = status && status.safe_to_switch_off;
   $("lamp").textContent = status ? (safe ? w.safe : w.wait) : "";
   $("lamp").className = safe ? "safe" : "wait";

@@ -1,0 +1,239 @@
+//! What the recorder says, and what follows from it: growth, warnings, the end of a take, its loss.
+
+use super::driver::{Driver, millis};
+use super::process::{self, Heard};
+use crate::model::lesson::{CutShort, Event, State};
+use crate::model::status::{Level, Warning};
+use crate::store::Durable;
+use lectern_base::clock;
+use lectern_wire::manifest::TakeEnd;
+use lectern_wire::recorder::{Command as Order, Event as Said};
+
+impl Driver {
+    pub(super) async fn hear(&mut self, take: u32, heard: Heard) {
+        if self.live.as_ref().is_none_or(|live| live.take != take) {
+            return;
+        }
+        match heard {
+            Heard::Connected(link) => {
+                let stopping = self.live.as_mut().is_some_and(|live| {
+                    live.link = Some(link);
+                    live.stopping.is_some()
+                });
+                if stopping {
+                    self.order(&Order::Stop).await;
+                }
+            }
+            Heard::Gone => self.lose().await,
+            Heard::Said(event) => self.said(event).await,
+        }
+    }
+
+    async fn said(&mut self, event: Said) {
+        let Some(live) = &mut self.live else { return };
+        match event {
+            Said::Hello { lesson_id, take, pid, .. } => {
+                if lesson_id != live.id || take != live.take {
+                    tracing::error!(%lesson_id, take, "another lesson's recorder answered");
+                    return self.lose().await;
+                }
+                live.pid = Some(pid);
+            }
+            Said::Durable { bytes, media_ms } => self.grew(bytes, media_ms),
+            Said::Paused { .. } => self.advance(Event::Paused),
+            Said::Resumed { .. } => {
+                live.progress = clock::mono();
+                self.advance(Event::Resumed);
+            }
+            Said::Level { peak_dbfs, rms_dbfs } => {
+                self.store.board().update(|s| s.level = Some(Level { peak_dbfs, rms_dbfs }));
+            }
+            Said::GapOpened { source, cause, .. } => {
+                let named = self.settings.capture.sources.iter().find(|s| s.name == source);
+                let sound = named.is_some_and(|s| s.kind.is_sound());
+                self.warn(Warning::SourceLost { source, sound, cause });
+            }
+            Said::GapClosed { source, .. } => {
+                self.clear(|w| matches!(w, Warning::SourceLost { source: s, .. } if *s == source));
+            }
+            Said::FindingOpened { kind, .. } => self.warn(warning(kind)),
+            Said::FindingClosed { kind, .. } => self.clear(|w| *w == warning(kind)),
+            Said::Preview { jpeg } => {
+                use base64::Engine as _;
+                match base64::engine::general_purpose::STANDARD.decode(jpeg) {
+                    Ok(bytes) => drop(self.preview.send_replace(Some(bytes.into()))),
+                    Err(e) => tracing::warn!("a preview could not be read: {e}"),
+                }
+            }
+            Said::Stopped { bytes, media_ms } => {
+                self.grew(bytes, media_ms);
+                self.ended().await;
+            }
+            Said::Fatal { message } => {
+                tracing::error!(lesson = %live.id, take = live.take, "the recorder gives up: {message}");
+                live.complaint = Some(message);
+            }
+        }
+    }
+
+    fn warn(&self, warning: Warning) {
+        self.store.board().update(move |s| {
+            if !s.warnings.contains(&warning) {
+                s.warnings.push(warning);
+            }
+        });
+    }
+
+    fn clear(&self, over: impl Fn(&Warning) -> bool) {
+        self.store.board().update(|s| s.warnings.retain(|w| !over(w)));
+    }
+
+    fn grew(&mut self, bytes: u64, media_ms: u64) {
+        let Some(live) = &mut self.live else { return };
+        (live.take_bytes, live.take_ms) = (bytes, media_ms);
+        live.progress = clock::mono();
+        let (total_ms, total_bytes) = (live.before_ms + media_ms, live.before_bytes + bytes);
+        let durable = Durable { lesson: live.id.clone(), take: live.take, bytes };
+        let now = millis(clock::boot());
+        self.store.board().update(|s| {
+            if let Some(lesson) = &mut s.lesson {
+                (lesson.media_ms, lesson.bytes, lesson.media_at_boot_ms) = (total_ms, total_bytes, now);
+                lesson.first_durable_ms.get_or_insert(now.saturating_sub(lesson.pressed_at_boot_ms));
+            }
+        });
+        self.advance(Event::Durable);
+        self.store.set_durable(durable);
+    }
+
+    /// Moves the lesson on in the store, then here and on the board.
+    pub(super) fn advance(&mut self, event: Event) {
+        let Some(live) = &mut self.live else { return };
+        if live.state.next(event) == Ok(live.state) {
+            return;
+        }
+        match self.store.advance(&live.id, event) {
+            Ok(state) => {
+                live.state = state;
+                let stopping = live.stopping.is_some() && state.is_live();
+                self.store.board().update(|s| {
+                    if let Some(lesson) = &mut s.lesson {
+                        lesson.state = if stopping { State::Finishing } else { state };
+                    }
+                });
+            }
+            Err(e) => tracing::error!(lesson = %live.id, "the lesson could not be moved on: {e}"),
+        }
+    }
+
+    /// The recorder ended the take in order.
+    async fn ended(&mut self) {
+        let Some(live) = &self.live else { return };
+        if live.stopping.is_some() {
+            self.end_take(&TakeEnd::Stopped);
+            self.finish(None).await;
+        } else {
+            let reason = CutShort::EndedByItself;
+            self.end_take(&TakeEnd::Interrupted(reason.sentence().into()));
+            self.finish(Some(reason)).await;
+        }
+    }
+
+    fn end_take(&self, end: &TakeEnd) {
+        let Some(live) = &self.live else { return };
+        if let Err(e) = self.store.end_take(&live.id, live.take, end) {
+            tracing::error!(lesson = %live.id, "the take's end could not be noted: {e}");
+        }
+    }
+
+    /// The lesson ends; a reason says why it is not whole.
+    pub(super) async fn finish(&mut self, reason: Option<CutShort>) {
+        if self.live.as_ref().is_some_and(|live| live.stopping.is_none()) {
+            self.mark_stopping();
+        }
+        let Some(live) = &self.live else { return };
+        if let Some(reason) = reason {
+            if let Err(e) = self.store.set_cut_short(&live.id, reason) {
+                tracing::error!(lesson = %live.id, "the reason could not be noted: {e}");
+            }
+            self.store.board().update(|s| {
+                if let Some(lesson) = &mut s.lesson {
+                    lesson.cut_short.get_or_insert(reason);
+                }
+            });
+        }
+        tracing::info!(lesson = %live.id, takes = live.take, media_ms = live.before_ms + live.take_ms, "recording ended");
+        self.advance(Event::Ended);
+        self.report("ended");
+        self.store.board().update(|s| {
+            s.level = None;
+            s.warnings.retain(|w| matches!(w, Warning::LittleSpace { .. }));
+        });
+        self.preview.send_replace(None);
+        if let Some(mut child) = self.live.take().and_then(|live| live.child) {
+            // Nobody else will: an ended child must be waited for.
+            tokio::spawn(async move { drop(child.wait().await) });
+        }
+        self.store.bells().evidence.notify_one();
+    }
+
+    /// The recorder is gone and the take had not ended.
+    pub(super) async fn lose(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        if live.restart_at.is_some() {
+            return;
+        }
+        let reason = live.complaint.take().unwrap_or_else(|| "the recorder was lost".into());
+        tracing::warn!(lesson = %live.id, take = live.take, reason, "take interrupted");
+        if let Some(pid) = live.pid {
+            process::end(pid).await;
+        }
+        if let Some(mut child) = live.child.take() {
+            tokio::spawn(async move { drop(child.wait().await) });
+        }
+        let stopping = live.stopping.is_some();
+        let wait = live.lost(clock::mono());
+        self.end_take(&TakeEnd::Interrupted(reason.clone()));
+        self.advance(Event::RecorderLost);
+        self.report("interrupted");
+        match wait {
+            // It was lost while ending: its last second is missing at most, and the take says why.
+            _ if stopping => self.finish(None).await,
+            None => self.finish(Some(CutShort::RecorderLost)).await,
+            Some(wait) => {
+                if let Some(live) = &mut self.live {
+                    live.restart_at = Some(clock::mono() + wait);
+                }
+                if wait.is_zero() {
+                    Box::pin(self.next_take()).await;
+                }
+            }
+        }
+    }
+
+    pub(super) async fn next_take(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        live.restart_at = None;
+        live.next_take();
+        let (id, take) = (live.id.clone(), live.take);
+        tracing::info!(lesson = %id, take, "the lesson goes on in its next take");
+        if let Err(e) = self.store.begin_take(&id, take) {
+            tracing::error!(lesson = %id, "the next take could not be begun: {e}");
+            return self.finish(Some(CutShort::RecorderLost)).await;
+        }
+        self.store.board().update(|s| {
+            if let Some(lesson) = &mut s.lesson {
+                lesson.take = take;
+            }
+            s.warnings.retain(|w| matches!(w, Warning::LittleSpace { .. }));
+        });
+        self.store.bells().evidence.notify_one();
+        Box::pin(self.start_recorder()).await;
+    }
+}
+
+fn warning(kind: lectern_wire::manifest::FindingKind) -> Warning {
+    match kind {
+        lectern_wire::manifest::FindingKind::Silent => Warning::Silent,
+        lectern_wire::manifest::FindingKind::Black => Warning::Black,
+    }
+}
