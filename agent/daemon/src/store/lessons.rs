@@ -296,6 +296,16 @@ impl Store {
         Ok(())
     }
 
+    /// Notes that the hub no longer has a part.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn part_lost(&self, id: &LessonId, take: u32, n: u32) -> Result<(), StoreError> {
+        let sql = "UPDATE parts SET stored = 0 WHERE lesson = ?1 AND take = ?2 AND n = ?3";
+        self.db().execute(sql, params![id.as_str(), take, n])?;
+        Ok(())
+    }
+
     /// Notes that a part's bytes on disk are no longer what was hashed.
     ///
     /// # Errors

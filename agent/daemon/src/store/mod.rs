@@ -148,7 +148,7 @@ impl Store {
         }
         let lock_path = folder.join("lock");
         let lock = File::create(&lock_path).map_err(at(&lock_path))?;
-        if fs4::FileExt::try_lock(&lock).is_err() {
+        if lock.try_lock().is_err() {
             return Err(StoreError::InUse(folder.to_owned()));
         }
         let db = open_database(&folder.join("state.db"))?;

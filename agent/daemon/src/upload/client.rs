@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lectern_base::clock;
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId};
@@ -133,7 +132,6 @@ pub struct Client {
 #[derive(Debug, Deserialize)]
 struct Hub {
     key: PublicKey,
-    now_ms: i64,
 }
 
 impl Client {
@@ -163,7 +161,6 @@ impl Client {
     pub async fn pinned_hub(&self, store: &Store) -> Result<bool, UploadError> {
         let hub: Hub = checked(self.call(Method::GET, "/api/v1/hub")?.send().await?).await?.json().await?;
         let found = String::from(hub.key);
-        store.set_fact("hub_offset_ms", &(hub.now_ms - clock::wall_ms()).to_string())?;
         match store.fact("hub_key")? {
             None => {
                 tracing::info!(key = hub.key.id(), "this hub's key is remembered from now on");

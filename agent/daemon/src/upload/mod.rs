@@ -102,10 +102,9 @@ impl Uploader {
 
     /// Sends what a lesson has ready; true when something was sent.
     async fn lesson(self: &Arc<Self>, lesson: &Lesson) -> Result<bool, UploadError> {
-        let todo: Vec<PartRow> =
-            self.store.parts(&lesson.id)?.into_iter().filter(|p| !p.stored && !p.damaged).collect();
+        let rows = self.store.parts(&lesson.id)?;
         let sealable = lesson.state == State::Sealed;
-        if todo.is_empty() && !sealable {
+        if !sealable && rows.iter().all(|row| row.stored || row.damaged) {
             return Ok(false);
         }
         if self.client.pinned_hub(&self.store).await? {
@@ -118,16 +117,20 @@ impl Uploader {
             key: self.key,
         };
         let status = self.client.announce(&announce).await?;
-        let mut sent = false;
         let mut pending = Vec::new();
-        for row in todo {
-            if status.parts.get(&row.take).is_some_and(|parts| parts.contains(&row.part.n)) {
-                // The hub says it has this number; the grant settles whether it has these bytes.
-                tracing::debug!(lesson = %lesson.id, take = row.take, part = row.part.n, "the hub has this part");
+        for row in rows.into_iter().filter(|row| !row.damaged) {
+            let there = status.parts.get(&row.take).is_some_and(|parts| parts.contains(&row.part.n));
+            if row.stored && !there {
+                // What counts is what the hub has, not what it once said.
+                tracing::warn!(lesson = %lesson.id, take = row.take, part = row.part.n, "the hub no longer has this part");
+                self.store.part_lost(&lesson.id, row.take, row.part.n)?;
             }
-            pending.push(row);
+            // Where the hub has this number, the grant settles whether it has these bytes.
+            if !(row.stored && there) {
+                pending.push(row);
+            }
         }
-        sent |= self.parts(&lesson.id, pending).await?;
+        let mut sent = self.parts(&lesson.id, pending).await?;
         if sealable {
             self.seal(lesson).await?;
             sent = true;
