@@ -1,0 +1,131 @@
+//! One dead source never stops the others: a plate or silence takes its place, the gap is noted with its
+//! cause, and the source is opened again when it returns.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lectern_tests::grab::{self, Frame};
+use lectern_tests::programs::Programs;
+use lectern_tests::{Agent, Folder, Hub, Room, World};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Classroom {
+    world: World,
+    hub: Hub,
+    agent: Agent,
+    _folder: Folder,
+}
+
+fn classroom() -> Classroom {
+    let world = World::start().unwrap();
+    let folder = Folder::new().unwrap();
+    let programs = Programs::find().unwrap();
+    let (hub, password) = Hub::start(&folder, &programs).unwrap();
+    let agent = Agent::start(&folder, &programs, &Room::of(&world, true), &hub, &password).unwrap();
+    Classroom { world, hub, agent, _folder: folder }
+}
+
+impl Classroom {
+    fn media_ms(&self) -> u64 {
+        self.agent.status().unwrap()["lesson"]["media_ms"].as_u64().unwrap()
+    }
+
+    fn record_for(&self, ms: u64) {
+        self.agent.wait_for_media(self.media_ms() + ms, PATIENCE).unwrap();
+    }
+
+    fn wait_for_warning(&self, kind: &str, there: bool) {
+        let found = lectern_tests::eventually(Duration::from_secs(20), &format!("warning {kind}: {there}"), || {
+            let status = self.agent.status().ok()?;
+            let has = status["warnings"].as_array()?.iter().any(|w| w["kind"] == kind);
+            (has == there).then_some(())
+        });
+        found.unwrap();
+    }
+
+    /// Stops and gives the stored take with its part of the manifest.
+    fn finish(&self) -> (PathBuf, Value) {
+        self.agent.press("stop").unwrap();
+        let status = self.agent.wait_for(&["stored"], PATIENCE).unwrap();
+        let folder = self.hub.lesson_folder(status["lesson"]["id"].as_str().unwrap());
+        let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+        assert_eq!(self.agent.verify(&folder).unwrap()["sound"], true);
+        let takes = manifest["document"]["takes"].as_array().unwrap();
+        assert_eq!(takes.len(), 1, "a lost source does not end the take");
+        (folder.join("take-1.mp4"), takes[0].clone())
+    }
+}
+
+fn gap<'a>(take: &'a Value, source: &str) -> &'a Value {
+    let gaps = take["gaps"].as_array().unwrap();
+    gaps.iter().find(|g| g["source"] == source).unwrap_or_else(|| panic!("no gap of {source} in {gaps:?}"))
+}
+
+#[test]
+fn a_camera_that_stalls_gets_a_plate_and_comes_back() {
+    let mut room = classroom();
+    room.agent.press("start").unwrap();
+    room.agent.wait_for_media(5000, PATIENCE).unwrap();
+    room.world.camera.freeze();
+    room.wait_for_warning("no_picture", true);
+    let (plate_at, _) = (room.media_ms() + 1500, room.record_for(3000));
+    room.world.camera.thaw();
+    room.wait_for_warning("no_picture", false);
+    room.record_for(3000);
+    let (file, take) = room.finish();
+    let gap = gap(&take, "camera");
+    assert!(gap["to_ms"].as_u64().unwrap() > gap["from_ms"].as_u64().unwrap(), "{gap}");
+    // The plate is grey where the camera's board is green; the slides around it went on.
+    let there = Frame::of_file(&file, Duration::from_secs(4)).unwrap();
+    let plate = Frame::of_file(&file, Duration::from_millis(plate_at)).unwrap();
+    assert_ne!(there.light(0.80, 0.75), plate.light(0.80, 0.75), "no plate at {plate_at} ms");
+    assert!(lectern_tests::slides::Marker::read(&plate).is_some(), "the screen went on");
+}
+
+#[test]
+fn a_microphone_that_is_pulled_leaves_silence_and_picture_and_comes_back() {
+    let mut room = classroom();
+    room.world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
+    room.agent.press("start").unwrap();
+    room.agent.wait_for_media(4000, PATIENCE).unwrap();
+    room.world.sound.unplug();
+    room.wait_for_warning("no_sound", true);
+    let silent_from = room.media_ms() + 500;
+    room.record_for(3000);
+    let silent_to = room.media_ms();
+    room.world.sound.plug(&room.world.folder).unwrap();
+    room.world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
+    room.wait_for_warning("no_sound", false);
+    room.record_for(5000);
+    let (file, take) = room.finish();
+    assert!(gap(&take, "microphone")["to_ms"].as_u64().is_some());
+    let sound = grab::sound(&file).unwrap();
+    let loudness = |from: u64, to: u64| grab::loudness(grab::between(&sound, from as f64 / 1e3, to as f64 / 1e3));
+    let (end, silence) = (take["duration_ms"].as_u64().unwrap(), loudness(silent_from, silent_to));
+    assert!(silence < -60.0, "{silence:.1} dBFS while the microphone was away");
+    assert!(loudness(end - 4500, end) > -45.0, "the voice is back at the end");
+}
+
+#[test]
+fn a_display_that_dies_leaves_a_plate_and_the_sound_goes_on() {
+    let mut room = classroom();
+    room.world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
+    room.agent.press("start").unwrap();
+    room.agent.wait_for_media(4000, PATIENCE).unwrap();
+    room.world.screen.server().kill();
+    room.wait_for_warning("no_picture", true);
+    let from = room.media_ms();
+    room.record_for(4000);
+    let (file, take) = room.finish();
+    let gap = gap(&take, "screen");
+    assert!(gap.get("to_ms").is_none() && gap["cause"].as_str().unwrap().contains("screen"), "{gap}");
+    let sound = grab::sound(&file).unwrap();
+    let after = grab::loudness(grab::between(&sound, from as f64 / 1e3, from as f64 / 1e3 + 3.0));
+    assert!(after > -45.0, "the sound went on: {after:.1} dBFS");
+    let plate = Frame::of_file(&file, Duration::from_millis(from + 2000)).unwrap();
+    assert!(plate.mean() < 90, "the plate is dark, the slides are light: {}", plate.mean());
+}
