@@ -77,6 +77,7 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
                 gaps: vec![],
                 findings: vec![],
                 marks: vec![],
+                layouts: vec![],
             };
             all.push(data);
             take

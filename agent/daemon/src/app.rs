@@ -111,7 +111,9 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     spawn("sense", tokio::spawn(sense::run(store.clone(), interval, stages.clone())));
     let keep = config.recording.keep_stored_days;
     spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), keep, stages.clone())));
+    let layouts = config.recording.capture.layouts().collect();
     let page = Page {
+        layouts,
         store: store.clone(),
         driver: handle,
         room: config.device.room.clone().into(),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ffmpeg_next::{format::Pixel, frame};
-use lectern_wire::recorder::VideoSettings;
+use lectern_wire::recorder::{Layout, VideoSettings};
 
-use crate::av::{Area, ScaleSource, Scaler};
+use crate::av::{Area, Raw, ScaleSource, Scaler};
 use crate::card;
 use crate::source::{Picture, Stamped};
 
@@ -27,8 +27,9 @@ enum Shown {
 /// The canvas and how it is filled.
 pub struct Composer {
     canvas: frame::Video,
-    main: Pane,
-    camera: Option<Pane>,
+    layout: Layout,
+    screen: Option<Pane>,
+    cameras: Vec<Pane>,
     last_screen: Option<Arc<Stamped>>,
 }
 
@@ -77,28 +78,57 @@ fn fit(area: Area, width: u32, height: u32) -> Area {
     }
 }
 
+/// Where the screen and the cameras stand in a layout.
+fn areas(layout: Layout, width: u32, height: u32) -> (Option<Area>, Vec<Area>) {
+    let whole = Area { x: 0, y: 0, width, height };
+    // A quarter of the picture's width in the lower right corner, a fiftieth from the edges.
+    let (small, margin) = (even_floor(width / 4), even_floor(width / 50));
+    let small_height = even_floor(small * 9 / 16);
+    let corner = Area {
+        x: even_floor(width - small - margin),
+        y: even_floor(height.saturating_sub(small_height + margin)),
+        width: small,
+        height: small_height,
+    };
+    let left_two_thirds = even_floor(width * 2 / 3);
+    let half = even_floor(width / 2);
+    let column = |x: u32, width: u32| Area { x, y: 0, width, height };
+    match layout {
+        Layout::Screen => (Some(whole), vec![]),
+        Layout::ScreenCamera => (Some(whole), vec![corner]),
+        Layout::SideBySide => (
+            Some(column(0, left_two_thirds)),
+            vec![column(left_two_thirds, even_floor(width - left_two_thirds))],
+        ),
+        Layout::Camera => (None, vec![whole]),
+        Layout::TwoCameras => (None, vec![column(0, half), column(half, even_floor(width - half))]),
+    }
+}
+
 impl Composer {
-    pub fn new(video: VideoSettings, with_camera: bool) -> Self {
+    pub fn new(video: VideoSettings, layout: Layout) -> Self {
         let mut canvas = frame::Video::new(Pixel::YUV420P, video.width, video.height);
         canvas.set_color_range(ffmpeg_next::color::Range::MPEG);
         canvas.set_color_space(ffmpeg_next::color::Space::BT709);
-        let main = Area { x: 0, y: 0, width: video.width, height: video.height };
-        // A quarter of the picture's width in the lower right corner, a fiftieth from the edges.
-        let width = even_floor(video.width / 4);
-        let height = even_floor(width * 9 / 16);
-        let margin = even_floor(video.width / 50);
-        let camera = Area {
-            x: even_floor(video.width - width - margin),
-            y: even_floor(video.height.saturating_sub(height + margin)),
-            width,
-            height,
-        };
-        Self {
-            canvas,
-            main: Pane::new(main),
-            camera: with_camera.then(|| Pane::new(camera)),
-            last_screen: None,
-        }
+        let mut composer = Self { canvas, layout, screen: None, cameras: vec![], last_screen: None };
+        composer.set_layout(layout);
+        composer
+    }
+
+    /// Composes in another way from now on.
+    pub fn set_layout(&mut self, layout: Layout) {
+        let (width, height) = (self.canvas.width(), self.canvas.height());
+        let (screen, cameras) = areas(layout, width, height);
+        self.layout = layout;
+        self.screen = screen.map(Pane::new);
+        self.cameras = cameras.into_iter().map(Pane::new).collect();
+        self.last_screen = None;
+        card::black(&mut self.canvas, Area { x: 0, y: 0, width, height });
+    }
+
+    /// How the picture is composed now.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The composed picture.
@@ -106,65 +136,51 @@ impl Composer {
         &mut self.canvas
     }
 
-    /// Draws the test card at a time of the take.
+    /// Draws the test card at a time of the take. A card is made for the whole picture; a layout that gives it less
+    /// shows what the panes beside it leave.
     pub fn card(&mut self, ms: u64) {
-        if self.main.shown != Shown::Picture {
+        let Some(pane) = &mut self.screen else { return };
+        if pane.shown != Shown::Picture {
             card::background(&mut self.canvas);
-            self.main.shown = Shown::Picture;
+            pane.shown = Shown::Picture;
         }
         card::moving(&mut self.canvas, ms);
     }
 
     /// Draws the screen, or its plate when there is no fresh picture.
     pub fn screen(&mut self, newest: Option<Arc<Stamped>>) -> anyhow::Result<()> {
+        let Some(pane) = &mut self.screen else { return Ok(()) };
         let Some(newest) = newest else {
             self.last_screen = None;
-            self.main.plate(&mut self.canvas);
+            pane.plate(&mut self.canvas);
             return Ok(());
         };
         let Picture::Raw(packet, shape) = &newest.picture else {
-            return draw(&mut self.main, &mut self.canvas, &newest.picture);
+            return draw(pane, &mut self.canvas, &newest.picture);
         };
         let pixels = packet.data().context("a picture of the screen is empty")?;
-        let row = shape.width as usize * 4;
-        let fresh = self.main.shown != Shown::Picture;
+        let fresh = pane.shown != Shown::Picture;
         let before = self.last_screen.as_ref().filter(|_| !fresh).and_then(|last| match &last.picture {
             Picture::Raw(packet, before) if before == shape => packet.data(),
             _ => None,
         });
-        let whole = (shape.width, shape.height) == (self.main.area.width, self.main.area.height);
-        if !whole {
-            if before != Some(pixels) {
-                draw(&mut self.main, &mut self.canvas, &newest.picture)?;
-            }
-        } else {
-            for top in (0..shape.height).step_by(BAND as usize) {
-                let height = BAND.min(shape.height - top);
-                let bytes = top as usize * row..(top + height) as usize * row;
-                let band = pixels.get(bytes.clone()).context("a picture of the screen is cut short")?;
-                if before.and_then(|b| b.get(bytes)) == Some(band) {
-                    continue;
-                }
-                let to = (shape.width, height);
-                if !self.main.scaler.as_ref().is_some_and(|s| s.fits(shape.format, shape.width, height, to)) {
-                    self.main.scaler = Some(Scaler::new(shape.format, shape.width, height, to)?);
-                }
-                let area = Area { x: 0, y: top, width: shape.width, height };
-                if let Some(scaler) = &mut self.main.scaler {
-                    scaler.run(&ScaleSource::Packed(band, row), &mut self.canvas, area)?;
-                }
-            }
-            self.main.shown = Shown::Picture;
+        if (shape.width, shape.height) == (pane.area.width, pane.area.height) {
+            draw_bands(pane, &mut self.canvas, *shape, pixels, before)?;
+        } else if before != Some(pixels) {
+            draw(pane, &mut self.canvas, &newest.picture)?;
         }
         self.last_screen = Some(newest);
         Ok(())
     }
 
-    /// Draws the camera, or its plate when there is no fresh picture. After the screen: it stands on top.
-    pub fn camera(&mut self, newest: Option<&Stamped>) -> anyhow::Result<()> {
-        let Some(pane) = &mut self.camera else { return Ok(()) };
+    /// Draws camera `n`, or its plate when there is no fresh picture; nothing where the layout has no place for it.
+    /// After the screen: it may stand on top.
+    pub fn camera(&mut self, n: usize, newest: Option<&Stamped>) -> anyhow::Result<()> {
+        let Some(pane) = self.cameras.get_mut(n) else { return Ok(()) };
         // The screen may have drawn over this corner: always draw again.
-        pane.shown = Shown::Nothing;
+        if self.layout == Layout::ScreenCamera {
+            pane.shown = Shown::Nothing;
+        }
         match newest {
             Some(newest) => draw(pane, &mut self.canvas, &newest.picture),
             None => {
@@ -183,6 +199,35 @@ impl Composer {
             .step_by(8)
             .all(|y| luma[y * stride..y * stride + width].iter().step_by(8).all(|&l| l < 32))
     }
+}
+
+/// Converts only the bands of rows that differ from the picture before, which has the same shape.
+fn draw_bands(
+    pane: &mut Pane,
+    canvas: &mut frame::Video,
+    shape: Raw,
+    pixels: &[u8],
+    before: Option<&[u8]>,
+) -> anyhow::Result<()> {
+    let row = shape.width as usize * 4;
+    for top in (0..shape.height).step_by(BAND as usize) {
+        let height = BAND.min(shape.height - top);
+        let bytes = top as usize * row..(top + height) as usize * row;
+        let band = pixels.get(bytes.clone()).context("a picture of the screen is cut short")?;
+        if before.and_then(|b| b.get(bytes)) == Some(band) {
+            continue;
+        }
+        let to = (shape.width, height);
+        if !pane.scaler.as_ref().is_some_and(|s| s.fits(shape.format, shape.width, height, to)) {
+            pane.scaler = Some(Scaler::new(shape.format, shape.width, height, to)?);
+        }
+        let area = Area { x: pane.area.x, y: pane.area.y + top, width: shape.width, height };
+        if let Some(scaler) = &mut pane.scaler {
+            scaler.run(&ScaleSource::Packed(band, row), canvas, area)?;
+        }
+    }
+    pane.shown = Shown::Picture;
+    Ok(())
 }
 
 fn draw(pane: &mut Pane, canvas: &mut frame::Video, picture: &Picture) -> anyhow::Result<()> {
@@ -216,6 +261,20 @@ fn draw(pane: &mut Pane, canvas: &mut frame::Video, picture: &Picture) -> anyhow
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_layout_stays_inside_the_picture_on_even_edges() {
+        for (width, height) in [(1920, 1080), (1280, 720), (640, 480)] {
+            for (layout, name) in Layout::NAMES {
+                let (screen, cameras) = areas(layout, width, height);
+                assert_eq!((usize::from(screen.is_some()), cameras.len()), layout.shows(), "{name}");
+                for a in screen.iter().chain(&cameras) {
+                    assert!(a.x + a.width <= width && a.y + a.height <= height, "{name}: {a:?}");
+                    assert_eq!((a.x | a.y | a.width | a.height) % 2, 0, "{name}: {a:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_picture_keeps_its_proportions_inside_its_area() {

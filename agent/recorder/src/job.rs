@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use anyhow::{Context as _, bail, ensure};
-use lectern_wire::recorder::{Job, Layout, SourceKind};
+use lectern_wire::recorder::{Job, SourceKind};
 
 /// Longest job line, bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -48,16 +48,14 @@ fn check(job: &Job) -> anyhow::Result<()> {
         bail!("two sources are called {:?}", twice[0]);
     }
     let count = |is: fn(&SourceKind) -> bool| capture.sources.iter().filter(|s| is(&s.kind)).count();
-    ensure!(count(SourceKind::is_screen) == 1, "the layout wants exactly one screen (or test) source");
-    ensure!(count(SourceKind::is_sound) <= 1, "at most one source of sound is supported");
-    match capture.layout {
-        Layout::Screen => {
-            ensure!(count(SourceKind::is_camera) == 0, "layout screen has no place for a camera");
-        }
-        Layout::ScreenCamera => {
-            ensure!(count(SourceKind::is_camera) == 1, "layout screen_camera wants one camera");
-        }
-    }
+    ensure!(count(SourceKind::is_screen) <= 1, "at most one screen (or test) source is supported");
+    ensure!(count(SourceKind::is_camera) <= 2, "at most two cameras are supported");
+    ensure!(count(SourceKind::is_sound) <= 4, "at most four sources of sound are supported");
+    ensure!(
+        capture.layouts().any(|layout| layout == capture.layout),
+        "layout {} needs more screens or cameras than there are",
+        capture.layout.name()
+    );
     Ok(())
 }
 

@@ -37,6 +37,7 @@ impl Speaker {
             (Event::Durable { .. }, _) => listeners.durable = Some(event.clone()),
             (Event::Paused { .. }, Event::Hello { paused, .. }) => *paused = true,
             (Event::Resumed { .. }, Event::Hello { paused, .. }) => *paused = false,
+            (Event::LayoutChanged { layout: now }, Event::Hello { layout, .. }) => *layout = *now,
             _ => {}
         }
         let Some(line) = line(event) else { return };

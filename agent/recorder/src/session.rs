@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base64::Engine as _;
 use lectern_base::clock;
-use lectern_wire::manifest::FindingKind;
+use lectern_wire::manifest::{FindingKind, MARK_MAX_CHARS};
 use lectern_wire::recorder::{Command, Event, Fact, Job, SourceKind};
 
 use crate::av::{self, Mux, RATE};
@@ -24,10 +24,10 @@ use crate::compose::Composer;
 use crate::encode::{Audio, Jpeg, SOUND_FRAME, Video};
 use crate::link::Link;
 use crate::metronome::Metronome;
-use crate::sound::{Meter, Timeline};
+use crate::sound::{Meter, Timeline, times};
 use crate::source::{self, Running};
 use crate::take::Take;
-use crate::watch::{Change, Watch};
+use crate::watch::{Change, Watchers};
 
 /// How long after a tick's instant it is composed, so that the picture captured at that instant is there.
 const COMPOSE_AFTER: Duration = Duration::from_millis(15);
@@ -39,10 +39,14 @@ const SILENT_START: i64 = 3 * SOUND_FRAME as i64;
 const STALE: Duration = Duration::from_secs(1);
 /// A source that was never there may take this long to open before that is a gap.
 const OPENING: Duration = Duration::from_secs(3);
-/// At or below this there is nothing to hear.
-const SILENT_DBFS: f64 = -60.0;
 
 static TERMINATED: AtomicBool = AtomicBool::new(false);
+
+/// Frame position of a monotonic instant in a take that began at `start`; negative before.
+fn position(start: Duration, at: Duration) -> i64 {
+    let delta = at.as_micros() as i128 - start.as_micros() as i128;
+    i64::try_from(delta * i128::from(RATE) / 1_000_000).unwrap_or(0)
+}
 
 /// Runs the job to its end.
 pub fn run(job: &Job) -> anyhow::Result<()> {
@@ -54,6 +58,7 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
         recorder: env!("CARGO_PKG_VERSION").into(),
         libav: av::version(),
         paused: false,
+        layout: job.capture.layout,
     };
     let link = Link::open(&job.socket_path, hello)?;
     let outcome = Session::open(job, &link).and_then(|mut session| {
@@ -73,10 +78,8 @@ struct Session<'a> {
     take: Take,
     sources: Vec<Tracked>,
     composer: Composer,
-    timeline: Timeline,
     meter: Meter,
-    silence: Watch,
-    darkness: Watch,
+    watchers: Watchers,
     video: Video,
     audio: Audio,
     mux: Mux,
@@ -92,6 +95,8 @@ struct Session<'a> {
 
 struct Tracked {
     running: Running,
+    /// Where its sound belongs, if it gives any, and how loud.
+    timeline: Option<(Timeline, f32)>,
     gap: bool,
     /// When it last gave something; `None` before the first time.
     last: Option<Duration>,
@@ -105,23 +110,24 @@ impl<'a> Session<'a> {
         let mut sources = Vec::new();
         for source in &capture.sources {
             let running = source::start(source, &metronome)?;
-            sources.push(Tracked { running, gap: false, last: None });
+            let timeline = match source.kind {
+                SourceKind::Microphone { gain_db, .. } => Some((Timeline::new()?, times(gain_db))),
+                _ => None,
+            };
+            sources.push(Tracked { running, timeline, gap: false, last: None });
         }
         let take = Take::create(&job.take_path, &job.journal_path, link.speaker.clone())?;
         let video = Video::new(capture.video)?;
         let audio = Audio::new(capture.audio)?;
         let mux = Mux::new(video.context(), audio.context())?;
-        let with_camera = capture.sources.iter().any(|s| s.kind.is_camera());
         let mut session = Self {
             job,
             link,
             take,
             sources,
-            composer: Composer::new(capture.video, with_camera),
-            timeline: Timeline::new()?,
+            composer: Composer::new(capture.video, capture.layout),
             meter: Meter::default(),
-            silence: Watch::default(),
-            darkness: Watch::default(),
+            watchers: Watchers::default(),
             video,
             audio,
             mux,
@@ -140,8 +146,10 @@ impl<'a> Session<'a> {
     fn wait_for_picture(&mut self) {
         let give_up = clock::mono() + Duration::from_secs(2);
         while clock::mono() < give_up && !TERMINATED.load(Ordering::Relaxed) {
+            let screen = self.job.capture.layout.shows().0 > 0;
+            let main = |kind: &SourceKind| if screen { kind.is_screen() } else { kind.is_camera() };
             let there =
-                self.sources.iter().filter(|s| s.running.kind.is_screen()).all(|s| {
+                self.sources.iter().filter(|s| main(&s.running.kind)).all(|s| {
                     matches!(s.running.kind, SourceKind::Test) || s.running.outlet.newest().is_some()
                 });
             if there {
@@ -178,7 +186,7 @@ impl<'a> Session<'a> {
                     Command::Stop => return self.stop(tick),
                     Command::Pause => paused = true,
                     Command::Resume => {}
-                    Command::Preview { on } => self.preview_wanted = on,
+                    other => self.obey(other, tick)?,
                 }
             }
             if paused {
@@ -212,7 +220,7 @@ impl<'a> Session<'a> {
             }
             self.compose(tick)?;
             self.video.encode(self.composer.canvas(), tick, key, &mut self.mux)?;
-            let sound_until = self.position(clock::mono().saturating_sub(SOUND_LAG)).max(SILENT_START);
+            let sound_until = position(self.start, clock::mono().saturating_sub(SOUND_LAG)).max(SILENT_START);
             self.sound(sound_until)?;
             self.look_after(tick)?;
             tick += 1;
@@ -223,13 +231,6 @@ impl<'a> Session<'a> {
     fn instant(&self, tick: i64) -> Duration {
         let fps = u64::from(self.job.capture.video.fps);
         self.start + Duration::from_micros(u64::try_from(tick).unwrap_or(0) * 1_000_000 / fps)
-    }
-
-    /// Frame position of a monotonic instant; negative before the start.
-    fn position(&self, at: Duration) -> i64 {
-        let rate = i128::from(RATE);
-        let delta = at.as_micros() as i128 - self.start.as_micros() as i128;
-        i64::try_from(delta * rate / 1_000_000).unwrap_or(0)
     }
 
     fn compose(&mut self, tick: i64) -> anyhow::Result<()> {
@@ -243,45 +244,39 @@ impl<'a> Session<'a> {
                 _ => {}
             }
         }
-        for source in self.sources.iter().filter(|s| s.running.kind.is_camera()) {
+        for (n, source) in self.sources.iter().filter(|s| s.running.kind.is_camera()).enumerate() {
             let newest = source.running.outlet.newest();
             if newest.is_none() && now.saturating_sub(self.start) < OPENING {
                 continue;
             }
-            self.composer.camera(newest.filter(|p| now.saturating_sub(p.at) < STALE).as_deref())?;
+            self.composer.camera(n, newest.filter(|p| now.saturating_sub(p.at) < STALE).as_deref())?;
         }
         Ok(())
     }
 
     /// Takes in what has arrived and encodes sound up to a position.
     fn sound(&mut self, until: i64) -> anyhow::Result<()> {
-        let mut test = false;
-        for n in 0..self.sources.len() {
-            test |= matches!(self.sources[n].running.kind, SourceKind::Test);
-            for block in self.sources[n].running.outlet.blocks() {
-                self.sources[n].last = Some(clock::mono());
-                let position = self.position(block.at);
+        let start = self.start;
+        for source in &mut self.sources {
+            for block in source.running.outlet.blocks() {
+                source.last = Some(clock::mono());
+                let position = position(start, block.at);
                 // Sound from before the start, or from a pause, has no place in the take.
-                if position + block.bytes.len() as i64 / 4 > self.sound_at {
-                    self.timeline.push(position, &block.bytes)?;
+                if let (Some((timeline, _)), true) =
+                    (&mut source.timeline, position + block.bytes.len() as i64 / 4 > self.sound_at)
+                {
+                    timeline.push(position, &block.bytes)?;
                 }
             }
         }
-        let mut frames = [[0.0f32; 2]; SOUND_FRAME];
         while self.sound_at + SOUND_FRAME as i64 <= until {
-            if test {
-                for (n, frame) in frames.iter_mut().enumerate() {
-                    *frame = card::tone(self.sound_at + n as i64);
-                }
-            } else {
-                self.timeline.take(self.sound_at, &mut frames);
-            }
+            let frames = self.mixed();
             self.audio.encode(self.sound_at, &frames, &mut self.mux)?;
             if let Some(reading) = self.meter.push(&frames) {
                 let ms = u64::try_from(self.sound_at).unwrap_or(0) * 1000 / u64::from(RATE);
-                let silent = reading.rms_dbfs <= SILENT_DBFS;
-                let change = self.silence.see(silent, ms);
-                self.tell(FindingKind::Silent, change)?;
+                for (kind, change) in self.watchers.hear(reading, ms) {
+                    self.tell(kind, change)?;
+                }
                 if self.link.speaker.heard() {
                     let (peak_dbfs, rms_dbfs) = (reading.peak_dbfs, reading.rms_dbfs);
                     self.link.speaker.say(&Event::Level { peak_dbfs, rms_dbfs });
@@ -290,6 +285,26 @@ impl<'a> Session<'a> {
             self.sound_at += SOUND_FRAME as i64;
         }
         Ok(())
+    }
+
+    /// The next frames of all sources of sound together.
+    fn mixed(&mut self) -> [[f32; 2]; SOUND_FRAME] {
+        let mut frames = [[0.0; 2]; SOUND_FRAME];
+        for source in &mut self.sources {
+            match &mut source.timeline {
+                Some((timeline, gain)) => timeline.mix(self.sound_at, *gain, &mut frames),
+                None if matches!(source.running.kind, SourceKind::Test) => {
+                    for (n, frame) in frames.iter_mut().enumerate() {
+                        *frame = card::tone(self.sound_at + n as i64);
+                    }
+                }
+                None => {}
+            }
+        }
+        for sample in frames.iter_mut().flatten() {
+            *sample = sample.clamp(-1.0, 1.0);
+        }
+        frames
     }
 
     /// Gaps, darkness and the preview; none of it every tick.
@@ -301,8 +316,11 @@ impl<'a> Session<'a> {
         }
         if tick % (fps / 2).max(1) == 0 {
             let black = self.composer.is_black();
-            let change = self.darkness.see(black, at_ms);
-            self.tell(FindingKind::Black, change)?;
+            let cameras = self.sources.iter().filter(|s| s.running.kind.is_camera());
+            let prints: Vec<_> = cameras.map(|s| s.running.outlet.newest().and_then(|p| p.print())).collect();
+            for (kind, change) in self.watchers.look(black, &prints, at_ms) {
+                self.tell(kind, change)?;
+            }
         }
         if tick % fps == 0 && self.preview_wanted && self.link.speaker.heard() {
             self.preview();
@@ -344,18 +362,42 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn tell(&mut self, kind: FindingKind, change: Option<Change>) -> anyhow::Result<()> {
+    fn tell(&mut self, kind: FindingKind, change: Change) -> anyhow::Result<()> {
         let (fact, event) = match change {
-            None => return Ok(()),
-            Some(Change::Began(from_ms)) => {
+            Change::Began(from_ms) => {
                 (Fact::FindingOpened { kind, from_ms }, Event::FindingOpened { kind, from_ms })
             }
-            Some(Change::Ended(at_ms)) => {
+            Change::Ended(at_ms) => {
                 (Fact::FindingClosed { kind, at_ms }, Event::FindingClosed { kind, at_ms })
             }
         };
         self.take.fact(fact)?;
         self.link.speaker.say(&event);
+        Ok(())
+    }
+
+    /// Carries out what changes neither the clock nor the take's end.
+    fn obey(&mut self, command: Command, tick: i64) -> anyhow::Result<()> {
+        let at_ms = media_ms(tick, i64::from(self.job.capture.video.fps));
+        match command {
+            Command::Preview { on } => self.preview_wanted = on,
+            Command::Mark { word } => {
+                let word = word.chars().filter(|c| !c.is_control()).take(MARK_MAX_CHARS).collect();
+                self.take.fact(Fact::Marked { at_ms, word })?;
+                self.link.speaker.say(&Event::Marked { at_ms });
+            }
+            Command::Layout { layout } if self.job.capture.layouts().any(|l| l == layout) => {
+                if layout != self.composer.layout() {
+                    self.composer.set_layout(layout);
+                    self.take.fact(Fact::LayoutChanged { at_ms, layout })?;
+                }
+                self.link.speaker.say(&Event::LayoutChanged { layout });
+            }
+            Command::Layout { layout } => {
+                tracing::warn!(layout = layout.name(), "there are no sources for this layout");
+            }
+            Command::Pause | Command::Resume | Command::Stop => {}
+        }
         Ok(())
     }
 
@@ -385,7 +427,7 @@ impl<'a> Session<'a> {
         let give_up = self.instant(tick) + SOUND_LAG;
         while clock::mono() < give_up {
             std::thread::sleep(Duration::from_millis(10));
-            self.sound(self.position(clock::mono().saturating_sub(SOUND_LAG)).min(end))?;
+            self.sound(position(self.start, clock::mono().saturating_sub(SOUND_LAG)).min(end))?;
         }
         self.sound(end)
     }
@@ -398,6 +440,9 @@ impl<'a> Session<'a> {
         self.take.fact(Fact::Paused { at_ms, wall_ms: clock::wall_ms() })?;
         self.link.speaker.say(&Event::Paused { at_ms });
         self.settle(tick)?;
+        for (kind, change) in self.watchers.end(at_ms) {
+            self.tell(kind, change)?;
+        }
         let bytes = self.mux.cut()?;
         self.take.fragment(bytes, at_ms)?;
         let stop = loop {
@@ -407,8 +452,8 @@ impl<'a> Session<'a> {
             match self.link.commands.recv_timeout(Duration::from_millis(20)) {
                 Ok(Command::Stop) => break true,
                 Ok(Command::Resume) => break false,
-                Ok(Command::Preview { on }) => self.preview_wanted = on,
                 Ok(Command::Pause) | Err(_) => {}
+                Ok(other) => self.obey(other, tick)?,
             }
             // What is said and shown now is not kept.
             for source in &self.sources {
@@ -420,12 +465,12 @@ impl<'a> Session<'a> {
         // Media time goes on exactly where it stood.
         self.start += now.saturating_sub(self.instant(tick));
         self.metronome.set(self.start);
-        self.timeline.reset(self.sound_at);
         for source in &mut self.sources {
+            if let Some((timeline, _)) = &mut source.timeline {
+                timeline.reset(self.sound_at);
+            }
             source.last = source.last.map(|last| last.max(now));
         }
-        self.silence.again();
-        self.darkness.again();
         self.take.fact(Fact::Resumed { at_ms, paused_ms })?;
         if !stop {
             self.link.speaker.say(&Event::Resumed { at_ms });

@@ -96,8 +96,8 @@ impl Timeline {
         }
     }
 
-    /// Takes exactly `out.len()` frames from `position` on; silence where there are none.
-    pub fn take(&mut self, position: i64, out: &mut [[f32; 2]]) {
+    /// Adds exactly `out.len()` frames from `position` on, `gain` times as loud; nothing where there are none.
+    pub fn mix(&mut self, position: i64, gain: f32, out: &mut [[f32; 2]]) {
         while self.head < position && self.queue.pop_front().is_some() {
             self.head += 1;
         }
@@ -105,22 +105,22 @@ impl Timeline {
             self.head = position;
         }
         for (n, frame) in out.iter_mut().enumerate() {
-            *frame = if self.head == position + n as i64 {
-                match self.queue.pop_front() {
-                    Some(sound) => {
-                        self.head += 1;
-                        sound
-                    }
-                    None => {
-                        self.head += 1;
-                        [0.0; 2]
-                    }
+            if self.head != position + n as i64 {
+                continue;
+            }
+            self.head += 1;
+            if let Some(sound) = self.queue.pop_front() {
+                for (out, sample) in frame.iter_mut().zip(sound) {
+                    *out += sample * gain;
                 }
-            } else {
-                [0.0; 2]
-            };
+            }
         }
     }
+}
+
+/// How many times as loud a number of decibels is.
+pub fn times(gain_db: i32) -> f32 {
+    10f32.powf(gain_db as f32 / 20.0)
 }
 
 /// Loudness of what is about to be encoded.
@@ -177,8 +177,8 @@ mod tests {
     fn sound_stands_where_it_was_captured_and_silence_fills_the_rest() {
         let mut timeline = Timeline::new().expect("resampler");
         timeline.push(9600, &block(960, 16384)).expect("push");
-        let mut out = vec![[9.0; 2]; 12_000];
-        timeline.take(0, &mut out);
+        let mut out = vec![[0.0; 2]; 12_000];
+        timeline.mix(0, 1.0, &mut out);
         assert!(out[..9600].iter().all(|f| f[0] == 0.0));
         assert!(out[9600..10_560].iter().all(|f| (f[0] - 0.5).abs() < 1e-3));
         assert!(out[10_560..].iter().all(|f| f[0] == 0.0));
@@ -198,7 +198,7 @@ mod tests {
             }
             let mut out = vec![[0.0; 2]; 960];
             if n > 10 {
-                timeline.take((n - 11) * 960, &mut out);
+                timeline.mix((n - 11) * 960, 1.0, &mut out);
             }
         }
         assert!(worst < 480, "the sound ran {worst} frames away");

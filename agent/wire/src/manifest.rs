@@ -136,6 +136,9 @@ pub struct Take {
     pub findings: Vec<Finding>,
     /// Marks set by the teacher.
     pub marks: Vec<Mark>,
+    /// Changes of layout inside the take; it begins with that of the capture settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layouts: Vec<LayoutChange>,
 }
 
 /// How a take ended.
@@ -227,10 +230,16 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
-    /// At or below −60 dBFS for 10 s.
+    /// Between digital zero and −60 dBFS for 10 s: a microphone that hears nothing.
     Silent,
+    /// Exactly zero for 10 s: a microphone that is muted or not there.
+    DigitalZero,
+    /// Again and again at full scale for 10 s: too loud to be clear.
+    Clipping,
     /// A picture without light for 10 s.
     Black,
+    /// A camera whose picture has not changed at all for 10 s.
+    Frozen,
 }
 
 /// A mark.
@@ -241,6 +250,18 @@ pub struct Mark {
     /// A word to find it by.
     pub word: String,
 }
+
+/// A change of layout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayoutChange {
+    /// From here in the take.
+    pub at_ms: u64,
+    /// Which.
+    pub layout: crate::recorder::Layout,
+}
+
+/// Longest word of a mark, in characters.
+pub const MARK_MAX_CHARS: usize = 40;
 
 /// Versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -310,6 +331,7 @@ mod tests {
             gaps: vec![],
             findings: vec![],
             marks: vec![],
+            layouts: vec![],
         };
         assert_eq!(take.span_of(0, 10), (0, 10_000));
         assert_eq!(take.span_of(150, 1), (1000, 2000));

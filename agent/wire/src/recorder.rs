@@ -55,6 +55,46 @@ pub enum Layout {
     Screen,
     /// The screen fills the picture, the camera stands in its lower right corner.
     ScreenCamera,
+    /// The screen on the left, the camera smaller on the right.
+    SideBySide,
+    /// The camera fills the picture.
+    Camera,
+    /// Two cameras, half each.
+    TwoCameras,
+}
+
+impl Layout {
+    /// All layouts with the names people type.
+    pub const NAMES: [(Self, &'static str); 5] = [
+        (Self::Screen, "screen"),
+        (Self::ScreenCamera, "screen+camera"),
+        (Self::SideBySide, "side-by-side"),
+        (Self::Camera, "camera"),
+        (Self::TwoCameras, "two-cameras"),
+    ];
+
+    /// The name people type.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(layout, _)| *layout == self).map_or("", |(_, name)| name)
+    }
+
+    /// The layout of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, n)| *n == name).map(|(layout, _)| *layout)
+    }
+
+    /// How many screens and cameras it shows.
+    #[must_use]
+    pub fn shows(self) -> (usize, usize) {
+        match self {
+            Self::Screen => (1, 0),
+            Self::ScreenCamera | Self::SideBySide => (1, 1),
+            Self::Camera => (0, 1),
+            Self::TwoCameras => (0, 2),
+        }
+    }
 }
 
 /// A source and its name.
@@ -80,6 +120,9 @@ pub enum SourceKind {
     Microphone {
         /// PulseAudio source name; `default` is the server's default.
         device: String,
+        /// Louder or, negative, softer by this many decibels before it is mixed.
+        #[serde(default)]
+        gain_db: i32,
     },
     /// An RTSP camera.
     NetworkCamera {
@@ -135,6 +178,16 @@ pub struct AudioSettings {
 }
 
 impl CaptureSettings {
+    /// The layouts these sources can fill.
+    pub fn layouts(&self) -> impl Iterator<Item = Layout> {
+        let count = |is: fn(&SourceKind) -> bool| self.sources.iter().filter(|s| is(&s.kind)).count();
+        let (screens, cameras) = (count(SourceKind::is_screen), count(SourceKind::is_camera));
+        Layout::NAMES.into_iter().map(|(layout, _)| layout).filter(move |layout| {
+            let (screen, camera) = layout.shows();
+            screen <= screens && camera <= cameras
+        })
+    }
+
     /// The same settings with user and password taken out of every URL.
     #[must_use]
     pub fn without_secrets(&self) -> Self {
@@ -169,6 +222,16 @@ pub enum Command {
     Resume,
     /// End the take.
     Stop,
+    /// Note this moment.
+    Mark {
+        /// A word to find it by; may be empty.
+        word: String,
+    },
+    /// Compose the picture in another way from now on.
+    Layout {
+        /// Which.
+        layout: Layout,
+    },
     /// Send [`Event::Preview`] once a second, or stop sending it.
     Preview {
         /// Whether to send.
@@ -194,6 +257,8 @@ pub enum Event {
         libav: String,
         /// Whether the take is paused.
         paused: bool,
+        /// How the picture is composed now.
+        layout: Layout,
     },
     /// Bytes that a power cut can no longer take away.
     Durable {
@@ -218,6 +283,16 @@ pub enum Event {
     Resumed {
         /// Where in the take.
         at_ms: u64,
+    },
+    /// A moment was noted.
+    Marked {
+        /// Where in the take.
+        at_ms: u64,
+    },
+    /// The picture is composed in another way.
+    LayoutChanged {
+        /// Which.
+        layout: Layout,
     },
     /// A source was lost.
     GapOpened {
@@ -330,6 +405,20 @@ pub enum Fact {
         kind: FindingKind,
         /// Where in the take.
         at_ms: u64,
+    },
+    /// The teacher noted a moment.
+    Marked {
+        /// Where in the take.
+        at_ms: u64,
+        /// A word to find it by; may be empty.
+        word: String,
+    },
+    /// The picture was composed in another way from here.
+    LayoutChanged {
+        /// Where in the take.
+        at_ms: u64,
+        /// Which.
+        layout: Layout,
     },
     /// The take ended by the teacher's hand.
     Stopped {

@@ -143,6 +143,9 @@ fn take_view(take: &Take, before_ms: u64) -> TakeView {
     for finding in &take.findings {
         let what = match finding.kind {
             FindingKind::Silent => "没有声音",
+            FindingKind::DigitalZero => "话筒静音",
+            FindingKind::Clipping => "声音过大",
+            FindingKind::Frozen => "摄像头画面不动",
             FindingKind::Black => "没有画面",
         };
         let text = format!("{what}{}", until(finding.from_ms, finding.to_ms));

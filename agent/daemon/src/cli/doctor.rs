@@ -24,7 +24,7 @@ pub fn run(config: &Config, json: bool) -> Exit {
     let mut findings = vec![data(config), space(config), recorder(config), clock_state()];
     findings.extend(config.recording.capture.sources.iter().map(|source| match &source.kind {
         SourceKind::Screen { display } => screen(display),
-        SourceKind::Microphone { device } => {
+        SourceKind::Microphone { device, .. } => {
             finding("microphone", Ok(format!("{device}: opened when a lesson starts")))
         }
         SourceKind::NetworkCamera { url } => camera(url),

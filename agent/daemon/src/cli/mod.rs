@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use lectern_base::exit::Exit;
 use lectern_wire::manifest::{About, clock_text};
+use serde_json::json;
 
 use crate::app::{self, StartError};
 use crate::config::Config;
@@ -65,6 +66,17 @@ enum Press {
     Pause,
     /// Go on.
     Resume,
+    /// Note this moment.
+    Mark {
+        /// A word to find it by.
+        #[arg(default_value = "")]
+        word: String,
+    },
+    /// Compose the picture in another way: screen, screen+camera, side-by-side, camera, two-cameras.
+    Layout {
+        /// Which.
+        layout: String,
+    },
     /// Say where it stands.
     Status,
 }
@@ -127,14 +139,16 @@ pub fn run() -> Exit {
         What::Check => check(&arguments.config, json),
         What::Doctor => with_config(&arguments.config, |config| doctor::run(&config, json)),
         What::Record(press) => with_config(&arguments.config, |config| {
-            let (action, about) = match press {
-                Press::Start(words) => ("start", Some(words.into())),
-                Press::Stop => ("stop", None),
-                Press::Pause => ("pause", None),
-                Press::Resume => ("resume", None),
+            let body = match press {
+                Press::Start(words) => json!({ "action": "start", "about": About::from(words) }),
+                Press::Stop => json!({ "action": "stop" }),
+                Press::Pause => json!({ "action": "pause" }),
+                Press::Resume => json!({ "action": "resume" }),
+                Press::Mark { word } => json!({ "action": "mark", "word": word }),
+                Press::Layout { layout } => json!({ "action": "layout", "layout": layout }),
                 Press::Status => return remote::status(&config.device.data_dir, json),
             };
-            remote::press(&config.device.data_dir, action, about.as_ref(), json)
+            remote::press(&config.device.data_dir, &body, json)
         }),
         What::Lessons => {
             with_config(&arguments.config, |config| remote::lessons(&config.device.data_dir, json))

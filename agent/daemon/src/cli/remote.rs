@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lectern_base::exit::Exit;
-use lectern_wire::manifest::{About, clock_text};
+use lectern_wire::manifest::clock_text;
 use lectern_wire::upload::Problem;
 use serde_json::Value;
 
@@ -49,17 +49,13 @@ fn answer(outcome: Result<Value, (Exit, String)>, json: bool, text: impl FnOnce(
     }
 }
 
-/// `lectern record start|stop|pause|resume`.
-pub fn press(data_dir: &Path, action: &str, about: Option<&About>, json: bool) -> Exit {
-    let mut body = serde_json::json!({ "action": action });
-    if let Some(about) = about {
-        body["about"] = serde_json::to_value(about).unwrap_or_default();
-    }
-    answer(ask(data_dir, "/api/record", Some(&body)), json, |value| {
+/// `lectern record start|stop|pause|resume|mark|layout`.
+pub fn press(data_dir: &Path, body: &Value, json: bool) -> Exit {
+    answer(ask(data_dir, "/api/record", Some(body)), json, |value| {
         let lesson = value["lesson_id"].as_str().unwrap_or("-");
         match value["answer"].as_str() {
             Some("already") => format!("already so: lesson {lesson}"),
-            _ => format!("{action}: lesson {lesson}"),
+            _ => format!("{}: lesson {lesson}", body["action"].as_str().unwrap_or_default()),
         }
     })
 }

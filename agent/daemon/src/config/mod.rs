@@ -212,11 +212,8 @@ fn recording(root: &mut Section<'_>) -> Recording {
     let sources: Vec<Source> = root.sections("source").into_iter().filter_map(source).collect();
     let faults = root.faults();
     root.section("recording", |s| {
-        let layout = s.choice(
-            "layout",
-            "screen",
-            &[("screen", Layout::Screen), ("screen+camera", Layout::ScreenCamera)],
-        );
+        let layouts = Layout::NAMES.map(|(layout, name)| (name, layout));
+        let layout = s.choice("layout", "screen", &layouts);
         let size =
             s.choice("picture", "1920x1080", &[("1920x1080", (1920, 1080)), ("1280x720", (1280, 720))]);
         let video = VideoSettings {
@@ -230,27 +227,24 @@ fn recording(root: &mut Section<'_>) -> Recording {
         let count = |is: fn(&SourceKind) -> bool| sources.iter().filter(|s| is(&s.kind)).count();
         // Only when every source could be read: a second sentence about the same mistake helps nobody.
         if faults.none_below("source") {
-            if count(SourceKind::is_screen) != 1 {
-                faults.add("source", "must hold exactly one of kind \"screen\" (or \"test\")");
+            if count(SourceKind::is_screen) > 1 {
+                faults.add("source", "may hold only one of kind \"screen\" (or \"test\")");
             }
-            if count(SourceKind::is_sound) > 1 {
-                faults.add("source", "may hold only one source of sound");
+            if count(SourceKind::is_camera) > 2 {
+                faults.add("source", "may hold at most two cameras");
             }
-            let cameras = count(SourceKind::is_camera);
-            match layout {
-                Layout::Screen if cameras > 0 => {
-                    s.fault(
-                        "layout",
-                        "\"screen\" has no place for a camera; use \"screen+camera\" or remove the camera",
-                    );
-                }
-                Layout::ScreenCamera if cameras != 1 => {
-                    s.fault(
-                        "layout",
-                        "\"screen+camera\" needs exactly one source of kind \"network_camera\"",
-                    );
-                }
-                _ => {}
+            if count(SourceKind::is_sound) > 4 {
+                faults.add("source", "may hold at most four sources of sound");
+            }
+            let (screens, cameras) = layout.shows();
+            if screens > count(SourceKind::is_screen) || cameras > count(SourceKind::is_camera) {
+                let wants = match (screens, cameras) {
+                    (1, 0) => "a screen",
+                    (1, _) => "a screen and a camera",
+                    (_, 1) => "a camera",
+                    _ => "two cameras",
+                };
+                s.fault("layout", &format!("{:?} needs {wants} among the sources", layout.name()));
             }
             let mut names: Vec<_> = sources.iter().map(|s| s.name.as_str()).collect();
             names.sort_unstable();
@@ -273,7 +267,10 @@ fn source(mut s: Section<'_>) -> Option<Source> {
     let kind = s.text("kind", None, 40);
     let kind = match kind.as_str() {
         "screen" => Some(SourceKind::Screen { display: s.text("display", Some(":0"), 100) }),
-        "microphone" => Some(SourceKind::Microphone { device: s.text("device", Some("default"), 200) }),
+        "microphone" => Some(SourceKind::Microphone {
+            device: s.text("device", Some("default"), 200),
+            gain_db: s.signed("gain_db", 0, -40..=40),
+        }),
         "network_camera" => s
             .parsed("url", |text| match url::Url::parse(text) {
                 Ok(url) if url.scheme() == "rtsp" && url.host_str().is_some() => Ok(text.to_owned()),
@@ -332,12 +329,24 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_without_a_place_is_a_fault() {
-        let text = REFERENCE.to_owned()
-            + "\n[[source]]\nname = \"cam\"\nkind = \"network_camera\"\nurl = \"rtsp://10.0.0.2/live\"\n";
-        let faults = Config::parse(&text).expect_err("fault");
-        assert_eq!(faults.len(), 1);
-        assert!(faults[0].starts_with("recording.layout"), "{faults:?}");
-        assert!(Config::parse(&text.replace("layout = \"screen\"", "layout = \"screen+camera\"")).is_ok());
+    fn a_layout_without_its_sources_is_a_fault() {
+        let with = |layout: &str, cameras: &str| {
+            let text = REFERENCE.replace("layout = \"screen\"", &format!("layout = \"{layout}\""));
+            Config::parse(&(text + cameras))
+        };
+        let one = "\n[[source]]\nname = \"cam\"\nkind = \"network_camera\"\nurl = \"rtsp://10.0.0.2/live\"\n";
+        let two = one.to_owned() + &one.replace("\"cam\"", "\"cam2\"");
+        let faults = with("screen+camera", "").expect_err("fault");
+        assert!(faults.len() == 1 && faults[0].starts_with("recording.layout"), "{faults:?}");
+        assert!(with("two-cameras", one).is_err());
+        for (layout, cameras) in [
+            ("screen", one),
+            ("screen+camera", one),
+            ("side-by-side", one),
+            ("camera", one),
+            ("two-cameras", &two),
+        ] {
+            assert!(with(layout, cameras).is_ok(), "{layout}");
+        }
     }
 }

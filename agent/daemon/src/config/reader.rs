@@ -162,6 +162,25 @@ impl<'f> Section<'f> {
         }
     }
 
+    /// A whole number within bounds that may be negative.
+    pub fn signed(&mut self, key: &str, default: i32, bounds: RangeInclusive<i32>) -> i32 {
+        let what = || format!("must be a whole number from {} to {}", bounds.start(), bounds.end());
+        match self.table.remove(key) {
+            None => default,
+            Some(Value::Integer(n)) => match i32::try_from(n) {
+                Ok(n) if bounds.contains(&n) => n,
+                _ => {
+                    self.fault(key, &format!("{}, not {n}", what()));
+                    default
+                }
+            },
+            Some(_) => {
+                self.fault(key, &what());
+                default
+            }
+        }
+    }
+
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &str, default: &str, choices: &[(&str, T)]) -> T {
         let word = self.text(key, Some(default), 100);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lectern_wire::manifest::{Finding, Gap, Pause};
+use lectern_wire::manifest::{Finding, Gap, LayoutChange, Mark, Pause};
 use lectern_wire::recorder::Fact;
 
 /// The facts of a take, put together.
@@ -18,6 +18,10 @@ pub struct Journal {
     pub gaps: Vec<Gap>,
     /// What the watchers saw.
     pub findings: Vec<Finding>,
+    /// Moments the teacher noted.
+    pub marks: Vec<Mark>,
+    /// Changes of layout.
+    pub layouts: Vec<LayoutChange>,
     /// Whether the teacher ended it.
     pub stopped: bool,
 }
@@ -79,6 +83,10 @@ impl Journal {
                 {
                     finding.to_ms = Some(at_ms.min(end));
                 }
+            }
+            Fact::Marked { at_ms, word } => self.marks.push(Mark { at_ms: at_ms.min(end), word }),
+            Fact::LayoutChanged { at_ms, layout } => {
+                self.layouts.push(LayoutChange { at_ms: at_ms.min(end), layout });
             }
             Fact::Stopped { .. } => self.stopped = true,
         }

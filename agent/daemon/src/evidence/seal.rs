@@ -33,7 +33,6 @@ pub fn seal(store: &Store, settings: &Settings, id: &LessonId) -> Result<bool, S
         return Ok(false);
     }
     let prev = store.fact("last_manifest")?;
-    // A manifest that was sealed before a crash, and whose row was not, must not name itself.
     let prev =
         prev.map(|text| text.parse().map_err(|_| StoreError::Impossible(format!("last_manifest {text:?}"))));
     let manifest = Manifest {
@@ -120,7 +119,8 @@ fn finish_take(
         pauses: journal.pauses,
         gaps: journal.gaps,
         findings: journal.findings,
-        marks: Vec::new(),
+        marks: journal.marks,
+        layouts: journal.layouts,
     };
     Ok(Some((take, journal.software)))
 }

@@ -347,6 +347,7 @@ mod tests {
             gaps: vec![],
             findings: vec![],
             marks: vec![],
+            layouts: vec![],
         };
         let manifest = Manifest {
             v: 1,

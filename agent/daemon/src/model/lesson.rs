@@ -88,16 +88,23 @@ pub enum CutShort {
     RecorderLost,
     /// The recorder ended by itself: the longest take was reached, or the machine was being shut down.
     EndedByItself,
+    /// The disk was about to be full.
+    DiskFull,
 }
 
 impl CutShort {
-    const NAMES: [(Self, &'static str, &'static str); 3] = [
+    const NAMES: [(Self, &'static str, &'static str); 4] = [
         (Self::PowerCut, "power_cut", "the power was cut or the machine restarted"),
         (Self::RecorderLost, "recorder_lost", "the recorder was lost and could not be kept running"),
         (
             Self::EndedByItself,
             "ended_by_itself",
             "the longest recording was reached, or the machine was being shut down",
+        ),
+        (
+            Self::DiskFull,
+            "disk_full",
+            "the disk was about to be full, and the lesson was ended while all of it was safe",
         ),
     ];
 
@@ -190,6 +197,10 @@ pub enum Request {
     Pause,
     /// Go on.
     Resume,
+    /// Note this moment.
+    Mark,
+    /// Compose the picture in another way.
+    Layout,
 }
 
 /// The answer to a [`Request`].
@@ -224,10 +235,12 @@ pub fn admit(live: Option<State>, request: Request) -> Admission {
         (Request::Start, _) => Do,
         (Request::Stop, Some(state)) if state.is_live() => Do,
         (Request::Stop, Some(_)) => Already,
-        (Request::Pause, Some(State::Recording)) | (Request::Resume, Some(State::Paused)) => Do,
+        (Request::Pause | Request::Mark | Request::Layout, Some(State::Recording))
+        | (Request::Resume | Request::Layout, Some(State::Paused)) => Do,
+        (Request::Mark, Some(State::Paused)) => No(Because::IsPaused),
         (Request::Pause, Some(State::Paused)) | (Request::Resume, Some(State::Recording)) => Already,
-        (Request::Pause | Request::Resume, Some(state)) if state.is_live() => No(Because::NotReadyYet),
-        (Request::Stop | Request::Pause | Request::Resume, _) => No(Because::NothingRecords),
+        (_, Some(state)) if state.is_live() => No(Because::NotReadyYet),
+        _ => No(Because::NothingRecords),
     }
 }
 

@@ -3,7 +3,8 @@
 //! Every change gets a new generation, so a watcher can ask for "newer than n".
 
 use lectern_wire::id::LessonId;
-use lectern_wire::manifest::About;
+use lectern_wire::manifest::{About, FindingKind};
+use lectern_wire::recorder::Layout;
 
 use super::lesson::{CutShort, State};
 
@@ -43,6 +44,10 @@ pub struct Lesson {
     pub bytes: u64,
     /// The take being written.
     pub take: u32,
+    /// How its picture is composed now.
+    pub layout: Layout,
+    /// Moments noted so far.
+    pub marks: u32,
     /// Why the lesson is not whole.
     pub cut_short: Option<CutShort>,
     /// When the button was pressed, milliseconds since boot.
@@ -76,10 +81,8 @@ pub enum Warning {
         /// Why, in a sentence.
         cause: String,
     },
-    /// Nothing has been heard for 10 s.
-    Silent,
-    /// The picture has been dark for 10 s.
-    Black,
+    /// What a watcher sees or hears.
+    Finding(FindingKind),
     /// Less than this many minutes fit.
     LittleSpace {
         /// Minutes.

@@ -7,7 +7,7 @@
 //! | `GET /api/live` | the status whenever it changes (server-sent events) |
 //! | `GET /api/preview.jpg` | the newest preview; asking keeps previews coming |
 //! | `GET /api/lessons` | the lessons on this machine |
-//! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe", "about": …}` |
+//! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout", "about": …, "word": …, "layout": …}` |
 
 mod guard;
 mod view;
@@ -24,6 +24,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use lectern_wire::manifest::About;
+use lectern_wire::recorder::Layout;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,8 @@ pub struct Page {
     pub driver: Handle,
     /// The room as people call it.
     pub room: Arc<str>,
+    /// The layouts that can be chosen.
+    pub layouts: Arc<[Layout]>,
     /// Ends open connections when the daemon stops.
     pub stop: CancellationToken,
 }
@@ -90,7 +93,7 @@ async fn status(State(page): State<Page>, Query(query): Query<After>) -> Respons
             () = page.stop.cancelled() => {}
         }
     }
-    Json(view::status(&page.store.board().read(), &page.room)).into_response()
+    Json(view::status(&page.store.board().read(), &page.room, &page.layouts)).into_response()
 }
 
 async fn live(State(page): State<Page>) -> Sse<impl stream::Stream<Item = Result<sse::Event, Infallible>>> {
@@ -106,7 +109,7 @@ async fn live(State(page): State<Page>) -> Sse<impl stream::Stream<Item = Result
             tokio::time::sleep(EVERY).await;
         }
         let status = watch.borrow_and_update().clone();
-        let event = sse::Event::default().json_data(view::status(&status, &page.room)).ok()?;
+        let event = sse::Event::default().json_data(view::status(&status, &page.room, &page.layouts)).ok()?;
         Some((Ok(event), (watch, page, false)))
     });
     Sse::new(stream).keep_alive(sse::KeepAlive::default())
@@ -136,6 +139,12 @@ struct Order {
     action: Action,
     #[serde(default)]
     about: About,
+    /// Of a mark.
+    #[serde(default)]
+    word: String,
+    /// Of a layout: its name.
+    #[serde(default)]
+    layout: String,
 }
 
 #[derive(Deserialize)]
@@ -146,6 +155,8 @@ enum Action {
     Pause,
     Resume,
     Describe,
+    Mark,
+    Layout,
 }
 
 async fn record(
@@ -162,6 +173,11 @@ async fn record(
         Action::Pause => Ask::Pause,
         Action::Resume => Ask::Resume,
         Action::Describe => Ask::Describe(order.about),
+        Action::Mark => Ask::Mark(order.word),
+        Action::Layout => match Layout::from_name(&order.layout) {
+            Some(layout) => Ask::Layout(layout),
+            None => return problem(StatusCode::BAD_REQUEST, "layout", "there is no layout of that name"),
+        },
     };
     let (answer, lesson) = match page.driver.ask(ask).await {
         Answer::Done(lesson) => ("done", lesson),

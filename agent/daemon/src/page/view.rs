@@ -1,13 +1,14 @@
 //! The status as the page and the CLI get it: JSON with codes, not sentences; words are the page's.
 
 use lectern_base::clock;
+use lectern_wire::recorder::Layout;
 use serde_json::{Value, json};
 
 use crate::model::status::{Status, Warning};
 use crate::store::lessons::Lesson;
 
 /// The whole status.
-pub fn status(status: &Status, room: &str) -> Value {
+pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
     let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
     let lesson = status.lesson.as_ref().map(|l| {
         json!({
@@ -15,6 +16,8 @@ pub fn status(status: &Status, room: &str) -> Value {
             "state": l.state.name(),
             "about": l.about,
             "take": l.take,
+            "layout": l.layout.name(),
+            "marks": l.marks,
             "media_ms": l.media_ms,
             "media_age_ms": now.saturating_sub(l.media_at_boot_ms),
             "bytes": l.bytes,
@@ -26,6 +29,7 @@ pub fn status(status: &Status, room: &str) -> Value {
     json!({
         "generation": status.generation,
         "room": room,
+        "layouts": layouts.iter().map(|l| l.name()).collect::<Vec<_>>(),
         "lesson": lesson,
         "warnings": status.warnings.iter().map(warning).collect::<Vec<_>>(),
         "level": status.level.map(|l| json!({ "peak_dbfs": l.peak_dbfs, "rms_dbfs": l.rms_dbfs })),
@@ -48,8 +52,7 @@ fn warning(warning: &Warning) -> Value {
         Warning::SourceLost { source, sound, cause } => {
             json!({ "kind": if *sound { "no_sound" } else { "no_picture" }, "source": source, "cause": cause })
         }
-        Warning::Silent => json!({ "kind": "silent" }),
-        Warning::Black => json!({ "kind": "black" }),
+        Warning::Finding(kind) => json!({ "kind": kind }),
         Warning::LittleSpace { minutes } => json!({ "kind": "little_space", "minutes": minutes }),
     }
 }

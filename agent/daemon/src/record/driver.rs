@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lectern_base::{chance, clock, disk};
 use lectern_wire::id::LessonId;
-use lectern_wire::manifest::About;
+use lectern_wire::manifest::{About, MARK_MAX_CHARS};
 use lectern_wire::recorder::{CaptureSettings, Command as Order, Job};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -91,9 +91,17 @@ impl Driver {
     async fn answer(&mut self, ask: Ask, reply: oneshot::Sender<Answer>) {
         let answer = match ask {
             Ask::Start(about) => self.start(about).await,
-            Ask::Stop => self.request(Request::Stop).await,
-            Ask::Pause => self.request(Request::Pause).await,
-            Ask::Resume => self.request(Request::Resume).await,
+            Ask::Stop => self.request(Request::Stop, Order::Stop).await,
+            Ask::Pause => self.request(Request::Pause, Order::Pause).await,
+            Ask::Resume => self.request(Request::Resume, Order::Resume).await,
+            Ask::Mark(word) if word.chars().count() > MARK_MAX_CHARS => {
+                no("mark", format!("the word is longer than {MARK_MAX_CHARS} characters"))
+            }
+            Ask::Mark(word) => self.request(Request::Mark, Order::Mark { word }).await,
+            Ask::Layout(layout) if !self.settings.capture.layouts().any(|l| l == layout) => {
+                no("layout", format!("there are no sources for the layout {}", layout.name()))
+            }
+            Ask::Layout(layout) => self.request(Request::Layout, Order::Layout { layout }).await,
             Ask::Describe(about) => self.describe(&about),
             Ask::Look => {
                 self.looked = Some(clock::mono());
@@ -180,6 +188,8 @@ impl Driver {
             media_at_boot_ms: millis(pressed),
             bytes: 0,
             take: 1,
+            layout: self.settings.capture.layout,
+            marks: 0,
             cut_short: None,
             pressed_at_boot_ms: millis(pressed),
             first_durable_ms: None,
@@ -258,21 +268,16 @@ impl Driver {
         }
     }
 
-    async fn request(&mut self, request: Request) -> Answer {
+    async fn request(&mut self, request: Request, order: Order) -> Answer {
         let id = self.live.as_ref().map(|live| live.id.clone());
         match admit(self.live_state(), request) {
             Admission::Already => return Answer::Already(id),
             Admission::No(because) => return refuse(because),
             Admission::Do => {}
         }
-        let order = match request {
-            Request::Stop => {
-                self.mark_stopping();
-                Order::Stop
-            }
-            Request::Pause => Order::Pause,
-            _ => Order::Resume,
-        };
+        if request == Request::Stop {
+            self.mark_stopping();
+        }
         self.order(&order).await;
         if request == Request::Stop && self.live.as_ref().is_some_and(|l| l.restart_at.is_some()) {
             // No recorder to stop: the lesson ends with what it has.
@@ -303,7 +308,7 @@ impl Driver {
     /// What time alone brings about.
     async fn look_after(&mut self) {
         let now = clock::mono();
-        self.check_disk(now);
+        self.check_disk(now).await;
         let Some(live) = &mut self.live else { return };
         if live.restart_at.is_some_and(|at| now >= at) {
             return self.next_take().await;
@@ -336,8 +341,10 @@ impl Driver {
         }
     }
 
-    fn check_disk(&mut self, now: Duration) {
+    async fn check_disk(&mut self, now: Duration) {
         const WARN_MINUTES: u64 = 45;
+        /// Enough to end in order: the open fragment, the manifest and the database's last pages.
+        const LAST_MINUTES: u64 = 2;
         if self.disk_checked.is_some_and(|at| now.saturating_sub(at) < Duration::from_secs(5)) {
             return;
         }
@@ -356,6 +363,18 @@ impl Driver {
                 s.warnings.push(Warning::LittleSpace { minutes });
             }
         });
+        let recording =
+            self.live.as_ref().is_some_and(|live| live.state.is_live() && live.stopping.is_none());
+        if recording && minutes < LAST_MINUTES {
+            tracing::error!(
+                free,
+                "the disk is about to be full; the lesson is ended while all of it is safe"
+            );
+            if let Some(live) = &mut self.live {
+                live.cut_short = Some(CutShort::DiskFull);
+            }
+            self.request(Request::Stop, Order::Stop).await;
+        }
     }
 }
 

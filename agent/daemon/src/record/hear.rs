@@ -7,7 +7,7 @@ use crate::model::status::{Level, Warning};
 use crate::store::Durable;
 use lectern_base::clock;
 use lectern_wire::manifest::TakeEnd;
-use lectern_wire::recorder::{Command as Order, Event as Said};
+use lectern_wire::recorder::{Command as Order, Event as Said, Layout};
 
 impl Driver {
     pub(super) async fn hear(&mut self, take: u32, heard: Heard) {
@@ -32,12 +32,13 @@ impl Driver {
     async fn said(&mut self, event: Said) {
         let Some(live) = &mut self.live else { return };
         match event {
-            Said::Hello { lesson_id, take, pid, .. } => {
+            Said::Hello { lesson_id, take, pid, layout, .. } => {
                 if lesson_id != live.id || take != live.take {
                     tracing::error!(%lesson_id, take, "another lesson's recorder answered");
                     return self.lose().await;
                 }
                 live.pid = Some(pid);
+                self.composed(layout);
             }
             Said::Durable { bytes, media_ms } => self.grew(bytes, media_ms),
             Said::Paused { .. } => self.advance(Event::Paused),
@@ -48,6 +49,12 @@ impl Driver {
             Said::Level { peak_dbfs, rms_dbfs } => {
                 self.store.board().update(|s| s.level = Some(Level { peak_dbfs, rms_dbfs }));
             }
+            Said::Marked { .. } => self.store.board().update(|s| {
+                if let Some(lesson) = &mut s.lesson {
+                    lesson.marks += 1;
+                }
+            }),
+            Said::LayoutChanged { layout } => self.composed(layout),
             Said::GapOpened { source, cause, .. } => {
                 let named = self.settings.capture.sources.iter().find(|s| s.name == source);
                 let sound = named.is_some_and(|s| s.kind.is_sound());
@@ -56,8 +63,8 @@ impl Driver {
             Said::GapClosed { source, .. } => {
                 self.clear(|w| matches!(w, Warning::SourceLost { source: s, .. } if *s == source));
             }
-            Said::FindingOpened { kind, .. } => self.warn(warning(kind)),
-            Said::FindingClosed { kind, .. } => self.clear(|w| *w == warning(kind)),
+            Said::FindingOpened { kind, .. } => self.warn(Warning::Finding(kind)),
+            Said::FindingClosed { kind, .. } => self.clear(|w| *w == Warning::Finding(kind)),
             Said::Preview { jpeg } => {
                 use base64::Engine as _;
                 match base64::engine::general_purpose::STANDARD.decode(jpeg) {
@@ -74,6 +81,14 @@ impl Driver {
                 live.complaint = Some(message);
             }
         }
+    }
+
+    fn composed(&self, layout: Layout) {
+        self.store.board().update(|s| {
+            if let Some(lesson) = &mut s.lesson {
+                lesson.layout = layout;
+            }
+        });
     }
 
     fn warn(&self, warning: Warning) {
@@ -129,8 +144,10 @@ impl Driver {
     async fn ended(&mut self) {
         let Some(live) = &self.live else { return };
         if live.stopping.is_some() {
-            self.end_take(&TakeEnd::Stopped);
-            self.finish(None).await;
+            let cut_short = live.cut_short;
+            let end = cut_short.map_or(TakeEnd::Stopped, |c| TakeEnd::Interrupted(c.sentence().into()));
+            self.end_take(&end);
+            self.finish(cut_short).await;
         } else {
             let reason = CutShort::EndedByItself;
             self.end_take(&TakeEnd::Interrupted(reason.sentence().into()));
@@ -228,12 +245,5 @@ impl Driver {
         });
         self.store.bells().evidence.notify_one();
         Box::pin(self.start_recorder()).await;
-    }
-}
-
-fn warning(kind: lectern_wire::manifest::FindingKind) -> Warning {
-    match kind {
-        lectern_wire::manifest::FindingKind::Silent => Warning::Silent,
-        lectern_wire::manifest::FindingKind::Black => Warning::Black,
     }
 }

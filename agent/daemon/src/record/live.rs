@@ -7,7 +7,7 @@ use lectern_wire::id::LessonId;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::Child;
 
-use crate::model::lesson::State;
+use crate::model::lesson::{CutShort, State};
 
 /// The lesson being recorded.
 pub struct Live {
@@ -35,6 +35,8 @@ pub struct Live {
     pub before_bytes: u64,
     /// The teacher wants it ended; since when.
     pub stopping: Option<Duration>,
+    /// Why it is being ended before the teacher wanted.
+    pub cut_short: Option<CutShort>,
     /// What the recorder last complained about.
     pub complaint: Option<String>,
     /// When recorders were lost.
@@ -61,6 +63,7 @@ impl Live {
             take_bytes: 0,
             before_bytes: 0,
             stopping: None,
+            cut_short: None,
             complaint: None,
             losses: Vec::new(),
             restart_at: None,

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::About;
+use lectern_wire::recorder::Layout;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use driver::{Driver, Settings};
@@ -40,6 +41,10 @@ pub enum Ask {
     Resume,
     /// Change what is said about the lesson being recorded.
     Describe(About),
+    /// Note this moment, with a word that may be empty.
+    Mark(String),
+    /// Compose the picture in another way.
+    Layout(Layout),
     /// Somebody looks at the preview now.
     Look,
 }

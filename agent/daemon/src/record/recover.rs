@@ -70,6 +70,8 @@ impl Driver {
                 media_at_boot_ms: now,
                 bytes: live.before_bytes + live.take_bytes,
                 take: last.n,
+                layout: lesson.capture.layout,
+                marks: 0,
                 cut_short: lesson.cut_short,
                 pressed_at_boot_ms: now,
                 first_durable_ms: None,

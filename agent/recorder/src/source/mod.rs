@@ -39,6 +39,19 @@ pub struct Stamped {
     pub at: Duration,
 }
 
+impl Stamped {
+    /// A number that differs between any two pictures a real camera makes: a hash of sampled luma.
+    pub fn print(&self) -> Option<u64> {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let Picture::Frame(frame) = &self.picture else { return None };
+        let mut hasher = DefaultHasher::new();
+        for line in frame.data(0).chunks(frame.stride(0).max(1)).step_by(8) {
+            line.hash(&mut hasher);
+        }
+        Some(hasher.finish())
+    }
+}
+
 /// Sound as it came from its source: 48 kHz stereo, 16 bit, interleaved.
 pub struct Block {
     pub bytes: Vec<u8>,
@@ -153,7 +166,7 @@ impl Worker {
             let outcome = match kind {
                 SourceKind::Screen { display } => screen::pump(self, display),
                 SourceKind::NetworkCamera { url } => camera::pump(self, url),
-                SourceKind::Microphone { device } => microphone::pump(self, device),
+                SourceKind::Microphone { device, .. } => microphone::pump(self, device),
                 SourceKind::Test => Ok(()),
             };
             if self.patience.ended() {

@@ -41,7 +41,7 @@ function elapsed() {
 
 const ACTIONS = {
   idle: ["start"], stored: ["next"], storedWaiting: ["next"], sealed: ["next"], local: ["next"], offline: ["next"], discarded: ["start"],
-  recording: ["pause", "stop"], paused: ["resume", "stop"], interrupted: ["stop"], preparing: ["stop"],
+  recording: ["pause", "mark", "stop"], paused: ["resume", "stop"], interrupted: ["stop"], preparing: ["stop"],
 };
 
 function draw() {
@@ -65,8 +65,10 @@ function draw() {
   $("big-text").textContent = say(big, values);
   $("small").textContent = refusal && performance.now() - refusedAt < 8000 ? refusal : [title, say(small, values)].filter(Boolean).join(" · ");
   document.title = `${say(big, values)} · Lectern 讲台`;
+  if (now === "recording" && lesson.marks > 0 && !refusal) $("small").textContent += ` · ${say(w.marked, { n: lesson.marks })}`;
   warnings(w);
   actions(w, now);
+  layouts(w, now);
   upload(w, now);
   meter(w);
   $("about-name").textContent = w.about;
@@ -106,6 +108,23 @@ function actions(w, now) {
   if (first && (document.activeElement === document.body || !document.activeElement)) first.focus({ preventScroll: true });
 }
 
+// Only where there is a choice, and only while something is recorded.
+function layouts(w, now) {
+  const choice = status && ["recording", "paused"].includes(now) && status.layouts.length > 1 ? status.layouts : [];
+  const shown = choice.join() + language + (status && status.lesson ? status.lesson.layout : "");
+  const box = $("layouts");
+  if (box.dataset.shown === shown) return;
+  box.dataset.shown = shown;
+  box.replaceChildren(...choice.map((name) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = w.layouts[name];
+    button.setAttribute("aria-pressed", name === status.lesson.layout);
+    button.onclick = () => order("layout", { layout: name });
+    return button;
+  }));
+}
+
 function upload(w, now) {
   const u = status && status.upload, busy = u && u.configured && ["sealed", "storedWaiting"].includes(now);
   document.body.toggleAttribute("data-upload", !!busy);
@@ -137,11 +156,11 @@ function about() {
   return out;
 }
 
-async function order(action) {
+async function order(action, more = {}) {
   const w = WORDS[language];
   for (const button of $("actions").children) button.disabled = true;
   try {
-    const body = JSON.stringify(["start", "describe"].includes(action) ? { action, about: about() } : { action });
+    const body = JSON.stringify(["start", "describe"].includes(action) ? { action, about: about() } : { action, ...more });
     const answer = await fetch("/api/record", { method: "POST", headers: { "Content-Type": "application/json", "X-Lectern": "page" }, body });
     if (!answer.ok) {
       const problem = await answer.json();

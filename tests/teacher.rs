@@ -1,0 +1,97 @@
+//! What a teacher does during a lesson: marks, changes of layout, and what the page warns of.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+use std::time::Duration;
+
+use lectern_tests::grab::Frame;
+use lectern_tests::programs::Programs;
+use lectern_tests::{Agent, Folder, Hub, Room, World};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn manifest(hub: &Hub, status: &Value) -> Value {
+    let folder = hub.lesson_folder(status["lesson"]["id"].as_str().unwrap());
+    serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn marks_and_layouts_stand_in_the_manifest_where_they_were_set() {
+    let world = World::start().unwrap();
+    let folder = Folder::new().unwrap();
+    let programs = Programs::find().unwrap();
+    let (hub, password) = Hub::start(&folder, &programs).unwrap();
+    let agent = Agent::start(&folder, &programs, &Room::of(&world, true), &hub, &password).unwrap();
+    agent.press("start").unwrap();
+    agent.wait_for_media(5000, PATIENCE).unwrap();
+    assert_eq!(agent.lectern(&["record", "mark", "草船借箭"]).unwrap().1, 0);
+    assert!(agent.lectern(&["record", "layout", "two-cameras"]).is_err(), "there is one camera");
+    assert!(agent.lectern(&["record", "layout", "nonsense"]).is_err());
+    assert_eq!(agent.lectern(&["record", "layout", "camera"]).unwrap().1, 0);
+    agent.wait_for_media(9000, PATIENCE).unwrap();
+    assert_eq!(agent.lectern(&["record", "layout", "side-by-side"]).unwrap().1, 0);
+    let status = agent.wait_for_media(13_000, PATIENCE).unwrap();
+    assert_eq!(
+        (status["lesson"]["layout"].as_str(), status["lesson"]["marks"].as_u64()),
+        (Some("side-by-side"), Some(1))
+    );
+    agent.press("stop").unwrap();
+    let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
+    let take = manifest(&hub, &status)["document"]["takes"][0].clone();
+    assert_eq!(take["marks"][0]["word"], "草船借箭");
+    let changed: Vec<_> = take["layouts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["layout"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(changed, ["camera", "side_by_side"]);
+    let at = |n: usize| take["layouts"][n]["at_ms"].as_u64().unwrap();
+
+    let file = hub.lesson_folder(status["lesson"]["id"].as_str().unwrap()).join("take-1.mp4");
+    let frame = |ms: u64| Frame::of_file(&file, Duration::from_millis(ms)).unwrap();
+    // The camera's board is one colour and fills the picture, then stands on the right beside the screen.
+    let (corner, middle, right) = ((0.05, 0.05), (0.4, 0.5), (0.84, 0.5));
+    let board = frame(at(0) + 2000);
+    let light = |f: &Frame, (x, y): (f64, f64)| i32::from(f.light(x, y).unwrap());
+    assert!((light(&board, corner) - light(&board, right)).abs() < 30, "the camera fills the picture");
+    let beside = frame(at(1) + 2000);
+    assert!((light(&beside, right) - light(&board, right)).abs() < 30, "the camera stands on the right");
+    assert!((light(&beside, middle) - light(&board, middle)).abs() > 60, "the screen stands on the left");
+    assert_eq!(agent.verify(file.parent().unwrap()).unwrap()["sound"], true);
+}
+
+#[test]
+fn a_silent_microphone_is_said_cleared_and_said_again_after_a_pause() {
+    let mut world = World::start().unwrap();
+    let folder = Folder::new().unwrap();
+    let programs = Programs::find().unwrap();
+    let (hub, password) = Hub::start(&folder, &programs).unwrap();
+    let agent = Agent::start(&folder, &programs, &Room::of(&world, false), &hub, &password).unwrap();
+    let warned = |there: bool| {
+        lectern_tests::eventually(Duration::from_secs(20), &format!("a warning of silence: {there}"), || {
+            let status = agent.status().ok()?;
+            let quiet = |w: &Value| w["kind"] == "digital_zero" || w["kind"] == "silent";
+            (status["warnings"].as_array()?.iter().any(quiet) == there).then_some(())
+        })
+        .unwrap();
+    };
+    agent.press("start").unwrap();
+    agent.wait_for_media(1000, PATIENCE).unwrap();
+    warned(true);
+    world.sound.keep_speaking(Duration::from_millis(200)).unwrap();
+    warned(false);
+    world.sound.hush();
+    warned(true);
+    agent.press("pause").unwrap();
+    warned(false);
+    agent.press("resume").unwrap();
+    warned(true);
+    agent.press("stop").unwrap();
+    let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
+    let take = manifest(&hub, &status)["document"]["takes"][0].clone();
+    let findings = take["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 3, "{findings:?}");
+    assert!(findings[0]["to_ms"].as_u64().is_some() && findings[2].get("to_ms").is_none());
+}
