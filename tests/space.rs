@@ -81,7 +81,11 @@ fn a_disk_that_is_full_at_once_loses_at_most_the_open_fragment() {
     let before = agent.wait_for_media(4000, PATIENCE).unwrap()["lesson"]["media_ms"].as_u64().unwrap();
     // To the last byte, between two looks at the disk.
     let filler = folder.join("agent/somebody-elses");
-    Command::new("dd").args(["if=/dev/zero", "bs=64k"]).arg(format!("of={}", filler.display())).output().unwrap();
+    Command::new("dd")
+        .args(["if=/dev/zero", "bs=64k"])
+        .arg(format!("of={}", filler.display()))
+        .output()
+        .unwrap();
     std::thread::sleep(Duration::from_secs(4));
     std::fs::remove_file(&filler).unwrap();
     agent.wait_for(&["recording", "sealed", "stored"], PATIENCE).unwrap();

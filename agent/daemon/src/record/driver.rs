@@ -47,6 +47,8 @@ pub struct Driver {
     words: mpsc::Receiver<(u32, Heard)>,
     mail: mpsc::Receiver<Mail>,
     pub(super) preview: watch::Sender<Option<Arc<[u8]>>>,
+    /// Lessons whose end the store has not taken yet: a full disk refuses rows too.
+    pub(super) owed: Vec<LessonId>,
     looked: Option<Duration>,
     disk_checked: Option<Duration>,
 }
@@ -67,6 +69,7 @@ impl Driver {
             words,
             mail,
             preview,
+            owed: Vec::new(),
             looked: None,
             disk_checked: None,
         };
@@ -120,7 +123,7 @@ impl Driver {
 
     async fn start(&mut self, about: About) -> Answer {
         let id = || self.live.as_ref().map(|live| live.id.clone());
-        if self.live.as_ref().is_some_and(|live| live.stopping.is_some()) {
+        if self.live.as_ref().is_some_and(|live| live.stopping.is_some()) || !self.owed.is_empty() {
             return no("finishing", "the last recording is just being ended; press again in a moment");
         }
         match admit(self.live_state(), Request::Start) {
@@ -308,6 +311,7 @@ impl Driver {
     /// What time alone brings about.
     async fn look_after(&mut self) {
         let now = clock::mono();
+        self.settle_owed();
         self.check_disk(now).await;
         let Some(live) = &mut self.live else { return };
         if live.restart_at.is_some_and(|at| now >= at) {

@@ -179,7 +179,8 @@ impl Driver {
             });
         }
         tracing::info!(lesson = %live.id, takes = live.take, media_ms = live.before_ms + live.take_ms, "recording ended");
-        self.advance(Event::Ended);
+        self.owed.push(live.id.clone());
+        self.settle_owed();
         self.report("ended");
         self.store.board().update(|s| {
             s.level = None;
@@ -191,6 +192,26 @@ impl Driver {
             tokio::spawn(async move { drop(child.wait().await) });
         }
         self.store.bells().evidence.notify_one();
+    }
+
+    /// Moves lessons that have ended on to finishing, as soon as the store takes it.
+    pub(super) fn settle_owed(&mut self) {
+        let store = &self.store;
+        self.owed.retain(|id| match store.advance(id, Event::Ended) {
+            Ok(state) => {
+                store.board().update(|s| {
+                    if let Some(lesson) = s.lesson.as_mut().filter(|l| l.id == *id) {
+                        lesson.state = state;
+                    }
+                });
+                store.bells().evidence.notify_one();
+                false
+            }
+            Err(e) => {
+                tracing::error!(lesson = %id, "the lesson's end could not be noted yet: {e}");
+                true
+            }
+        });
     }
 
     /// The recorder is gone and the take had not ended.
