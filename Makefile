@@ -13,12 +13,13 @@ demo: setup
 	cargo build --workspace --bins --locked
 	target/debug/lectern-demo $(ARGS)
 
+# Tests run one at a time: a classroom in a box is a display, a browser, two servers and an encoder.
 test: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	.ci/deny
 	cargo build --workspace --bins --locked
-	cargo test --workspace --locked
+	cargo test --workspace --locked -- --test-threads=1
 
 bench: setup
 	cargo build --workspace --bins --release --locked

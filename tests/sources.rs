@@ -39,11 +39,12 @@ impl Classroom {
     }
 
     fn wait_for_warning(&self, kind: &str, there: bool) {
-        let found = lectern_tests::eventually(Duration::from_secs(20), &format!("warning {kind}: {there}"), || {
-            let status = self.agent.status().ok()?;
-            let has = status["warnings"].as_array()?.iter().any(|w| w["kind"] == kind);
-            (has == there).then_some(())
-        });
+        let found =
+            lectern_tests::eventually(Duration::from_secs(20), &format!("warning {kind}: {there}"), || {
+                let status = self.agent.status().ok()?;
+                let has = status["warnings"].as_array()?.iter().any(|w| w["kind"] == kind);
+                (has == there).then_some(())
+            });
         found.unwrap();
     }
 
@@ -52,7 +53,8 @@ impl Classroom {
         self.agent.press("stop").unwrap();
         let status = self.agent.wait_for(&["stored"], PATIENCE).unwrap();
         let folder = self.hub.lesson_folder(status["lesson"]["id"].as_str().unwrap());
-        let manifest: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
         assert_eq!(self.agent.verify(&folder).unwrap()["sound"], true);
         let takes = manifest["document"]["takes"].as_array().unwrap();
         assert_eq!(takes.len(), 1, "a lost source does not end the take");
@@ -104,7 +106,8 @@ fn a_microphone_that_is_pulled_leaves_silence_and_picture_and_comes_back() {
     let (file, take) = room.finish();
     assert!(gap(&take, "microphone")["to_ms"].as_u64().is_some());
     let sound = grab::sound(&file).unwrap();
-    let loudness = |from: u64, to: u64| grab::loudness(grab::between(&sound, from as f64 / 1e3, to as f64 / 1e3));
+    let loudness =
+        |from: u64, to: u64| grab::loudness(grab::between(&sound, from as f64 / 1e3, to as f64 / 1e3));
     let (end, silence) = (take["duration_ms"].as_u64().unwrap(), loudness(silent_from, silent_to));
     assert!(silence < -60.0, "{silence:.1} dBFS while the microphone was away");
     assert!(loudness(end - 4500, end) > -45.0, "the voice is back at the end");
