@@ -64,6 +64,9 @@ done
 
 install -D -m 644 packaging/systemd/lectern.service "$work/lectern/lib/systemd/system/lectern.service"
 install -D -m 640 config/agent.toml "$work/lectern/etc/lectern/agent.toml"
+for profile in config/profiles/*.toml; do
+    install -D -m 644 "$profile" "$work/lectern/etc/lectern/profiles/${profile##*/}"
+done
 install -D -m 644 packaging/lectern.desktop "$work/lectern/usr/share/applications/lectern.desktop"
 pack lectern lectern "classroom agent: health, lessons, evidence" "Recommends: lectern-recorder, xdg-utils"
 

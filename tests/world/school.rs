@@ -15,6 +15,8 @@ use crate::programs::Programs;
 
 /// The room's ids in every test.
 pub const SCHOOL: &str = "3401000001";
+/// The video profiles that ship.
+const PROFILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/profiles");
 /// See [`SCHOOL`].
 pub const DEVICE: &str = "room-301";
 
@@ -215,7 +217,7 @@ impl Agent {
             "[device]\nid = \"{DEVICE}\"\nschool = \"{SCHOOL}\"\nroom = \"301教室\"\ndata_dir = {data:?}\n\
              [hub]\nurl = \"{}\"\nmqtt = \"mqtt://127.0.0.1:{}\"\npassword_file = {secret:?}\n\
              [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = 2\n\
-             [recording]\nrecorder = {:?}\n{}{}",
+             [recording]\nrecorder = {:?}\nprofiles = \"{PROFILES}\"\n{}{}",
             hub.url(),
             hub.mqtt,
             programs.recorder,

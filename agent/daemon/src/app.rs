@@ -70,6 +70,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         }
         None => None,
     };
+    let profiles = config.profiles().map_err(|faults| StartError::Settings(faults.join("; ")))?;
     write_keys(&store, public)?;
     let (listener, address) = listen(config.page.listen, &data_dir).await?;
     tracing::info!(device = %config.device.id, room = config.device.room, key = public.id(), page = %address, "lectern starts");
@@ -94,6 +95,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         room: config.device.room.clone(),
         recorder: config.recording.recorder.clone(),
         key,
+        profiles,
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     if let Some((hub, password)) = hub {

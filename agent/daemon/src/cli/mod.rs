@@ -236,7 +236,7 @@ fn daemon(path: &Path) -> Exit {
 }
 
 fn check(path: &Path, json: bool) -> Exit {
-    match Config::load(path) {
+    match Config::load(path).and_then(|config| config.profiles()) {
         Ok(_) => {
             say(json, &serde_json::json!({ "ok": true, "faults": [] }), &format!("{}: ok", path.display()))
         }

@@ -2,6 +2,7 @@
 //!
 //! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
 
+mod profiles;
 mod reader;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::recorder::{AudioSettings, CaptureSettings, Layout, Source, SourceKind, VideoSettings};
 
+use crate::model::profile::Profile;
 use reader::{Faults, Section};
 
 /// All settings of the daemon.
@@ -71,6 +73,8 @@ pub struct Recording {
     pub reserve_minutes: u32,
     /// Days the bytes of a lesson stay here after the hub's receipt.
     pub keep_stored_days: u32,
+    /// Folder of the video profiles a finished lesson is held against.
+    pub profiles: PathBuf,
     /// Sources, layout, picture and sound.
     pub capture: CaptureSettings,
 }
@@ -119,6 +123,14 @@ impl Config {
         root.end();
         let config = Self { device, hub, page, recording, sense, outbox };
         faults.into_result(config)
+    }
+
+    /// The video profiles.
+    ///
+    /// # Errors
+    /// All faults of their files, a sentence each.
+    pub fn profiles(&self) -> Result<Vec<Profile>, Vec<String>> {
+        profiles::load(&self.recording.profiles)
     }
 
     /// Bytes a minute of lesson takes at most.
@@ -258,6 +270,7 @@ fn recording(root: &mut Section<'_>) -> Recording {
             max_minutes: s.number("max_minutes", 180, 1..=1440),
             reserve_minutes: s.number("reserve_minutes", 10, 1..=1440),
             keep_stored_days: s.number("keep_stored_days", 7, 0..=3650),
+            profiles: s.path("profiles", "/etc/lectern/profiles"),
             capture: CaptureSettings { layout, sources: sources.clone(), video, audio },
         }
     })

@@ -162,6 +162,25 @@ impl<'f> Section<'f> {
         }
     }
 
+    /// A whole number within bounds, if it is there.
+    pub fn maybe_number(&mut self, key: &str, bounds: RangeInclusive<u32>) -> Option<u32> {
+        let there = self.table.contains_key(key);
+        let number = self.number(key, *bounds.start(), bounds);
+        there.then_some(number)
+    }
+
+    /// `true` or `false`; false when it is absent.
+    pub fn choice_of_bool(&mut self, key: &str) -> bool {
+        match self.table.remove(key) {
+            None => false,
+            Some(Value::Boolean(value)) => value,
+            Some(_) => {
+                self.fault(key, "must be true or false");
+                false
+            }
+        }
+    }
+
     /// A whole number within bounds that may be negative.
     pub fn signed(&mut self, key: &str, default: i32, bounds: RangeInclusive<i32>) -> i32 {
         let what = || format!("must be a whole number from {} to {}", bounds.start(), bounds.end());

@@ -19,6 +19,7 @@ use lectern_wire::id::{DeviceId, LessonId, SchoolId};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::lesson::{Event, State};
+use crate::model::profile::Profile;
 use crate::store::{Durable, Store, StoreError};
 use follow::Follower;
 
@@ -35,6 +36,8 @@ pub struct Settings {
     pub recorder: PathBuf,
     /// The device's key.
     pub key: SigningKey,
+    /// What a finished lesson is held against.
+    pub profiles: Vec<Profile>,
 }
 
 /// Why a lesson could not be sealed now.
@@ -148,12 +151,16 @@ async fn finish(store: &Store, settings: &Settings, id: &LessonId) -> Result<(),
     let (owner, how, lesson) = (store.clone(), settings.clone(), id.clone());
     let sealed = tokio::task::spawn_blocking(move || seal::seal(&owner, &how, &lesson));
     let sealed = sealed.await.map_err(|e| StoreError::Impossible(format!("sealing broke off: {e}")))??;
-    let event = if sealed { Event::Sealed } else { Event::NothingRecorded };
+    let event = if sealed.is_some() { Event::Sealed } else { Event::NothingRecorded };
+    let judged = sealed.as_ref().map(|manifest| {
+        settings.profiles.iter().map(|profile| (profile.name.clone(), profile.judge(manifest))).collect()
+    });
     let state = store.advance(id, event)?;
     tracing::info!(lesson = %id, state = state.name(), "lesson finished");
     store.board().update(|s| {
         if let Some(lesson) = s.lesson.as_mut().filter(|l| l.id == *id) {
             lesson.state = state;
+            lesson.profiles = judged.unwrap_or_default();
         }
     });
     let data = serde_json::json!({ "lesson_id": id, "state": state.name() });

@@ -14,8 +14,8 @@ use super::follow::Follower;
 use super::{SealError, Settings, journal};
 use crate::store::{Store, StoreError};
 
-/// Seals a lesson; false when nothing in it was ever durable.
-pub fn seal(store: &Store, settings: &Settings, id: &LessonId) -> Result<bool, SealError> {
+/// Seals a lesson; gives its manifest, or nothing when nothing in it was ever durable.
+pub fn seal(store: &Store, settings: &Settings, id: &LessonId) -> Result<Option<Manifest>, SealError> {
     let lesson =
         store.lesson(id)?.ok_or_else(|| StoreError::Impossible(format!("lesson {id} has no row")))?;
     let folder = store.lesson_folder(id);
@@ -30,7 +30,7 @@ pub fn seal(store: &Store, settings: &Settings, id: &LessonId) -> Result<bool, S
         }
     }
     if takes.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let prev = store.fact("last_manifest")?;
     let prev =
@@ -54,7 +54,7 @@ pub fn seal(store: &Store, settings: &Settings, id: &LessonId) -> Result<bool, S
     let bytes = serde_json::to_vec_pretty(&signed).map_err(|e| StoreError::Impossible(e.to_string()))?;
     disk::replace(&path, &bytes).map_err(|source| SealError::File { path, source })?;
     store.seal(id, digest)?;
-    Ok(true)
+    Ok(Some(signed.document))
 }
 
 type Versions = (String, String);

@@ -1,4 +1,5 @@
 //! The nouns: pure values and state machines. No files, no sockets, no clock.
 
 pub mod lesson;
+pub mod profile;
 pub mod status;

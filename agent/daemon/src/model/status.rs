@@ -7,6 +7,7 @@ use lectern_wire::manifest::{About, FindingKind};
 use lectern_wire::recorder::Layout;
 
 use super::lesson::{CutShort, State};
+use super::profile::Reason;
 
 /// The whole status.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -50,6 +51,8 @@ pub struct Lesson {
     pub marks: u32,
     /// Why the lesson is not whole.
     pub cut_short: Option<CutShort>,
+    /// Per profile, by name: why the lesson does not meet it; nothing when it does. Empty until it is sealed.
+    pub profiles: Vec<(String, Vec<Reason>)>,
     /// When the button was pressed, milliseconds since boot.
     pub pressed_at_boot_ms: u64,
     /// How long from the press to the first durable picture.

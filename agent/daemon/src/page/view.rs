@@ -4,6 +4,7 @@ use lectern_base::clock;
 use lectern_wire::recorder::Layout;
 use serde_json::{Value, json};
 
+use crate::model::profile::Reason;
 use crate::model::status::{Status, Warning};
 use crate::store::lessons::Lesson;
 
@@ -22,6 +23,7 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
             "media_age_ms": now.saturating_sub(l.media_at_boot_ms),
             "bytes": l.bytes,
             "cut_short": l.cut_short.map(crate::model::lesson::CutShort::name),
+            "profiles": l.profiles.iter().map(profile).collect::<Vec<_>>(),
             "first_durable_ms": l.first_durable_ms,
             "stored_after_ms": l.stored_after_ms,
         })
@@ -45,6 +47,22 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "disk_free_minutes": status.disk_free_minutes,
         "safe_to_switch_off": status.safe_to_switch_off(),
     })
+}
+
+fn profile((name, reasons): &(String, Vec<Reason>)) -> Value {
+    let reasons = reasons.iter().map(|reason| match reason {
+        Reason::TooShort(n) => json!({ "kind": "too_short", "n": n }),
+        Reason::TooLong(n) => json!({ "kind": "too_long", "n": n }),
+        Reason::TooSmall(width, height) => json!({ "kind": "too_small", "n": format!("{width}×{height}") }),
+        Reason::TooManyKbps(n) => json!({ "kind": "too_many_kbps", "n": n }),
+        Reason::TooLarge(n) => json!({ "kind": "too_large", "n": n }),
+        Reason::Interrupted => json!({ "kind": "interrupted" }),
+        Reason::Paused => json!({ "kind": "paused" }),
+        Reason::Gap => json!({ "kind": "gap" }),
+        Reason::Silent(n) => json!({ "kind": "silent", "n": n }),
+        Reason::Black(n) => json!({ "kind": "black", "n": n }),
+    });
+    json!({ "name": name, "fits": reasons.len() == 0, "reasons": reasons.collect::<Vec<_>>() })
 }
 
 fn warning(warning: &Warning) -> Value {

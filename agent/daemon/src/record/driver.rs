@@ -194,6 +194,7 @@ impl Driver {
             layout: self.settings.capture.layout,
             marks: 0,
             cut_short: None,
+            profiles: Vec::new(),
             pressed_at_boot_ms: millis(pressed),
             first_durable_ms: None,
             stopped_at_boot_ms: None,

@@ -73,6 +73,7 @@ impl Driver {
                 layout: lesson.capture.layout,
                 marks: 0,
                 cut_short: lesson.cut_short,
+                profiles: Vec::new(),
                 pressed_at_boot_ms: now,
                 first_durable_ms: None,
                 stopped_at_boot_ms: None,

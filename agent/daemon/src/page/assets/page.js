@@ -70,6 +70,7 @@ function draw() {
   actions(w, now);
   layouts(w, now);
   upload(w, now);
+  profiles(w, now);
   meter(w);
   $("about-name").textContent = w.about;
   $("about-box").hidden = !["idle", "recording", "paused", "stored", "storedWaiting", "sealed", "local", "offline", "discarded"].includes(now);
@@ -122,6 +123,22 @@ function layouts(w, now) {
     button.setAttribute("aria-pressed", name === status.lesson.layout);
     button.onclick = () => order("layout", { layout: name });
     return button;
+  }));
+}
+
+// What the finished lesson is fit for, and why not.
+function profiles(w, now) {
+  const list = ["sealed", "local", "offline", "stored", "storedWaiting"].includes(now) ? status.lesson.profiles : [];
+  const box = $("profiles"), shown = JSON.stringify(list) + language;
+  if (box.dataset.shown === shown) return;
+  box.dataset.shown = shown;
+  box.replaceChildren(...list.map((one) => {
+    const row = document.createElement("li"), name = document.createElement("b");
+    const why = one.reasons.map((reason) => say(w.reason[reason.kind], reason)).join("，");
+    row.className = one.fits ? "fits" : "not";
+    name.textContent = one.name;
+    row.append(name, ` ${one.fits ? w.fits : say(w.not, { why })}`);
+    return row;
   }));
 }
 
