@@ -137,7 +137,8 @@ fn take_view(take: &Take, before_ms: u64) -> TakeView {
         notes.push((pause.at_ms, note(pause.at_ms, "pause", text)));
     }
     for gap in &take.gaps {
-        let text = format!("{} 中断{}：{}", gap.source, until(gap.from_ms, gap.to_ms), gap.cause);
+        let cause = words::cause(&gap.cause);
+        let text = format!("{} 中断{}：{cause}", gap.source, until(gap.from_ms, gap.to_ms));
         notes.push((gap.from_ms, note(gap.from_ms, "gap", text)));
     }
     for finding in &take.findings {
@@ -160,7 +161,7 @@ fn take_view(take: &Take, before_ms: u64) -> TakeView {
         parts: take.parts.len(),
         end: match &take.end {
             TakeEnd::Stopped => "正常结束".into(),
-            TakeEnd::Interrupted(why) => format!("中断：{why}"),
+            TakeEnd::Interrupted(why) => format!("中断：{}", words::cause(why)),
         },
         clock_trusted: take.clock_trusted,
         notes: notes.into_iter().map(|(_, note)| note).collect(),

@@ -185,10 +185,12 @@ fn event_row(kind: &str, data: &serde_json::Value, at: i64, now: i64) -> EventRo
 
 fn lesson_word(state: &str) -> &str {
     match state {
+        "started" => "开始录课",
         "preparing" => "正在准备",
         "recording" => "正在录课",
         "paused" => "已暂停",
         "interrupted" => "中断",
+        "ended" => "结束录课",
         "finishing" => "正在收尾",
         "sealed" => "录好了",
         "stored" => "已存入",

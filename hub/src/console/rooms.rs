@@ -52,7 +52,7 @@ pub struct Room {
     pub reason: String,
     /// When anything came from it last.
     pub seen: String,
-    /// How far the recording is, when one goes on.
+    /// How far the lesson is, when one goes on; also while it is paused.
     pub recording: Option<String>,
     /// Whether it is paused.
     pub paused: bool,
@@ -68,9 +68,9 @@ impl Room {
         matches!(self.mood, Mood::Online | Mood::Troubled)
     }
 
-    /// Whether it records just now.
+    /// Whether it records just now: a paused lesson does not.
     pub fn is_recording(&self) -> bool {
-        self.recording.is_some()
+        self.recording.is_some() && !self.paused
     }
 }
 
@@ -117,15 +117,20 @@ pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -
     }
     let rec = rec.filter(|live| online && now - live.arrived_ms < REC_FRESH_MS);
     let value = |name: &str| rec.as_ref().and_then(|live| live.values.get(name)).copied();
-    let recording = value("recording_count").filter(|n| *n > 0.0).map(|_| {
+    let counts = |name: &str| value(name).is_some_and(|n| n > 0.0);
+    // A room says either that it records or that it is paused, never both.
+    let paused = counts("paused_count");
+    let recording = (paused || counts("recording_count")).then(|| {
         value("media_s").map_or_else(String::new, |s| {
-            lectern_wire::manifest::clock_text(format!("{s:.0}").parse::<u64>().unwrap_or(0) * 1000)
+            // Any number may come from a device; one that is no length of a lesson is shown as nothing.
+            let whole: u64 = format!("{s:.0}").parse().unwrap_or(0);
+            lectern_wire::manifest::clock_text(whole.saturating_mul(1000))
         })
     });
     let waiting = value("pending_upload_bytes").filter(|b| *b > 0.0);
     Room {
         seen: device.seen_ms.map_or_else(|| "–".into(), |seen| words::ago(seen, now)),
-        paused: value("paused_count").is_some_and(|n| n > 0.0),
+        paused,
         upload: waiting.map(words::size_of),
         device,
         mood,

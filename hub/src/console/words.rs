@@ -45,9 +45,25 @@ pub fn size(bytes: u64) -> String {
 pub fn length(ms: u64) -> String {
     let s = ms / 1000;
     match s {
-        0..=59 => format!("{s} 秒"),
+        0 => "不到 1 秒".into(),
+        1..=59 => format!("{s} 秒"),
         60..=3599 => format!("{} 分 {:02} 秒", s / 60, s % 60),
         _ => format!("{} 小时 {:02} 分", s / 3600, s / 60 % 60),
+    }
+}
+
+/// Why something broke off, as people here say it. A cause that has no word yet stands as the room said it.
+#[must_use]
+pub fn cause(said: &str) -> &str {
+    match said {
+        "the recorder was lost" => "录课程序意外停止",
+        "the recorder did not end when asked" => "录课程序没有按时结束",
+        "the recorder was lost and could not be kept running" => "录课程序一再停止",
+        "the power was cut or the machine restarted" => "断电或重启",
+        "nothing new arrived for 1 s" => "没有信号",
+        "the source ended" => "信号断开",
+        _ if said.starts_with("nothing became durable") => "录像写不进磁盘",
+        _ => said,
     }
 }
 
@@ -88,6 +104,7 @@ mod tests {
         assert_eq!(size(1_300_000_000), "1.3 GB");
         assert_eq!(size(42_700_000), "42 MB");
         assert_eq!(length(2_465_000), "41 分 05 秒");
+        assert_eq!(length(400), "不到 1 秒");
         assert_eq!(ago(0, 125_000), "2 分钟前");
         assert_eq!(number(7.26), "7.3");
         assert_eq!(number(7.0), "7");
