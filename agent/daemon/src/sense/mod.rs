@@ -18,6 +18,7 @@ pub async fn run(store: Store, interval: Duration, stop: CancellationToken) {
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut board = store.board().watch();
     let mut shown = None;
+    let mut told = 0;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -36,10 +37,11 @@ pub async fn run(store: Store, interval: Duration, stop: CancellationToken) {
                     Ok(rows) => drop(values.insert("outbox_rows_count".into(), rows as f64)),
                     Err(e) => tracing::warn!("the outbox cannot be counted: {e}"),
                 }
-                leave(&store, "sys", values);
+                leave(&store, "sys", clock::wall_ms(), values);
                 let status = store.board().read();
                 shown = Some(phase(&status));
-                leave(&store, "rec", recording(&status));
+                told = after(told);
+                leave(&store, "rec", told, recording(&status));
             }
             Ok(()) = board.changed() => {
                 // A change of phase is told at once, so that the console follows the room.
@@ -47,16 +49,24 @@ pub async fn run(store: Store, interval: Duration, stop: CancellationToken) {
                 let now = phase(&status);
                 if shown != Some(now) {
                     shown = Some(now);
-                    leave(&store, "rec", recording(&status));
+                    told = after(told);
+                    leave(&store, "rec", told, recording(&status));
                 }
             }
         }
     }
 }
 
-fn leave(store: &Store, group: &str, values: Readings) {
+/// Now, but never the millisecond of the sample before: the hub keeps one sample of a group for each, and two
+/// phases can change within one.
+fn after(before: i64) -> i64 {
+    let now = clock::wall_ms();
+    if (0..1000).contains(&(before - now)) { before + 1 } else { now }
+}
+
+fn leave(store: &Store, group: &str, ts: i64, values: Readings) {
     if !values.is_empty() {
-        store.outbox().push_sample(group, Sample { ts: clock::wall_ms(), values });
+        store.outbox().push_sample(group, Sample { ts, values });
         store.bells().publish.notify_one();
     }
 }
