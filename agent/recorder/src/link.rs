@@ -108,21 +108,31 @@ impl Drop for Link {
 
 fn listen(stream: UnixStream, sender: &Sender<Command>) {
     let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
     loop {
-        let mut line = String::new();
-        match reader.by_ref().take(MAX_LINE).read_line(&mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => match serde_json::from_str(&line) {
-                Ok(command) => {
-                    if sender.send(command).is_err() {
-                        return;
-                    }
-                }
-                Err(e) => {
-                    tracing::warn!("a line that is no command was refused: {e}");
+        line.clear();
+        match reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(n) if n > 0 => {}
+            _ => return,
+        }
+        match serde_json::from_slice(&line) {
+            Ok(command) => {
+                if sender.send(command).is_err() {
                     return;
                 }
-            },
+            }
+            // The next line counts again: an unknown word must not take away the power to stop.
+            Err(e) if line.ends_with(b"\n") => tracing::warn!("a line that is no command was ignored: {e}"),
+            Err(_) => {
+                tracing::warn!(
+                    "a line longer than {MAX_LINE} bytes ends a connection to the recorder's socket"
+                );
+                // The copy that is spoken to ends too, so that the other side notices.
+                if let Err(e) = reader.get_ref().shutdown(std::net::Shutdown::Both) {
+                    tracing::debug!("it had ended already: {e}");
+                }
+                return;
+            }
         }
     }
 }
