@@ -1,6 +1,6 @@
 //! A real browser that presses buttons as people do: Chromium under chromedriver, without a window.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,6 +16,17 @@ use crate::screen::{CHROMIUM, quiet_home};
 
 /// How long a page's element may take to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The folder `target/pictures`, for what people should look at.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn pictures() -> anyhow::Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    let folder = exe.ancestors().nth(3).context("a test without a target folder")?.join("pictures");
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} could not be made", folder.display()))?;
+    Ok(folder)
+}
 
 /// A browser with one page, in Chinese. Close it with [`Self::close`]; dropping it kills it.
 #[derive(Debug)]

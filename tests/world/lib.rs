@@ -7,6 +7,8 @@
 //!       ─ Camera   an RTSP server
 //! Clap             a white flash and a click at one instant, to measure picture against sound
 //! Browser          Chromium under chromedriver: presses buttons as people do
+//! Console          the hub's console without a browser: forms, a cookie, bytes
+//! RawMqtt          MQTT by hand, to say what no client library would
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
 //! school           a hub and an agent, the built programs with real settings
 //! programs         where the built programs are
@@ -18,10 +20,12 @@
 pub mod browser;
 pub mod camera;
 pub mod clap;
+pub mod console;
 pub mod folder;
 pub mod grab;
 pub mod process;
 pub mod programs;
+pub mod raw_mqtt;
 pub mod school;
 pub mod screen;
 pub mod slides;
@@ -32,8 +36,10 @@ use anyhow::Context as _;
 pub use browser::Browser;
 pub use camera::Camera;
 pub use clap::Clap;
+pub use console::Console;
 pub use folder::Folder;
 pub use process::{Process, eventually, free_port};
+pub use raw_mqtt::RawMqtt;
 pub use school::{Agent, Hub, Room};
 pub use screen::Screen;
 pub use sound::Sound;

@@ -35,6 +35,8 @@ pub struct Hub {
     pub mqtt: u16,
     /// Password of the user admin.
     pub admin_password: String,
+    /// More of its environment, from its next start on.
+    pub env: Vec<(String, String)>,
 }
 
 impl Hub {
@@ -64,7 +66,7 @@ impl Hub {
             add
         })?)?;
         let password = device["password"].as_str().context("no password for the room")?.to_owned();
-        let process = run(folder, programs, &config)?;
+        let process = run(folder, programs, &config, &[])?;
         let mut hub = Self {
             programs: programs.clone(),
             process,
@@ -73,6 +75,7 @@ impl Hub {
             http: 0,
             mqtt: 0,
             admin_password: String::new(),
+            env: Vec::new(),
         };
         hub.wait_until_ready()?;
         // From now on on the same ports, so that a restarted hub is found again.
@@ -105,7 +108,7 @@ impl Hub {
     pub fn restart(&mut self, folder: &Folder) -> anyhow::Result<()> {
         self.process.kill();
         std::fs::remove_file(self.data.join("ports.json")).ok();
-        self.process = run(folder, &self.programs, &self.config)?;
+        self.process = run(folder, &self.programs, &self.config, &self.env)?;
         self.wait_until_ready()
     }
 
@@ -113,6 +116,17 @@ impl Hub {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.http)
+    }
+
+    /// Its rows, read beside the running hub.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub fn rows(&self) -> anyhow::Result<rusqlite::Connection> {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let rows = rusqlite::Connection::open_with_flags(self.data.join("hub.db"), flags)?;
+        rows.busy_timeout(Duration::from_secs(5))?;
+        Ok(rows)
     }
 
     /// Where the hub keeps a lesson of the room.
@@ -130,9 +144,14 @@ impl Hub {
     }
 }
 
-fn run(folder: &Folder, programs: &Programs, config: &Path) -> anyhow::Result<Process> {
+fn run(
+    folder: &Folder,
+    programs: &Programs,
+    config: &Path,
+    env: &[(String, String)],
+) -> anyhow::Result<Process> {
     let mut command = Command::new(&programs.hub);
-    command.args(["run", "--config"]).arg(config);
+    command.args(["run", "--config"]).arg(config).envs(env.iter().cloned());
     Process::start(folder, "hub", command)
 }
 

@@ -1,0 +1,109 @@
+//! The hub's console as a program uses it: forms, a session cookie, the bytes themselves. What people see
+//! is [`crate::Browser`]'s to find out.
+
+use anyhow::{Context as _, ensure};
+use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use reqwest::{RequestBuilder, Response, StatusCode};
+
+use crate::school::{Hub, SCHOOL};
+
+/// A session at the console. Redirects are shown, not followed.
+#[derive(Debug)]
+pub struct Console {
+    http: reqwest::Client,
+    url: String,
+    cookie: Option<String>,
+}
+
+impl Console {
+    /// Nobody: what a stranger can reach.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn stranger(hub: &Hub) -> anyhow::Result<Self> {
+        let http =
+            reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+        Ok(Self { http, url: hub.url(), cookie: None })
+    }
+
+    /// The administrator.
+    ///
+    /// # Errors
+    /// When the hub does not let us in.
+    pub async fn admin(hub: &Hub) -> anyhow::Result<Self> {
+        let mut console = Self::stranger(hub)?;
+        let answer = console.post("/login", &[("password", &hub.admin_password)]).await?;
+        ensure!(answer.status() == StatusCode::SEE_OTHER, "the login was answered with {}", answer.status());
+        let cookie = answer.headers().get(SET_COOKIE).context("no cookie")?.to_str()?;
+        console.cookie = cookie.split(';').next().map(str::to_owned);
+        Ok(console)
+    }
+
+    /// The secret half of the session's cookie.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.cookie.as_deref()?.split_once('=').map(|(_, token)| token)
+    }
+
+    /// A request with the session's cookie.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.cookie {
+            Some(cookie) => request.header(COOKIE, cookie),
+            None => request,
+        }
+    }
+
+    /// Asks for a page or a file.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Response> {
+        self.request(reqwest::Method::GET, path).send().await.with_context(|| format!("no answer to {path}"))
+    }
+
+    /// A page as text; it must be there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn page(&self, path: &str) -> anyhow::Result<String> {
+        let answer = self.get(path).await?;
+        ensure!(answer.status() == StatusCode::OK, "{path} was answered with {}", answer.status());
+        Ok(answer.text().await?)
+    }
+
+    /// Sends a form.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn post(&self, path: &str, form: &[(&str, &str)]) -> anyhow::Result<Response> {
+        let body: Vec<_> = form.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+        let request = self.request(reqwest::Method::POST, path);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.body(body.join("&")).send().await.with_context(|| format!("no answer to {path}"))
+    }
+
+    /// Registers a device of the school through the form; its password.
+    ///
+    /// # Errors
+    /// When the form is refused.
+    pub async fn add_device(&self, device: &str, room: &str) -> anyhow::Result<String> {
+        let form = [("school", SCHOOL), ("device", device), ("room", room)];
+        let answer = self.post("/devices", &form).await?;
+        ensure!(answer.status() == StatusCode::OK, "the form was answered with {}", answer.status());
+        let page = answer.text().await?;
+        let password = page.split("class=\"secret\">").nth(1).and_then(|rest| rest.split('<').next());
+        Ok(password.context("the page shows no password")?.to_owned())
+    }
+
+    /// Where an answer leads to.
+    #[must_use]
+    pub fn leads_to(answer: &Response) -> Option<&str> {
+        answer.headers().get(LOCATION)?.to_str().ok()
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._".contains(&c);
+    text.bytes().map(|c| if plain(c) { char::from(c).to_string() } else { format!("%{c:02X}") }).collect()
+}
