@@ -1,0 +1,73 @@
+//! What a process has used, as the kernel counts it.
+
+use anyhow::Context as _;
+
+/// Clock ticks per second in /proc: the kernel's USER_HZ, 100 on every machine Lectern runs on.
+const TICKS: f64 = 100.0;
+
+/// Processor time of a process, all its threads, ended ones too.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Processor {
+    /// User and system, seconds; exact to 10 ms.
+    pub seconds: f64,
+    /// Whether the process has ended and only waits for us to ask how: then this is its whole life.
+    pub ended: bool,
+}
+
+/// Reads it for a process that was not yet waited for.
+///
+/// # Errors
+/// When there is no such process.
+pub fn processor(pid: u32) -> anyhow::Result<Processor> {
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    parse_stat(&text).with_context(|| format!("{path} is not as expected"))
+}
+
+/// See proc(5): the name in parentheses may hold anything, so fields count from its end.
+fn parse_stat(text: &str) -> Option<Processor> {
+    let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?;
+    let mut ticks = fields.skip(10).map(|field| field.parse::<u32>().ok());
+    let (user, system) = (ticks.next()??, ticks.next()??);
+    Some(Processor { seconds: (f64::from(user) + f64::from(system)) / TICKS, ended: state == "Z" })
+}
+
+/// The most memory a process ever held at once, KiB; none once it has ended.
+pub fn peak_kib(pid: u32) -> Option<u64> {
+    kib_line(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmHWM:")
+}
+
+/// A process's own share of memory (PSS), KiB.
+///
+/// # Errors
+/// When it has ended or belongs to somebody else.
+pub fn share_kib(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    kib_line(&text, "Pss:").with_context(|| format!("{path} has no Pss"))
+}
+
+fn kib_line(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_is_read_whatever_the_program_is_called() {
+        let line = "42 (a) b (c) Z 1 42 42 0 -1 4194560 10 0 0 0 150 50 7 7 20 0 9 0 100 0 0";
+        assert_eq!(parse_stat(line), Some(Processor { seconds: 2.0, ended: true }));
+        assert_eq!(parse_stat("42 (x) S 1"), None);
+    }
+
+    #[test]
+    fn memory_lines_are_read_in_kib() {
+        assert_eq!(kib_line("VmPeak:\t  9 kB\nVmHWM:\t  1234 kB\n", "VmHWM:"), Some(1234));
+        assert_eq!(kib_line("Rss:  5 kB\nPss:  3 kB\nPss_Anon: 1 kB\n", "Pss:"), Some(3));
+        assert_eq!(kib_line("", "Pss:"), None);
+    }
+}
