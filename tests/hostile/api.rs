@@ -41,7 +41,7 @@ impl Caller<'_> {
 async fn garbage_and_strangers_at_the_upload_api_are_refused() {
     let mut line = line().await;
     let lesson = line.record();
-    let http = Client::builder().no_proxy().build().unwrap();
+    let http = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
     let url = line.hub.url();
     let caller = |login| Caller { http: http.clone(), url: url.clone(), login };
     let key = caller(None).ask(Method::GET, "/api/v1/hub", "").await.1["key"].clone();

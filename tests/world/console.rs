@@ -21,8 +21,12 @@ impl Console {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn stranger(hub: &Hub) -> anyhow::Result<Self> {
-        let http =
-            reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            // A line the hub is about to close must not carry the next request.
+            .pool_max_idle_per_host(0)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
         Ok(Self { http, url: hub.url(), cookie: None })
     }
 
