@@ -77,11 +77,12 @@ impl Host {
 
         // One statvfs on our own volume: asking every mount would hang on a dead network share.
         if let Ok(stat) = rustix::fs::statvfs(&self.data_dir) {
-            let total = stat.f_blocks as f64 * stat.f_frsize as f64;
-            let free = stat.f_bavail as f64 * stat.f_frsize as f64;
-            if total > 0.0 {
+            let bytes = |blocks: u64| blocks as f64 * stat.f_frsize as f64;
+            let (used, free) = (bytes(stat.f_blocks.saturating_sub(stat.f_bfree)), bytes(stat.f_bavail));
+            // As df counts: what only root may use is neither used nor free.
+            if used + free > 0.0 {
                 put("disk_free_bytes", free);
-                put("disk_used_pct", (total - free) * 100.0 / total);
+                put("disk_used_pct", used * 100.0 / (used + free));
             }
         }
 

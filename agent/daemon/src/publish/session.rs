@@ -21,8 +21,6 @@ use crate::store::{Store, StoreError};
 const EVENT_PATIENCE: Duration = Duration::from_secs(30);
 /// A connection on which nothing is acknowledged for this long, though something is under way, is dead.
 const STUCK: Duration = Duration::from_secs(60);
-/// Samples older than this are history.
-const LIVE_MS: i64 = 90_000;
 /// Batches of history a second at most.
 const HISTORY_EVERY: Duration = Duration::from_millis(200);
 
@@ -276,7 +274,6 @@ impl Session<'_> {
             rows.into_iter().filter(|row| row.seq <= self.backlog && !self.busy.contains(&row.seq));
         let Some(first) = waiting.next() else { return Ok(()) };
         let group = first.group.clone();
-        let recent = clock::wall_ms() - first.sample.ts < LIVE_MS;
         let mut batch: Vec<(i64, Sample)> = vec![(first.seq, first.sample)];
         let mut size = serde_json::to_vec(&batch[0].1)?.len() + 2;
         for row in waiting.filter(|row| row.group == group) {
@@ -285,10 +282,6 @@ impl Session<'_> {
                 break;
             }
             batch.push((row.seq, row.sample));
-        }
-        if recent && batch.len() == 1 {
-            let (seq, sample) = batch.remove(0);
-            return self.live(SampleRow { seq, group, sample }).map(drop);
         }
         let (seqs, samples): (Vec<i64>, Vec<Sample>) = batch.into_iter().unzip();
         let payload = serde_json::to_vec(&samples)?;
