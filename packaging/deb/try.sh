@@ -10,6 +10,8 @@ if [ "${1:-}" = --keep ]; then
     root=$2
 else
     root=$(mktemp -d)
+    # The services' users must be able to enter it.
+    chmod 755 "$root"
     trap 'umount "$root/proc" 2>/dev/null || true; rm -rf --one-file-system "$root"' EXIT
 fi
 if [ ! -e "$root/etc/debian_version" ]; then
