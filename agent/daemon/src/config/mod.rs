@@ -282,7 +282,7 @@ fn source(mut s: Section<'_>) -> Option<Source> {
         "screen" => Some(SourceKind::Screen { display: s.text("display", Some(":0"), 100) }),
         "microphone" => Some(SourceKind::Microphone {
             device: s.text("device", Some("default"), 200),
-            gain_db: s.signed("gain_db", 0, -40..=40),
+            gain_db: s.number("gain_db", 0, -40..=40),
         }),
         "network_camera" => s
             .parsed("url", |text| match url::Url::parse(text) {

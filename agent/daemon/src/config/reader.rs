@@ -144,11 +144,14 @@ impl<'f> Section<'f> {
     }
 
     /// A whole number within bounds.
-    pub fn number(&mut self, key: &str, default: u32, bounds: RangeInclusive<u32>) -> u32 {
+    pub fn number<T>(&mut self, key: &str, default: T, bounds: RangeInclusive<T>) -> T
+    where
+        T: TryFrom<i64> + PartialOrd + std::fmt::Display,
+    {
         let what = || format!("must be a whole number from {} to {}", bounds.start(), bounds.end());
         match self.table.remove(key) {
             None => default,
-            Some(Value::Integer(n)) => match u32::try_from(n) {
+            Some(Value::Integer(n)) => match T::try_from(n) {
                 Ok(n) if bounds.contains(&n) => n,
                 _ => {
                     self.fault(key, &format!("{}, not {n}", what()));
@@ -177,25 +180,6 @@ impl<'f> Section<'f> {
             Some(_) => {
                 self.fault(key, "must be true or false");
                 false
-            }
-        }
-    }
-
-    /// A whole number within bounds that may be negative.
-    pub fn signed(&mut self, key: &str, default: i32, bounds: RangeInclusive<i32>) -> i32 {
-        let what = || format!("must be a whole number from {} to {}", bounds.start(), bounds.end());
-        match self.table.remove(key) {
-            None => default,
-            Some(Value::Integer(n)) => match i32::try_from(n) {
-                Ok(n) if bounds.contains(&n) => n,
-                _ => {
-                    self.fault(key, &format!("{}, not {n}", what()));
-                    default
-                }
-            },
-            Some(_) => {
-                self.fault(key, &what());
-                default
             }
         }
     }
