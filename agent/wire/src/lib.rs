@@ -7,6 +7,7 @@
 //! Versioning: topics and URLs carry `v1`, documents carry `"v": 1`. Fields are only added; a
 //! reader ignores fields it does not know, a writer never changes what an old field means.
 
+pub mod afterwards;
 pub mod digest;
 pub mod fmp4;
 pub mod id;

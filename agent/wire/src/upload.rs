@@ -7,6 +7,8 @@
 //!    [`LessonStatus`] while the hub still reads back (202). Safe to repeat.
 //!
 //! `GET /api/v1/lessons/{id}` → [`LessonStatus`]: any interruption resumes there.
+//! `DELETE /api/v1/lessons/{id}` → 204: the teacher threw the lesson away; its bytes are gone, its row
+//! and the manifest's hash are kept. Safe to repeat; 404 when the hub never heard of it.
 
 use std::collections::BTreeMap;
 
@@ -76,6 +78,8 @@ pub enum StoreState {
     Verifying,
     /// Read back, receipt written.
     Stored,
+    /// Thrown away by the teacher; nothing more is taken in for it.
+    Discarded,
 }
 
 /// Every error answer of the hub's API.

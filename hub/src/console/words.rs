@@ -84,6 +84,7 @@ pub fn lesson_state(state: StoreState) -> (&'static str, &'static str) {
         StoreState::Receiving => ("正在接收", "busy"),
         StoreState::Verifying => ("正在核验", "busy"),
         StoreState::Stored => ("已存入", "good"),
+        StoreState::Discarded => ("已删除", "quiet"),
     }
 }
 

@@ -78,6 +78,7 @@ fn state(word: &str) -> StoreState {
     match word {
         "stored" => StoreState::Stored,
         "verifying" => StoreState::Verifying,
+        "discarded" => StoreState::Discarded,
         _ => StoreState::Receiving,
     }
 }

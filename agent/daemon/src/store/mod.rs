@@ -103,9 +103,10 @@ struct Inner {
     _lock: File,
 }
 
-const VERSION: i64 = 1;
+/// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
+const STEPS: [&str; 2] = [LESSONS, AFTERWARDS];
 
-const SCHEMA: &str = "
+const LESSONS: &str = "
 CREATE TABLE lessons (
     number          INTEGER PRIMARY KEY AUTOINCREMENT,  -- in the order they were started
     id              TEXT NOT NULL UNIQUE,
@@ -134,6 +135,13 @@ CREATE TABLE parts (
     PRIMARY KEY (lesson, take, n)
 );
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+";
+
+const AFTERWARDS: &str = "
+ALTER TABLE lessons ADD COLUMN discarded_wall_ms INTEGER;        -- when the teacher threw it away
+ALTER TABLE lessons ADD COLUMN hub_told INTEGER NOT NULL DEFAULT 0; -- the hub has thrown it away too
+ALTER TABLE lessons ADD COLUMN submitted TEXT;                   -- scheme and point it was put forward for
+ALTER TABLE lessons ADD COLUMN bell TEXT;                        -- JSON: when it ends by itself
 ";
 
 impl Store {
@@ -249,10 +257,12 @@ fn open_database(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open(path)?;
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
     let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match found {
-        0 => db.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?,
-        VERSION => {}
-        found => return Err(StoreError::Newer { found, known: VERSION }),
+    let steps = usize::try_from(found).ok().and_then(|done| STEPS.get(done..));
+    let Some(steps) = steps else {
+        return Err(StoreError::Newer { found, known: STEPS.len() as i64 });
+    };
+    for (step, version) in steps.iter().zip(found + 1..) {
+        db.execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {version}; COMMIT;"))?;
     }
     Ok(db)
 }
@@ -268,6 +278,21 @@ mod tests {
         assert!(matches!(Store::open(folder.path(), 1 << 20), Err(StoreError::InUse(_))));
         drop(store);
         assert!(Store::open(folder.path(), 1 << 20).is_ok());
+    }
+
+    #[test]
+    fn an_older_database_is_taken_to_this_version_with_its_rows() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("state.db");
+        let old = Connection::open(&path).expect("opens");
+        old.execute_batch(&format!("{LESSONS} PRAGMA user_version = 1;")).expect("makes");
+        old.execute_batch("INSERT INTO facts VALUES ('hub_key', 'k')").expect("inserts");
+        drop(old);
+        let store = Store::open(folder.path(), 1 << 20).expect("opens");
+        assert_eq!(store.fact("hub_key").expect("reads").as_deref(), Some("k"));
+        let told: i64 =
+            store.db().query_row("SELECT count(hub_told) FROM lessons", [], |r| r.get(0)).expect("reads");
+        assert_eq!(told, 0);
     }
 
     #[test]
