@@ -2,8 +2,11 @@
 //!
 //! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
 
+mod folder;
 mod profiles;
 mod reader;
+mod schemes;
+mod timetable;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +15,8 @@ use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::recorder::{AudioSettings, CaptureSettings, Layout, Source, SourceKind, VideoSettings};
 
 use crate::model::profile::Profile;
+use crate::model::scheme::Scheme;
+use crate::model::timetable::Timetable;
 use reader::{Faults, Section};
 
 /// All settings of the daemon.
@@ -25,6 +30,8 @@ pub struct Config {
     pub page: Page,
     /// `[recording]`
     pub recording: Recording,
+    /// `[school_day]`
+    pub school_day: SchoolDay,
     /// `[sense]`
     pub sense: Sense,
     /// `[outbox]`
@@ -75,8 +82,23 @@ pub struct Recording {
     pub keep_stored_days: u32,
     /// Folder of the video profiles a finished lesson is held against.
     pub profiles: PathBuf,
+    /// Folder of the certification schemes a lesson can be put forward for.
+    pub schemes: PathBuf,
     /// Sources, layout, picture and sound.
     pub capture: CaptureSettings,
+}
+
+/// What the school day brings about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchoolDay {
+    /// File of the timetable.
+    pub timetable: PathBuf,
+    /// Minutes after the bell at which a recording ends by itself; 0 never.
+    pub end_after_bell_min: u32,
+    /// Minutes before the bell at which the sources are tried out; 0 never.
+    pub preflight_before_bell_min: u32,
+    /// Whether the teacher is told when there is speech and nothing records.
+    pub speech_reminder: bool,
 }
 
 /// What is measured.
@@ -118,10 +140,16 @@ impl Config {
         let hub = root.optional_section("hub").map(hub);
         let page = page(&mut root);
         let recording = recording(&mut root);
+        let school_day = root.section("school_day", |s| SchoolDay {
+            timetable: s.path("timetable", "/etc/lectern/timetable.toml"),
+            end_after_bell_min: s.number("end_after_bell_min", 3, 0..=60),
+            preflight_before_bell_min: s.number("preflight_before_bell_min", 5, 0..=60),
+            speech_reminder: s.choice_of_bool("speech_reminder"),
+        });
         let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         root.end();
-        let config = Self { device, hub, page, recording, sense, outbox };
+        let config = Self { device, hub, page, recording, school_day, sense, outbox };
         faults.into_result(config)
     }
 
@@ -130,7 +158,23 @@ impl Config {
     /// # Errors
     /// All faults of their files, a sentence each.
     pub fn profiles(&self) -> Result<Vec<Profile>, Vec<String>> {
-        profiles::load(&self.recording.profiles)
+        folder::load(&self.recording.profiles, profiles::profile)
+    }
+
+    /// The certification schemes.
+    ///
+    /// # Errors
+    /// All faults of their files, a sentence each.
+    pub fn schemes(&self) -> Result<Vec<Scheme>, Vec<String>> {
+        folder::load(&self.recording.schemes, schemes::scheme)
+    }
+
+    /// The timetable, if there is one.
+    ///
+    /// # Errors
+    /// All its faults, a sentence each.
+    pub fn timetable(&self) -> Result<Option<Timetable>, Vec<String>> {
+        timetable::load(&self.school_day.timetable)
     }
 
     /// Bytes a minute of lesson takes at most.
@@ -271,6 +315,7 @@ fn recording(root: &mut Section<'_>) -> Recording {
             reserve_minutes: s.number("reserve_minutes", 10, 1..=1440),
             keep_stored_days: s.number("keep_stored_days", 7, 0..=3650),
             profiles: s.path("profiles", "/etc/lectern/profiles"),
+            schemes: s.path("schemes", "/etc/lectern/schemes"),
             capture: CaptureSettings { layout, sources: sources.clone(), video, audio },
         }
     })

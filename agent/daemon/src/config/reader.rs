@@ -134,6 +134,27 @@ impl<'f> Section<'f> {
         parse(&text).map_err(|what| self.fault(key, &what)).ok()
     }
 
+    /// Text that is turned into something, if it is there.
+    pub fn maybe_parsed<T>(&mut self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        if self.table.contains_key(key) { self.parsed(key, parse) } else { None }
+    }
+
+    /// A list of texts of at most `max` characters each; empty when absent.
+    pub fn texts(&mut self, key: &str, max: usize) -> Vec<String> {
+        let Some(value) = self.table.remove(key) else { return Vec::new() };
+        let texts = value.as_array().and_then(|items| {
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            texts.collect::<Option<Vec<_>>>()
+        });
+        match texts {
+            Some(texts) if texts.iter().all(|t| !t.is_empty() && t.chars().count() <= max) => texts,
+            _ => {
+                self.fault(key, &format!("must be a list of texts of 1 to {max} characters"));
+                Vec::new()
+            }
+        }
+    }
+
     /// An absolute path.
     pub fn path(&mut self, key: &str, default: &str) -> PathBuf {
         let path = PathBuf::from(self.text(key, Some(default), 1000));

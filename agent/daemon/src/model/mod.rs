@@ -2,4 +2,6 @@
 
 pub mod lesson;
 pub mod profile;
+pub mod scheme;
 pub mod status;
+pub mod timetable;

@@ -141,7 +141,8 @@ const AFTERWARDS: &str = "
 ALTER TABLE lessons ADD COLUMN discarded_wall_ms INTEGER;        -- when the teacher threw it away
 ALTER TABLE lessons ADD COLUMN hub_told INTEGER NOT NULL DEFAULT 0; -- the hub has thrown it away too
 ALTER TABLE lessons ADD COLUMN submitted TEXT;                   -- scheme and point it was put forward for
-ALTER TABLE lessons ADD COLUMN bell TEXT;                        -- JSON: when it ends by itself
+ALTER TABLE lessons ADD COLUMN bell_rings_ms INTEGER;            -- since its boot
+ALTER TABLE lessons ADD COLUMN bell_ends_ms INTEGER;             -- when it ends by itself
 ";
 
 impl Store {
