@@ -31,6 +31,7 @@ pub async fn run(store: Store, keep_days: u32, stop: CancellationToken) {
     }
 }
 
+/// Clears away what is due.
 fn reclaim(store: &Store, keep_days: u32, now_ms: i64) -> Result<(), StoreError> {
     for lesson in store.lessons()? {
         match lesson.state {

@@ -10,12 +10,14 @@
 //!                 │ given up, or stop
 //!   stop ────────▶▼
 //!            finishing ──every take durable, decoded back, signed──▶ sealed ──hub's receipt──▶ stored ──▶ reclaimed
-//!                 └──nothing was recorded──▶ discarded
+//!                 │                                                     │                       │           │
+//!                 └──nothing was recorded──▶ discarded ◀──thrown away───┴───────────────────────┴───────────┘
 //! ```
 //!
 //! Happy path: preparing → recording → finishing → sealed → stored → reclaimed.
 //! A request gets one of three answers: done, already so, no because. Uploading is not a state here:
-//! parts may be stored while recording goes on; only the receipt moves a lesson on.
+//! parts may be stored while recording goes on; only the receipt moves a lesson on. Being put forward for
+//! certification is not a state either: it changes nothing about the bytes, and they may be reclaimed after it.
 
 /// Where a lesson stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,7 +38,7 @@ pub enum State {
     Stored,
     /// The local bytes are gone; the receipt is kept.
     Reclaimed,
-    /// Nothing was recorded.
+    /// Nothing was recorded, or the teacher threw it away.
     Discarded,
 }
 
@@ -148,6 +150,8 @@ pub enum Event {
     Receipted,
     /// The local bytes were removed.
     Reclaimed,
+    /// The teacher threw it away.
+    ThrownAway,
 }
 
 /// An event that does not belong to the state it met.
@@ -180,6 +184,7 @@ impl State {
             (S::Finishing | S::Sealed, E::Sealed) => Ok(S::Sealed),
             (S::Finishing | S::Discarded, E::NothingRecorded) => Ok(S::Discarded),
             (S::Sealed | S::Stored, E::Receipted) => Ok(S::Stored),
+            (S::Sealed | S::Stored | S::Reclaimed | S::Discarded, E::ThrownAway) => Ok(S::Discarded),
             (S::Stored | S::Reclaimed, E::Reclaimed) => Ok(S::Reclaimed),
             (state, event) => Err(Denied { state, event }),
         }
@@ -250,7 +255,7 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: [Event; 9] = [
+    const EVENTS: [Event; 10] = [
         Event::Durable,
         Event::Paused,
         Event::Resumed,
@@ -260,6 +265,7 @@ mod tests {
         Event::NothingRecorded,
         Event::Receipted,
         Event::Reclaimed,
+        Event::ThrownAway,
     ];
 
     #[test]
@@ -299,17 +305,19 @@ mod tests {
 
     proptest! {
         /// Whatever happens in whatever order, a lesson is never stored without having been sealed,
-        /// and never records again once it was finishing.
+        /// never records again once it was finishing, and stays thrown away.
         #[test]
         fn no_order_of_events_stores_what_was_not_sealed(order in prop::collection::vec(0..EVENTS.len(), 0..60)) {
             let mut state = State::Preparing;
-            let (mut sealed, mut finishing) = (false, false);
+            let (mut sealed, mut finishing, mut thrown) = (false, false, false);
             for n in order {
                 if let Ok(next) = state.next(EVENTS[n]) {
                     state = next;
                 }
                 sealed |= state == State::Sealed;
                 finishing |= state == State::Finishing;
+                thrown |= state == State::Discarded;
+                prop_assert!(!thrown || state == State::Discarded);
                 prop_assert!(!matches!(state, State::Stored | State::Reclaimed) || sealed);
                 prop_assert!(!(finishing && state.is_live()));
             }

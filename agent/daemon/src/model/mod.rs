@@ -1,5 +1,6 @@
 //! The nouns: pure values and state machines. No files, no sockets, no clock.
 
+pub mod answer;
 pub mod lesson;
 pub mod profile;
 pub mod scheme;

@@ -8,6 +8,7 @@ use lectern_wire::recorder::Layout;
 
 use super::lesson::{CutShort, State};
 use super::profile::Reason;
+use super::timetable::{Bell, Slot};
 
 /// The whole status.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,6 +27,8 @@ pub struct Status {
     pub disk_free_bytes: Option<u64>,
     /// How many minutes of lesson fit in them.
     pub disk_free_minutes: Option<u64>,
+    /// The period that is on or about to begin, by the timetable.
+    pub slot: Option<Slot>,
 }
 
 /// The lesson the page shows.
@@ -51,6 +54,12 @@ pub struct Lesson {
     pub marks: u32,
     /// Why the lesson is not whole.
     pub cut_short: Option<CutShort>,
+    /// When it ends by itself, by the school's bell.
+    pub bell: Option<Bell>,
+    /// The teacher threw it away; discarded without it means that nothing was recorded.
+    pub thrown_away: bool,
+    /// What it was put forward for: scheme and point.
+    pub submitted: Option<String>,
     /// Per profile, by name: why the lesson does not meet it; nothing when it does. Empty until it is sealed.
     pub profiles: Vec<(String, Vec<Reason>)>,
     /// When the button was pressed, milliseconds since boot.

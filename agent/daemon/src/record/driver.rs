@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::live::Live;
 use super::process::{self, Heard};
-use super::{Answer, Ask, Handle, Mail, STUCK, no};
+use super::{Answer, Ask, Handle, Mail, STUCK, bell, no};
 use crate::model::lesson::{Admission, Because, CutShort, Request, State, admit};
 use crate::model::status::{self, Warning};
+use crate::model::timetable::{Bell, Timetable};
 use crate::store::Store;
 
 /// How long a stop may take before the recorder is ended.
@@ -36,6 +37,10 @@ pub struct Settings {
     pub reserve_minutes: u32,
     /// Bytes a minute takes at most.
     pub bytes_per_minute: u64,
+    /// The school's bells and this room's lessons.
+    pub timetable: Option<Timetable>,
+    /// How long after the bell a lesson ends by itself; `None` for never.
+    pub end_after_bell: Option<Duration>,
 }
 
 /// The driver, before it runs.
@@ -51,6 +56,7 @@ pub struct Driver {
     pub(super) owed: Vec<LessonId>,
     looked: Option<Duration>,
     disk_checked: Option<Duration>,
+    pub(super) slot_shown: Option<Duration>,
 }
 
 impl Driver {
@@ -72,6 +78,7 @@ impl Driver {
             owed: Vec::new(),
             looked: None,
             disk_checked: None,
+            slot_shown: None,
         };
         (driver, handle)
     }
@@ -106,6 +113,8 @@ impl Driver {
             }
             Ask::Layout(layout) => self.request(Request::Layout, Order::Layout { layout }).await,
             Ask::Describe(about) => self.describe(&about),
+            Ask::Extend => self.extend(),
+            Ask::Dismiss => self.dismiss(),
             Ask::Look => {
                 self.looked = Some(clock::mono());
                 Answer::Done(None)
@@ -147,7 +156,10 @@ impl Driver {
             }
             Err(e) => return no("disk", format!("the disk for lessons cannot be read: {e}")),
         }
-        match self.begin(&about).await {
+        let slot = self.slot();
+        let about = bell::completed(about, slot.as_ref().map(|slot| &slot.about));
+        let bell = self.bell_of(slot.as_ref());
+        match self.begin(&about, bell).await {
             Ok(id) => Answer::Done(Some(id)),
             Err(e) => {
                 tracing::error!("a lesson could not be started: {e:#}");
@@ -172,7 +184,7 @@ impl Driver {
         )
     }
 
-    async fn begin(&mut self, about: &About) -> anyhow::Result<LessonId> {
+    async fn begin(&mut self, about: &About, bell: Option<Bell>) -> anyhow::Result<LessonId> {
         let pressed = clock::boot();
         let wall = clock::wall_ms();
         let stamp = clock::local(wall).strftime("%Y%m%d-%H%M%S");
@@ -180,9 +192,11 @@ impl Driver {
         // Invariant 1: folder and row, durable, before anything records.
         disk::make_folder(&self.store.lesson_folder(&id))?;
         self.store.begin_lesson(&id, wall, &clock::boot_id(), about, &self.settings.capture)?;
+        if let Some(bell) = bell {
+            self.store.set_bell(&id, bell)?;
+        }
         tracing::info!(lesson = %id, "lesson started");
-        let live = Live::new(id.clone(), State::Preparing, 1);
-        self.live = Some(live);
+        self.live = Some(Live { bell, ..Live::new(id.clone(), State::Preparing, 1) });
         let lesson = status::Lesson {
             id: id.clone(),
             state: State::Preparing,
@@ -194,6 +208,9 @@ impl Driver {
             layout: self.settings.capture.layout,
             marks: 0,
             cut_short: None,
+            bell,
+            thrown_away: false,
+            submitted: None,
             profiles: Vec::new(),
             pressed_at_boot_ms: millis(pressed),
             first_durable_ms: None,
@@ -272,7 +289,15 @@ impl Driver {
         }
     }
 
-    async fn request(&mut self, request: Request, order: Order) -> Answer {
+    fn dismiss(&mut self) -> Answer {
+        if self.live.is_some() {
+            return no("recording", "the lesson is still being recorded");
+        }
+        self.store.board().update(|s| s.lesson = None);
+        Answer::Done(None)
+    }
+
+    pub(super) async fn request(&mut self, request: Request, order: Order) -> Answer {
         let id = self.live.as_ref().map(|live| live.id.clone());
         match admit(self.live_state(), request) {
             Admission::Already => return Answer::Already(id),
@@ -314,6 +339,8 @@ impl Driver {
         let now = clock::mono();
         self.settle_owed();
         self.check_disk(now).await;
+        self.show_slot(now);
+        self.ring().await;
         let Some(live) = &mut self.live else { return };
         if live.restart_at.is_some_and(|at| now >= at) {
             return self.next_take().await;

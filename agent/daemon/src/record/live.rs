@@ -8,6 +8,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::Child;
 
 use crate::model::lesson::{CutShort, State};
+use crate::model::timetable::Bell;
 
 /// The lesson being recorded.
 pub struct Live {
@@ -45,6 +46,8 @@ pub struct Live {
     pub restart_at: Option<Duration>,
     /// Whether the recorder was told to send previews.
     pub preview: bool,
+    /// When it ends by itself, by the school's bell.
+    pub bell: Option<Bell>,
 }
 
 impl Live {
@@ -68,6 +71,7 @@ impl Live {
             losses: Vec::new(),
             restart_at: None,
             preview: false,
+            bell: None,
         }
     }
 

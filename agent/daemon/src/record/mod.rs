@@ -5,6 +5,7 @@
 //! the lesson goes on in its next take: at most [`MAX_RESTARTS`] times in [`RESTART_WINDOW`], after 0, 1, 2, 4 …
 //! seconds. Then the lesson ends with what it has, and the page says so.
 
+mod bell;
 mod driver;
 mod hear;
 mod live;
@@ -14,11 +15,11 @@ mod recover;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lectern_wire::id::LessonId;
 use lectern_wire::manifest::About;
 use lectern_wire::recorder::Layout;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::model::answer::{Answer, no};
 pub use driver::{Driver, Settings};
 
 /// Recorders that may be lost within [`RESTART_WINDOW`] before the lesson is ended.
@@ -47,31 +48,10 @@ pub enum Ask {
     Layout(Layout),
     /// Somebody looks at the preview now.
     Look,
-}
-
-/// The three answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// It is being done.
-    Done(Option<LessonId>),
-    /// It was already so.
-    Already(Option<LessonId>),
-    /// No, because.
-    No(Refusal),
-}
-
-/// Why not: a code for the page to put into words, and a sentence for everybody else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// For programs.
-    pub code: &'static str,
-    /// For people.
-    pub sentence: String,
-}
-
-/// No, because.
-fn no(code: &'static str, sentence: impl Into<String>) -> Answer {
-    Answer::No(Refusal { code, sentence: sentence.into() })
+    /// Go on after the bell.
+    Extend,
+    /// The teacher has seen how the lesson ended; the page turns to the next.
+    Dismiss,
 }
 
 type Mail = (Ask, oneshot::Sender<Answer>);

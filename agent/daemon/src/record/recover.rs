@@ -59,6 +59,7 @@ impl Driver {
             (live.take_bytes, live.take_ms) = measure(&path);
         }
         let this_boot = lesson.boot_id == clock::boot_id();
+        live.bell = lesson.bell.filter(|_| this_boot);
         let fresh = this_boot && age_ms(&path).is_some_and(|age| age < FRESH_MS);
         let now = millis(clock::boot());
         self.store.board().update(|s| {
@@ -73,6 +74,9 @@ impl Driver {
                 layout: lesson.capture.layout,
                 marks: 0,
                 cut_short: lesson.cut_short,
+                bell: live.bell,
+                thrown_away: false,
+                submitted: None,
                 profiles: Vec::new(),
                 pressed_at_boot_ms: now,
                 first_durable_ms: None,

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Store, StoreError};
 use crate::model::lesson::{CutShort, Event, State};
+use crate::model::timetable::Bell;
 
 /// A lesson's row.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +31,12 @@ pub struct Lesson {
     pub cut_short: Option<CutShort>,
     /// Hash of its manifest, once sealed.
     pub manifest_sha256: Option<Digest>,
+    /// When the teacher threw it away, Unix milliseconds.
+    pub discarded_wall_ms: Option<i64>,
+    /// What it was put forward for: scheme and point.
+    pub submitted: Option<String>,
+    /// When it ends by itself, by the school's bell; counted in its boot.
+    pub bell: Option<Bell>,
 }
 
 /// A take's row.
@@ -62,8 +69,8 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(impossible)
 }
 
-const COLUMNS: &str =
-    "number, id, state, started_wall_ms, boot_id, about, capture, cut_short, manifest_sha256";
+const COLUMNS: &str = "number, id, state, started_wall_ms, boot_id, about, capture, cut_short, manifest_sha256, \
+    discarded_wall_ms, submitted, bell_rings_ms, bell_ends_ms";
 
 fn lesson(row: &Row<'_>) -> rusqlite::Result<Result<Lesson, StoreError>> {
     let (id, state): (String, String) = (row.get(1)?, row.get(2)?);
@@ -71,6 +78,8 @@ fn lesson(row: &Row<'_>) -> rusqlite::Result<Result<Lesson, StoreError>> {
     let manifest: Option<String> = row.get(8)?;
     let (number, started_wall_ms, boot_id) = (row.get(0)?, row.get(3)?, row.get(4)?);
     let cut_short: Option<String> = row.get(7)?;
+    let (discarded_wall_ms, submitted) = (row.get(9)?, row.get(10)?);
+    let bell: (Option<i64>, Option<i64>) = (row.get(11)?, row.get(12)?);
     let build = || {
         Ok(Lesson {
             number,
@@ -82,9 +91,29 @@ fn lesson(row: &Row<'_>) -> rusqlite::Result<Result<Lesson, StoreError>> {
             capture: serde_json::from_str(&capture).map_err(impossible)?,
             cut_short: cut_short.as_deref().and_then(CutShort::from_name),
             manifest_sha256: manifest.map(|m| m.parse().map_err(impossible)).transpose()?,
+            discarded_wall_ms,
+            submitted,
+            bell: match bell {
+                (Some(rings), Some(ends)) => {
+                    Some(Bell { rings_ms: rings.cast_unsigned(), ends_ms: ends.cast_unsigned() })
+                }
+                _ => None,
+            },
         })
     };
     Ok(build())
+}
+
+/// Moves a lesson's row on.
+pub(super) fn step(db: &rusqlite::Connection, id: &LessonId, event: Event) -> Result<State, StoreError> {
+    let name: String =
+        db.query_row("SELECT state FROM lessons WHERE id = ?1", [id.as_str()], |row| row.get(0))?;
+    let state = State::from_name(&name).ok_or_else(|| impossible(format!("state {name:?}")))?;
+    let next = state.next(event).map_err(impossible)?;
+    if next != state {
+        db.execute("UPDATE lessons SET state = ?2 WHERE id = ?1", [id.as_str(), next.name()])?;
+    }
+    Ok(next)
 }
 
 impl Store {
@@ -143,14 +172,8 @@ impl Store {
     pub fn advance(&self, id: &LessonId, event: Event) -> Result<State, StoreError> {
         let mut db = self.db();
         let tx = db.transaction()?;
-        let name: String =
-            tx.query_row("SELECT state FROM lessons WHERE id = ?1", [id.as_str()], |row| row.get(0))?;
-        let state = State::from_name(&name).ok_or_else(|| impossible(format!("state {name:?}")))?;
-        let next = state.next(event).map_err(impossible)?;
-        if next != state {
-            tx.execute("UPDATE lessons SET state = ?2 WHERE id = ?1", [id.as_str(), next.name()])?;
-            tx.commit()?;
-        }
+        let next = step(&tx, id, event)?;
+        tx.commit()?;
         Ok(next)
     }
 
@@ -211,7 +234,7 @@ impl Store {
         Ok(all)
     }
 
-    fn lessons_where(&self, condition: &str, limit: u32) -> Result<Vec<Lesson>, StoreError> {
+    pub(super) fn lessons_where(&self, condition: &str, limit: u32) -> Result<Vec<Lesson>, StoreError> {
         let db = self.db();
         let sql =
             format!("SELECT {COLUMNS} FROM lessons WHERE {condition} ORDER BY number DESC LIMIT {limit}");

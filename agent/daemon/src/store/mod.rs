@@ -13,6 +13,7 @@
 //! A stage commits a row and rings a [`Bells`] bell; the next stage wakes, reads rows, works, commits.
 //! A crash loses only the bell, and start-up rings every bell once.
 
+mod afterwards;
 pub mod board;
 pub mod fsck;
 pub mod lessons;

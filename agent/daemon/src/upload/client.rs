@@ -225,6 +225,15 @@ impl Client {
         checked(response).await.map(drop)
     }
 
+    /// Has the hub throw a lesson away; one it never heard of is gone too.
+    pub async fn discard(&self, lesson: &LessonId) -> Result<(), UploadError> {
+        let response = self.call(Method::DELETE, &format!("/api/v1/lessons/{lesson}"))?.send().await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        checked(response).await.map(drop)
+    }
+
     /// Hands in the manifest and gets the receipt.
     pub async fn seal(&self, lesson: &LessonId, manifest: Vec<u8>) -> Result<Signed<Receipt>, UploadError> {
         let request = self.call(Method::POST, &format!("/api/v1/lessons/{lesson}/seal"))?.timeout(SEAL);

@@ -91,6 +91,11 @@ impl Uploader {
     async fn round(self: &Arc<Self>) -> Result<(), UploadError> {
         loop {
             let mut more = false;
+            for lesson in self.store.discards_to_tell()? {
+                self.client.discard(&lesson).await?;
+                tracing::info!(%lesson, "the hub has nothing of the lesson any more");
+                self.store.discard_told(&lesson)?;
+            }
             for lesson in self.store.waiting_lessons()? {
                 more |= self.lesson(&lesson).await?;
             }
@@ -214,6 +219,10 @@ impl Uploader {
         let path = folder.join("manifest.json");
         let manifest = tokio::fs::read(&path).await.map_err(|e| UploadError::file(&path, e))?;
         let signed = self.client.seal(&lesson.id, manifest).await?;
+        if self.store.lesson(&lesson.id)?.is_none_or(|now| now.state == State::Discarded) {
+            // Thrown away meanwhile: the receipt is for nothing.
+            return Ok(());
+        }
         receipt::keep(&self.store, &folder, lesson, &signed)?;
         let state = self.store.advance(&lesson.id, Event::Receipted)?;
         tracing::info!(lesson = %lesson.id, log_index = signed.document.log_index, "stored: the receipt is here");
