@@ -4,6 +4,7 @@
 
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{About, FindingKind};
+use lectern_wire::preflight::{CheckState, SourceCheck};
 use lectern_wire::recorder::Layout;
 
 use super::lesson::{CutShort, State};
@@ -29,6 +30,29 @@ pub struct Status {
     pub disk_free_minutes: Option<u64>,
     /// The period that is on or about to begin, by the timetable.
     pub slot: Option<Slot>,
+    /// How the sources were found before the lesson, last time somebody looked.
+    pub preflight: Option<Preflight>,
+    /// Somebody talks at the lectern and nothing records.
+    pub speech: bool,
+}
+
+/// How the sources were found before a lesson.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preflight {
+    /// When, milliseconds since boot.
+    pub at_boot_ms: u64,
+    /// The sources.
+    pub sources: Vec<SourceCheck>,
+    /// Why they could not be looked at, in a sentence.
+    pub problem: Option<String>,
+}
+
+impl Preflight {
+    /// What must change for the verdict to be news.
+    #[must_use]
+    pub fn summary(&self) -> (Vec<(&str, CheckState)>, bool) {
+        (self.sources.iter().map(|s| (s.name.as_str(), s.state)).collect(), self.problem.is_some())
+    }
 }
 
 /// The lesson the page shows.

@@ -1,0 +1,64 @@
+//! The recorder program in one of its modes that keep nothing.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use lectern_wire::recorder::CaptureSettings;
+use tokio::io::{AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::store::Store;
+
+/// A recorder that looks or listens. It ends when it is dropped.
+pub struct Looker {
+    child: Child,
+    /// Open as long as it is to go on.
+    _stdin: ChildStdin,
+    /// What it says, a line of JSON each.
+    pub lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Looker {
+    /// Starts the recorder in a mode and hands it the settings.
+    ///
+    /// # Errors
+    /// A sentence that names the program.
+    pub async fn start(recorder: &Path, mode: &str, capture: &CaptureSettings) -> Result<Self, String> {
+        let failed = |e: std::io::Error| format!("{} {mode} could not be started: {e}", recorder.display());
+        let mut command = Command::new(recorder);
+        command.arg(mode).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(failed)?;
+        let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(format!("{} {mode} has no pipes", recorder.display()));
+        };
+        let mut line = serde_json::to_vec(capture).map_err(|e| e.to_string())?;
+        line.push(b'\n');
+        stdin.write_all(&line).await.map_err(failed)?;
+        stdin.flush().await.map_err(failed)?;
+        let lines = tokio::io::AsyncBufReadExt::lines(BufReader::new(stdout));
+        Ok(Self { child, _stdin: stdin, lines })
+    }
+
+    /// Ends it and waits until it has let go of every device.
+    pub async fn end(mut self) {
+        if let Err(e) = self.child.kill().await {
+            tracing::warn!("a recorder that looked could not be ended: {e}");
+        }
+    }
+}
+
+/// Comes back when a lesson is being recorded.
+pub async fn lesson_begins(store: &Store) {
+    let live = |status: &crate::model::status::Status| {
+        status.lesson.as_ref().is_some_and(|lesson| lesson.state.is_live())
+    };
+    if store.board().watch().wait_for(live).await.is_err() {
+        // The board is gone with the store, which this very call holds: cannot be.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Whether a lesson is being recorded now.
+pub fn records(store: &Store) -> bool {
+    store.board().read().lesson.is_some_and(|lesson| lesson.state.is_live())
+}
