@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use lectern_tests::grab::{self, Frame};
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Folder, Hub, Room, World};
+use lectern_tests::{Agent, Folder, Hub, Recorder, Room, Screen, World};
+use lectern_wire::preflight::{CheckState, Heard, Preflight};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -131,4 +132,73 @@ fn a_display_that_dies_leaves_a_plate_and_the_sound_goes_on() {
     assert!(after > -45.0, "the sound went on: {after:.1} dBFS");
     let plate = Frame::of_file(&file, Duration::from_millis(from + 2000)).unwrap();
     assert!(plate.mean() < 90, "the plate is dark, the slides are light: {}", plate.mean());
+}
+
+#[test]
+fn a_preflight_says_how_every_source_is_and_keeps_nothing() {
+    let mut world = World::start().unwrap();
+    let recorder = Recorder::of(&world).unwrap();
+    world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
+    let check = |sources: &Value| -> Preflight { recorder.preflight(sources).unwrap() };
+    let screen = |display: &str| serde_json::json!({"name": "screen", "kind": "screen", "display": display});
+    let microphone =
+        |device: &str| serde_json::json!({"name": device, "kind": "microphone", "device": device});
+    let camera = |url: &str| serde_json::json!({"name": "camera", "kind": "network_camera", "url": url});
+    let url = world.camera.url();
+    let well = serde_json::json!([screen(world.screen.display()), microphone("mic.monitor"), camera(&url)]);
+    let found = check(&well).sources;
+    assert!(found.iter().all(|s| s.state == CheckState::Good && s.problem.is_none()), "{found:#?}");
+    assert_eq!((found[0].picture, found[2].picture), (Some((1920, 1080)), Some((1280, 720))));
+    assert!(found[1].peak_dbfs.unwrap() > -40.0, "{found:#?}");
+
+    world.sound.hush();
+    world.camera.freeze();
+    // In a folder of its own: a log that is already there names the other display.
+    let beside = Folder::new().unwrap();
+    let dark = Screen::blank(&beside).unwrap();
+    let ill = serde_json::json!([
+        screen(dark.display()),
+        microphone("mic.monitor"),
+        microphone("nobody"),
+        camera(&url)
+    ]);
+    let found = check(&ill).sources;
+    let states: Vec<_> = found.iter().map(|s| s.state).collect();
+    assert_eq!(
+        states,
+        [CheckState::Black, CheckState::Silent, CheckState::Failed, CheckState::NoPicture],
+        "{found:#?}"
+    );
+    assert!(found.iter().all(|s| s.problem.is_some()), "{found:#?}");
+    drop(dark);
+    let gone = check(&serde_json::json!([
+        screen(":7654321"),
+        microphone("nobody"),
+        camera("rtsp://127.0.0.1:1/live")
+    ]))
+    .sources;
+    assert!(gone.iter().all(|s| s.state == CheckState::Failed && s.took_ms < 4000), "{gone:#?}");
+}
+
+#[test]
+fn listening_says_how_loud_it_is_until_nobody_asks_any_more() {
+    let mut world = World::start().unwrap();
+    let recorder = Recorder::of(&world).unwrap();
+    let sources = serde_json::json!([
+        {"name": "screen", "kind": "screen", "display": world.screen.display()},
+        {"name": "microphone", "kind": "microphone", "device": "mic.monitor"}
+    ]);
+    let mut listening = recorder.listen(&sources).unwrap();
+    let mut until = |what: &str, fits: &dyn Fn(&Heard) -> bool| {
+        let found = (0..40).find_map(|_| Some(listening.next_line().unwrap()).filter(|heard| fits(heard)));
+        found.unwrap_or_else(|| panic!("20 s without {what}"));
+    };
+    until("digital zero", &|h| h.peak_dbfs == Some(-100.0));
+    world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
+    until("a voice", &|h| h.peak_dbfs.is_some_and(|p| p > -40.0) && h.rms_dbfs < h.peak_dbfs);
+    world.sound.unplug();
+    until("a problem", &|h| h.problem.is_some() && h.peak_dbfs.is_none() && h.rms_dbfs.is_none());
+    world.sound.plug(&world.folder).unwrap();
+    until("the microphone again", &|h| h.peak_dbfs.is_some());
+    assert!(listening.close().unwrap().success());
 }

@@ -9,6 +9,7 @@
 //! Browser          Chromium under chromedriver: presses buttons as people do
 //! Console          the hub's console without a browser: forms, a cookie, bytes
 //! RawMqtt          MQTT by hand, to say what no client library would
+//! Recorder         the recorder alone: the check before a lesson, and listening
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
 //! school           a hub and an agent, the built programs with real settings
 //! programs         where the built programs are
@@ -26,6 +27,7 @@ pub mod grab;
 pub mod process;
 pub mod programs;
 pub mod raw_mqtt;
+pub mod recorder;
 pub mod school;
 pub mod screen;
 pub mod slides;
@@ -40,6 +42,7 @@ pub use console::Console;
 pub use folder::Folder;
 pub use process::{Process, eventually, free_port};
 pub use raw_mqtt::RawMqtt;
+pub use recorder::{Listening, Recorder};
 pub use school::{Agent, Hub, Room};
 pub use screen::Screen;
 pub use sound::Sound;

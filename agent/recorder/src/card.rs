@@ -7,6 +7,8 @@ use crate::av::{Area, RATE};
 
 /// The flash and the tone last this long at the start of each second.
 const BEEP_MS: u64 = 100;
+/// How loud the tone is: a quarter of full scale.
+pub const TONE_DBFS: f64 = -12.04;
 
 /// Luma and chroma of eight 75 % bars, BT.709 limited range.
 const BARS: [(u8, u8, u8); 8] = [

@@ -3,24 +3,38 @@
 use std::io::BufRead;
 
 use anyhow::{Context as _, bail, ensure};
-use lectern_wire::recorder::{Job, SourceKind};
+use lectern_wire::recorder::{CaptureSettings, Job, SourceKind};
 
 /// Longest job line, bytes.
 const MAX_LINE: u64 = 64 * 1024;
 
 /// Reads one line and checks it.
 pub fn read(input: impl BufRead) -> anyhow::Result<Job> {
-    let mut line = String::new();
-    std::io::Read::take(input, MAX_LINE)
-        .read_line(&mut line)
-        .context("the job could not be read from standard input")?;
-    let job: Job = serde_json::from_str(&line).context("the job is not a JSON line of the expected shape")?;
-    check(&job)?;
+    let job: Job =
+        serde_json::from_str(&line(input)?).context("the job is not a JSON line of the expected shape")?;
+    ensure!((1..=1440).contains(&job.max_minutes), "{} minutes is not usable: 1 to 1440", job.max_minutes);
+    ensure!(job.take >= 1, "takes are numbered from 1");
+    check(&job.capture)?;
     Ok(job)
 }
 
-fn check(job: &Job) -> anyhow::Result<()> {
-    let capture = &job.capture;
+/// Reads one line that holds only what to capture, and checks it.
+pub fn read_capture(input: impl BufRead) -> anyhow::Result<CaptureSettings> {
+    let capture = serde_json::from_str(&line(input)?)
+        .context("the capture settings are not a JSON line of the expected shape")?;
+    check(&capture)?;
+    Ok(capture)
+}
+
+fn line(input: impl BufRead) -> anyhow::Result<String> {
+    let mut line = String::new();
+    std::io::Read::take(input, MAX_LINE)
+        .read_line(&mut line)
+        .context("nothing could be read from standard input")?;
+    Ok(line)
+}
+
+fn check(capture: &CaptureSettings) -> anyhow::Result<()> {
     let v = capture.video;
     ensure!(
         v.width.is_multiple_of(2)
@@ -39,8 +53,6 @@ fn check(job: &Job) -> anyhow::Result<()> {
         "{} kbit/s of sound is not usable: 32 to 320",
         capture.audio.kbps
     );
-    ensure!((1..=1440).contains(&job.max_minutes), "{} minutes is not usable: 1 to 1440", job.max_minutes);
-    ensure!(job.take >= 1, "takes are numbered from 1");
 
     let mut names: Vec<_> = capture.sources.iter().map(|s| s.name.as_str()).collect();
     names.sort_unstable();

@@ -18,7 +18,9 @@ mod encode;
 mod inspect;
 mod job;
 mod link;
+mod listen;
 mod metronome;
+mod preflight;
 mod session;
 mod sound;
 mod source;
@@ -48,6 +50,10 @@ enum What {
         /// The take.
         file: PathBuf,
     },
+    /// Open every source of the settings on standard input for a moment and print how each was found.
+    Preflight,
+    /// Open the microphones of the settings on standard input and print how loud it is, until that is closed.
+    Listen,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
     av::start();
     let outcome = match arguments.command {
         What::Record => job::read(std::io::stdin().lock()).and_then(|job| session::run(&job)),
+        What::Preflight => job::read_capture(std::io::stdin().lock()).and_then(|c| preflight::run(&c)),
+        What::Listen => job::read_capture(std::io::stdin().lock()).and_then(|c| listen::run(&c)),
         What::Inspect { file } => inspect::run(&file),
     };
     match outcome {

@@ -149,13 +149,35 @@ impl Meter {
     /// Adds frames; every 100 ms a reading comes out.
     pub fn push(&mut self, frames: &[[f32; 2]]) -> Option<Reading> {
         for frame in frames {
-            for sample in frame {
-                self.peak = self.peak.max(sample.abs());
-                self.power += f64::from(sample * sample);
+            for &sample in frame {
+                self.add(sample);
             }
         }
         self.frames += frames.len() as u32;
-        if self.frames < RATE / 10 {
+        if self.frames < RATE / 10 { None } else { self.take() }
+    }
+
+    /// Adds a block as a source gave it, `gain` times as loud.
+    pub fn hear(&mut self, bytes: &[u8], gain: f32) {
+        for sample in bytes.chunks_exact(2) {
+            self.add(f32::from(i16::from_le_bytes([sample[0], sample[1]])) / 32768.0 * gain);
+        }
+        self.frames += bytes.len() as u32 / 4;
+    }
+
+    fn add(&mut self, sample: f32) {
+        self.peak = self.peak.max(sample.abs());
+        self.power += f64::from(sample * sample);
+    }
+
+    /// Frames heard since the last reading.
+    pub fn frames(&self) -> u32 {
+        self.frames
+    }
+
+    /// A reading of everything since the last one; none when that is nothing.
+    pub fn take(&mut self) -> Option<Reading> {
+        if self.frames == 0 {
             return None;
         }
         let rms = (self.power / f64::from(self.frames * 2)).sqrt();
@@ -210,5 +232,8 @@ mod tests {
         let reading = meter.push(&vec![[1.0, -1.0]; 4800]).expect("100 ms");
         assert!(reading.peak_dbfs.abs() < 0.01 && reading.rms_dbfs.abs() < 0.01);
         assert_eq!(meter.push(&vec![[0.0; 2]; 4800]).expect("100 ms").rms_dbfs, NOTHING_DBFS);
+        assert_eq!(meter.take(), None);
+        meter.hear(&block(480, -16384), times(6));
+        assert!(meter.take().is_some_and(|r| (r.peak_dbfs + 0.02).abs() < 0.01), "half, 6 dB louder");
     }
 }

@@ -12,6 +12,7 @@ pub mod digest;
 pub mod fmp4;
 pub mod id;
 pub mod manifest;
+pub mod preflight;
 pub mod receipt;
 pub mod recorder;
 pub mod sign;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ffmpeg_next::{Packet, frame};
+use ffmpeg_next::{Packet, format::Pixel, frame};
 use lectern_base::clock;
 use lectern_wire::recorder::{Source, SourceKind};
 
@@ -49,6 +49,41 @@ impl Stamped {
             line.hash(&mut hasher);
         }
         Some(hasher.finish())
+    }
+
+    /// Width and height, pixels.
+    pub fn size(&self) -> (u32, u32) {
+        match &self.picture {
+            Picture::Raw(_, shape) => (shape.width, shape.height),
+            Picture::Frame(frame) => (frame.width(), frame.height()),
+        }
+    }
+
+    /// Whether it is black but for a few points, such as a mouse pointer's: looks at every eighth pixel of
+    /// every eighth row.
+    pub fn is_black(&self) -> bool {
+        const DARK: u8 = 32;
+        let (mut seen, mut lit) = (0u32, 0u32);
+        match &self.picture {
+            Picture::Raw(packet, shape) => {
+                // The fourth byte of a pixel is padding and may hold anything.
+                let skip = usize::from(matches!(shape.format, Pixel::ZBGR | Pixel::ZRGB));
+                let pixels = packet.data().unwrap_or_default();
+                for row in pixels.chunks(shape.width.max(1) as usize * 4).step_by(8) {
+                    for pixel in row.chunks_exact(4).step_by(8) {
+                        seen += 1;
+                        lit += u32::from(pixel[skip..skip + 3].iter().any(|&v| v >= DARK));
+                    }
+                }
+            }
+            Picture::Frame(frame) => {
+                for row in frame.data(0).chunks(frame.stride(0).max(1)).step_by(8) {
+                    seen += (row.len() / 8) as u32;
+                    lit += row.iter().step_by(8).filter(|&&v| v >= DARK).count() as u32;
+                }
+            }
+        }
+        lit <= seen / 1000
     }
 }
 
@@ -133,6 +168,11 @@ pub fn start(source: &Source, metronome: &Arc<Metronome>) -> anyhow::Result<Runn
 }
 
 impl Running {
+    /// Asks the thread to end, without waiting for it.
+    pub fn end(&self) {
+        self.patience.end();
+    }
+
     /// Asks the thread to end. A driver that never returns is left behind: the process is about to
     /// end, which frees it.
     pub fn stop(&mut self) {

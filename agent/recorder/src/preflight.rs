@@ -1,0 +1,186 @@
+//! Before a lesson: every source is opened at once, looked at until it is known how it is, and closed again.
+//! Nothing is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lectern_base::clock;
+use lectern_wire::preflight::{CheckState, CheckedKind, Preflight, SourceCheck};
+use lectern_wire::recorder::{CaptureSettings, SourceKind};
+
+use crate::av::RATE;
+use crate::card;
+use crate::metronome::Metronome;
+use crate::sound::{Meter, NOTHING_DBFS, times};
+use crate::source::{self, Running};
+
+/// After this long every source has its answer.
+const LIMIT: Duration = Duration::from_secs(4);
+/// A picture that has been black for so long is black: a camera opens its eye slowly.
+const BLACK_FOR: Duration = Duration::from_millis(1500);
+/// Sound that is listened to before it is judged: one second.
+const LISTEN: u32 = RATE;
+/// A second without any sample above this has no voice in it, nor a room's own noise.
+const SILENT_DBFS: f64 = -60.0;
+
+/// Opens every source, waits for their answers and prints the [`Preflight`] as one JSON line.
+pub fn run(capture: &CaptureSettings) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(&check(capture)?)?);
+    Ok(())
+}
+
+fn check(capture: &CaptureSettings) -> anyhow::Result<Preflight> {
+    let started = clock::mono();
+    let metronome = Arc::new(Metronome::new(capture.video.fps));
+    metronome.set(started);
+    let mut running = Vec::new();
+    for source in &capture.sources {
+        let running_source = source::start(source, &metronome)?;
+        running.push((running_source, Look::default()));
+    }
+    let mut answers: Vec<Option<SourceCheck>> = vec![None; running.len()];
+    while answers.iter().any(Option::is_none) {
+        let age = clock::mono() - started;
+        for ((source, look), answer) in running.iter_mut().zip(&mut answers) {
+            if answer.is_none() {
+                look.look(source);
+                let verdict = look.verdict(source, capture, age);
+                *answer = verdict.map(|v| v.of(source, look, age));
+                if answer.is_some() {
+                    source.end();
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for (source, _) in &mut running {
+        source.stop();
+    }
+    Ok(Preflight { sources: answers.into_iter().flatten().collect() })
+}
+
+/// What a source has given so far.
+#[derive(Default)]
+struct Look {
+    picture: Option<(u32, u32)>,
+    black_since: Option<Duration>,
+    meter: Meter,
+    peak_dbfs: Option<f64>,
+}
+
+struct Verdict {
+    state: CheckState,
+    problem: Option<String>,
+}
+
+impl Look {
+    /// Takes in what the source has given.
+    fn look(&mut self, source: &Running) {
+        if let Some(newest) = source.outlet.newest() {
+            self.picture = Some(newest.size());
+            self.black_since = newest.is_black().then(|| self.black_since.unwrap_or(newest.at));
+        }
+        if let SourceKind::Microphone { gain_db, .. } = source.kind {
+            for block in source.outlet.blocks() {
+                self.meter.hear(&block.bytes, times(gain_db));
+            }
+        }
+    }
+
+    /// How the source is, once that is known; at the latest after [`LIMIT`].
+    fn verdict(&mut self, source: &Running, capture: &CaptureSettings, age: Duration) -> Option<Verdict> {
+        let over = age >= LIMIT;
+        let fault = source.outlet.fault();
+        let limit = LIMIT.as_secs();
+        match source.kind {
+            SourceKind::Test => {
+                self.picture = Some((capture.video.width, capture.video.height));
+                self.peak_dbfs = Some(card::TONE_DBFS);
+                Some(Verdict::good())
+            }
+            SourceKind::Microphone { .. } => {
+                if self.meter.frames() >= LISTEN || over && self.meter.frames() > 0 {
+                    let peak = self.meter.take().map_or(NOTHING_DBFS, |r| r.peak_dbfs);
+                    self.peak_dbfs = Some(peak);
+                    return Some(if peak > SILENT_DBFS {
+                        Verdict::good()
+                    } else {
+                        let what = if peak <= NOTHING_DBFS { "digital zero" } else { "hardly anything" };
+                        Verdict::bad(CheckState::Silent, format!("a second of listening gave {what}"))
+                    });
+                }
+                let nothing = || over.then(|| format!("no sound came in {limit} s"));
+                fault.or_else(nothing).map(|why| Verdict::bad(CheckState::Failed, why))
+            }
+            _ => match (self.picture, self.black_since) {
+                (Some(_), None) => Some(Verdict::good()),
+                (Some(_), Some(since)) => (over || clock::mono().saturating_sub(since) >= BLACK_FOR)
+                    .then(|| Verdict::bad(CheckState::Black, "the picture is black".into())),
+                (None, _) => match fault {
+                    Some(why) => Some(Verdict::bad(CheckState::Failed, why)),
+                    None => over.then(|| {
+                        Verdict::bad(CheckState::NoPicture, format!("no picture came in {limit} s"))
+                    }),
+                },
+            },
+        }
+    }
+}
+
+impl Verdict {
+    fn good() -> Self {
+        Self { state: CheckState::Good, problem: None }
+    }
+
+    fn bad(state: CheckState, problem: String) -> Self {
+        Self { state, problem: Some(problem) }
+    }
+
+    fn of(self, source: &Running, look: &Look, age: Duration) -> SourceCheck {
+        SourceCheck {
+            name: source.name.clone(),
+            kind: match source.kind {
+                SourceKind::Screen { .. } => CheckedKind::Screen,
+                SourceKind::NetworkCamera { .. } => CheckedKind::Camera,
+                SourceKind::Microphone { .. } => CheckedKind::Microphone,
+                SourceKind::Test => CheckedKind::Test,
+            },
+            state: self.state,
+            picture: look.picture,
+            peak_dbfs: look.peak_dbfs,
+            problem: self.problem,
+            took_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lectern_wire::recorder::{AudioSettings, Layout, Source, VideoSettings};
+
+    #[test]
+    fn each_source_gets_its_own_answer() {
+        crate::av::start();
+        let source = |name: &str, kind| Source { name: name.into(), kind };
+        let capture = CaptureSettings {
+            layout: Layout::Screen,
+            sources: vec![
+                source("card", SourceKind::Test),
+                source(
+                    "nobody",
+                    SourceKind::NetworkCamera { url: "rtsp://u:secret@127.0.0.1:1/live".into() },
+                ),
+            ],
+            video: VideoSettings { width: 320, height: 180, fps: 25, max_kbps: 400, gop_s: 2 },
+            audio: AudioSettings { kbps: 96 },
+        };
+        let found = check(&capture).expect("a check").sources;
+        let state = |n: usize| (found[n].name.as_str(), found[n].kind, found[n].state);
+        assert_eq!(state(0), ("card", CheckedKind::Test, CheckState::Good));
+        assert_eq!((found[0].picture, found[0].problem.as_ref()), (Some((320, 180)), None));
+        assert_eq!(state(1), ("nobody", CheckedKind::Camera, CheckState::Failed));
+        let problem = found[1].problem.as_ref().expect("a problem");
+        assert!(problem.contains("127.0.0.1:1") && !problem.contains("secret"), "{problem}");
+    }
+}
