@@ -46,8 +46,13 @@ impl Desk {
                 return Ok(Answer::Already(Some(id.clone())));
             }
             let (lesson_id, about) = (id.clone(), about.clone());
-            let amendment =
-                Amendment { v: 1, lesson_id, manifest_sha256, about: about.clone(), wall_ms: clock::wall_ms() };
+            let amendment = Amendment {
+                v: 1,
+                lesson_id,
+                manifest_sha256,
+                about: about.clone(),
+                wall_ms: clock::wall_ms(),
+            };
             self.tell("amended", &self.signed(amendment)?)?;
             self.store.amend(id, &about)?;
             self.show(id, |shown| shown.about = about);

@@ -14,7 +14,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::afterwards::{self, Desk};
+use crate::beforehand::{preflight, reminder};
 use crate::config::Config;
+use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, notify};
 use crate::store::{Store, StoreError};
@@ -70,7 +73,10 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         }
         None => None,
     };
-    let profiles = config.profiles().map_err(|faults| StartError::Settings(faults.join("; ")))?;
+    let faulty = |faults: Vec<String>| StartError::Settings(faults.join("; "));
+    let profiles = config.profiles().map_err(faulty)?;
+    let schemes = config.schemes().map_err(faulty)?;
+    let timetable = config.timetable().map_err(faulty)?;
     write_keys(&store, public)?;
     let (listener, address) = listen(config.page.listen, &data_dir).await?;
     tracing::info!(device = %config.device.id, room = config.device.room, key = public.id(), page = %address, "lectern starts");
@@ -86,6 +92,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         max_minutes: config.recording.max_minutes,
         reserve_minutes: config.recording.reserve_minutes,
         bytes_per_minute: config.bytes_per_minute(),
+        timetable: timetable.clone(),
+        end_after_bell: minutes(config.school_day.end_after_bell_min),
     };
     let (driver, handle) = record::Driver::new(store.clone(), settings);
     spawn("record", tokio::spawn(driver.run(stages.clone())));
@@ -94,7 +102,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         device: config.device.id.clone(),
         room: config.device.room.clone(),
         recorder: config.recording.recorder.clone(),
-        key,
+        key: key.clone(),
         profiles,
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
@@ -113,11 +121,17 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     spawn("sense", tokio::spawn(sense::run(store.clone(), interval, stages.clone())));
     let keep = config.recording.keep_stored_days;
     spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), keep, stages.clone())));
+    if let Err(e) = afterwards::resume(&store) {
+        tracing::error!("a lesson that was thrown away could not be removed: {e}");
+    }
+    let preflight = before_lessons(&config, &store, timetable, &stages, &mut spawn);
     let layouts = config.recording.capture.layouts().collect();
     let page = Page {
         layouts,
         store: store.clone(),
         driver: handle,
+        desk: Desk { store: store.clone(), key, schemes: schemes.into() },
+        preflight,
         room: config.device.room.clone().into(),
         stop: door.clone(),
     };
@@ -139,6 +153,33 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     }
     tracing::info!("lectern has ended; a recorder at work goes on and is found again");
     Ok(())
+}
+
+/// Starts what looks at the sources between lessons.
+fn before_lessons(
+    config: &Config,
+    store: &Store,
+    timetable: Option<Timetable>,
+    stop: &CancellationToken,
+    spawn: &mut impl FnMut(&'static str, JoinHandle<()>),
+) -> preflight::Handle {
+    let (recorder, capture) = (config.recording.recorder.clone(), config.recording.capture.clone());
+    if config.school_day.speech_reminder {
+        let only_in_periods = timetable.is_some();
+        let settings =
+            reminder::Settings { recorder: recorder.clone(), capture: capture.clone(), only_in_periods };
+        spawn("reminder", tokio::spawn(reminder::run(store.clone(), settings, stop.clone())));
+    }
+    let before_bell = jiff::SignedDuration::from_mins(config.school_day.preflight_before_bell_min.into());
+    let settings = preflight::Settings { recorder, capture, timetable, before_bell };
+    let (stage, handle) = preflight::Stage::new(store.clone(), settings);
+    spawn("preflight", tokio::spawn(stage.run(stop.clone())));
+    handle
+}
+
+/// Minutes as a setting gives them; 0 is never.
+fn minutes(n: u32) -> Option<Duration> {
+    (n > 0).then(|| Duration::from_secs(u64::from(n) * 60))
 }
 
 /// Writes the public keys this device knows beside its state, for `lectern verify`.

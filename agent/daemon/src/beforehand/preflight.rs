@@ -121,7 +121,8 @@ impl Stage {
     }
 
     async fn look(&self) {
-        let outcome = match Looker::start(&self.settings.recorder, "preflight", &self.settings.capture).await {
+        let outcome = match Looker::start(&self.settings.recorder, "preflight", &self.settings.capture).await
+        {
             Err(e) => Err(e),
             Ok(mut looker) => {
                 let said = tokio::select! {
@@ -132,9 +133,8 @@ impl Stage {
                 match said {
                     // The lesson's own recorder says how the sources are.
                     None => return,
-                    Some(Ok(Ok(Some(line)))) => {
-                        serde_json::from_str::<Found>(&line).map_err(|e| format!("the answer cannot be read: {e}"))
-                    }
+                    Some(Ok(Ok(Some(line)))) => serde_json::from_str::<Found>(&line)
+                        .map_err(|e| format!("the answer cannot be read: {e}")),
                     Some(Ok(Ok(None))) => Err("the recorder ended without an answer; see its log".into()),
                     Some(Ok(Err(e))) => Err(e.to_string()),
                     Some(Err(_)) => Err(format!("no answer in {} s", PATIENCE.as_secs())),
@@ -150,7 +150,11 @@ impl Stage {
             }
         };
         for source in verdict.sources.iter().filter(|s| s.problem.is_some()) {
-            tracing::warn!(source = source.name, "pre-flight: {}", source.problem.as_deref().unwrap_or_default());
+            tracing::warn!(
+                source = source.name,
+                "pre-flight: {}",
+                source.problem.as_deref().unwrap_or_default()
+            );
         }
         let before = self.store.board().read().preflight;
         let changed = before.is_none_or(|before| before.summary() != verdict.summary());

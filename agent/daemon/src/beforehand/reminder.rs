@@ -109,11 +109,11 @@ mod tests {
     #[test]
     fn a_minute_of_talking_is_speech_and_a_cough_is_not() {
         let mut ear = Ear::default();
-        let talk = |n: u32| Some(if n % 4 == 0 { -60.0 } else { -28.0 });
+        let talk = |n: u32| Some(if n.is_multiple_of(4) { -60.0 } else { -28.0 });
         assert!((0..119).all(|n| !ear.hear(talk(n))), "not before a minute is over");
         assert!(ear.hear(talk(119)));
         assert!((0..70).all(|_| ear.hear(Some(-70.0))), "a pause for thought is still the lesson");
-        assert!(!(0..60).any(|n| n > 40 && ear.hear(Some(-70.0))) , "silence is not");
+        assert!(!(0..60).any(|n| n > 40 && ear.hear(Some(-70.0))), "silence is not");
         let mut cough = Ear::default();
         assert!(!(0..300).any(|n| cough.hear((n % 20 == 0).then_some(-10.0))));
     }

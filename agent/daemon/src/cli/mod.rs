@@ -37,6 +37,8 @@ enum What {
     Check,
     /// Check this machine: disk, recorder, clock, hub, broker.
     Doctor,
+    /// Look at every source now, as before a lesson; nothing is kept.
+    Preflight,
     /// Press the button.
     #[command(subcommand)]
     Record(Press),
@@ -77,6 +79,8 @@ enum Press {
         /// Which.
         layout: String,
     },
+    /// Go on for ten minutes more after the bell.
+    Extend,
     /// Say where it stands.
     Status,
 }
@@ -146,10 +150,14 @@ pub fn run() -> Exit {
                 Press::Resume => json!({ "action": "resume" }),
                 Press::Mark { word } => json!({ "action": "mark", "word": word }),
                 Press::Layout { layout } => json!({ "action": "layout", "layout": layout }),
+                Press::Extend => json!({ "action": "extend" }),
                 Press::Status => return remote::status(&config.device.data_dir, json),
             };
             remote::press(&config.device.data_dir, &body, json)
         }),
+        What::Preflight => {
+            with_config(&arguments.config, |config| remote::preflight(&config.device.data_dir, json))
+        }
         What::Lessons => {
             with_config(&arguments.config, |config| remote::lessons(&config.device.data_dir, json))
         }
@@ -236,8 +244,13 @@ fn daemon(path: &Path) -> Exit {
 }
 
 fn check(path: &Path, json: bool) -> Exit {
-    match Config::load(path).and_then(|config| config.profiles()) {
-        Ok(_) => {
+    let whole = Config::load(path).and_then(|config| {
+        let faults = [config.profiles().err(), config.schemes().err(), config.timetable().err()];
+        let faults: Vec<_> = faults.into_iter().flatten().flatten().collect();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    });
+    match whole {
+        Ok(()) => {
             say(json, &serde_json::json!({ "ok": true, "faults": [] }), &format!("{}: ok", path.display()))
         }
         Err(faults) => {

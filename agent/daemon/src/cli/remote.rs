@@ -91,6 +91,29 @@ pub fn status(data_dir: &Path, json: bool) -> Exit {
     })
 }
 
+/// `lectern preflight`: exit code "not sound" when a source does not give what it should.
+pub fn preflight(data_dir: &Path, json: bool) -> Exit {
+    let outcome = ask(data_dir, "/api/preflight", Some(&Value::Null));
+    let good = outcome.as_ref().is_ok_and(|value| {
+        let sources = value["sources"].as_array();
+        value["problem"].is_null() && sources.is_some_and(|all| all.iter().all(|s| s["state"] == "good"))
+    });
+    let exit = answer(outcome, json, |value| {
+        let mut lines: Vec<String> = value["problem"].as_str().map(str::to_owned).into_iter().collect();
+        for source in value["sources"].as_array().into_iter().flatten() {
+            let text = |key: &str| source[key].as_str().unwrap_or("");
+            let well = if text("state") == "good" { "ok  " } else { "BAD " };
+            lines.push(
+                format!("{well} {:<11} {:<11} {}", text("name"), text("state"), text("problem"))
+                    .trim_end()
+                    .to_owned(),
+            );
+        }
+        lines.join("\n")
+    });
+    if exit == Exit::Done && !good { Exit::NotSound } else { exit }
+}
+
 /// `lectern lessons`.
 pub fn lessons(data_dir: &Path, json: bool) -> Exit {
     answer(ask(data_dir, "/api/lessons", None), json, |value| {

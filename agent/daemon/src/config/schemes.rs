@@ -39,7 +39,12 @@ mod tests {
         let ids: Vec<_> = schemes.iter().map(|s| s.id.as_str()).collect();
         assert_eq!(ids, ["weinengli2", "youke", "jingpin", "xiaoben"]);
         assert_eq!(schemes[0].points.len(), 30);
-        assert!(schemes[0].takes("A5") && !schemes[0].takes("") && schemes[1].takes("") && !schemes[1].takes("A5"));
+        assert!(
+            schemes[0].takes("A5")
+                && !schemes[0].takes("")
+                && schemes[1].takes("")
+                && !schemes[1].takes("A5")
+        );
     }
 
     #[test]

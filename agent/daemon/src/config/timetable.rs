@@ -14,7 +14,8 @@ use crate::model::timetable::{Period, Plan, Timetable, Weeks};
 /// # Errors
 /// All faults, a sentence each.
 pub fn load(file: &Path) -> Result<Option<Timetable>, Vec<String>> {
-    let named = |faults: Vec<String>| faults.into_iter().map(|f| format!("{}: {f}", file.display())).collect();
+    let named =
+        |faults: Vec<String>| faults.into_iter().map(|f| format!("{}: {f}", file.display())).collect();
     match std::fs::read_to_string(file) {
         Ok(text) => parse(&text).map(Some).map_err(named),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -35,7 +36,10 @@ fn parse(text: &str) -> Result<Timetable, Vec<String>> {
         }
         for (n, plan) in plans.iter().enumerate() {
             if !plan.period.is_empty() && !periods.iter().any(|p| p.name == plan.period) {
-                s.fault(&format!("lesson[{}].period", n + 1), &format!("there is no period {:?}", plan.period));
+                s.fault(
+                    &format!("lesson[{}].period", n + 1),
+                    &format!("there is no period {:?}", plan.period),
+                );
             }
         }
         Timetable { periods, plans, first_monday, bell_offset_s }

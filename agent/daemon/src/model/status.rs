@@ -80,6 +80,8 @@ pub struct Lesson {
     pub cut_short: Option<CutShort>,
     /// When it ends by itself, by the school's bell.
     pub bell: Option<Bell>,
+    /// The bell has rung and the end is near.
+    pub counts_down: bool,
     /// The teacher threw it away; discarded without it means that nothing was recorded.
     pub thrown_away: bool,
     /// What it was put forward for: scheme and point.

@@ -65,7 +65,8 @@ impl Weeks {
             let wrong = || format!("{part:?} is not weeks such as 1-16, 3 or 1-16[单周]");
             let (range, parity) = match part.split_once(['[', '(', '（']) {
                 None => (part.trim_end_matches('周'), Parity::All),
-                Some((range, word)) => match word.trim_end_matches([']', ')', '）']).trim_end_matches('周') {
+                Some((range, word)) => match word.trim_end_matches([']', ')', '）']).trim_end_matches('周')
+                {
                     "单" => (range, Parity::Odd),
                     "双" => (range, Parity::Even),
                     "" => (range, Parity::All),
@@ -133,10 +134,8 @@ impl Timetable {
         };
         let weekday = date.weekday().to_monday_one_offset();
         let week = self.week(date);
-        let plan = self
-            .plans
-            .iter()
-            .find(|p| p.weekday == weekday && p.period == period.name && p.weeks.hold(week));
+        let plan =
+            self.plans.iter().find(|p| p.weekday == weekday && p.period == period.name && p.weeks.hold(week));
         let mut about = plan.map(|p| p.about.clone()).unwrap_or_default();
         about.period.clone_from(&period.name);
         let text = |time: Time| format!("{:02}:{:02}", time.hour(), time.minute());
@@ -236,7 +235,9 @@ mod tests {
         assert!(holds("1-16[单周]", 15) && !holds("1-16[单周]", 16) && !holds("1-16[单周]", 17));
         assert!(holds("2,4，9-12(双)", 12) && !holds("2,4，9-12(双)", 11) && holds("2,4", 4));
         assert!(holds("", 40) && holds("3周", 3));
-        assert!(Weeks::parse("1-").is_err() && Weeks::parse("0").is_err() && Weeks::parse("5-2[半]").is_err());
+        assert!(
+            Weeks::parse("1-").is_err() && Weeks::parse("0").is_err() && Weeks::parse("5-2[半]").is_err()
+        );
     }
 
     #[test]

@@ -7,8 +7,13 @@
 //! | `GET /api/live` | the status whenever it changes (server-sent events) |
 //! | `GET /api/preview.jpg` | the newest preview; asking keeps previews coming |
 //! | `GET /api/lessons` | the lessons on this machine |
-//! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout", "about": …, "word": …, "layout": …}` |
+//! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout" \| "extend" \| "dismiss", "about": …, "word": …, "layout": …}` |
+//! | `POST /api/lessons/{id}` | `{"action": "amend", "about": …}`, `{"action": "submit", "scheme": …, "point": …}`, `{"action": "discard"}` |
+//! | `GET /api/schemes` | what a lesson can be put forward for |
+//! | `POST /api/preflight` | looks at every source now |
+//! | `POST /api/repair` | `{"id": 16 hexadecimal digits, "text": …}` |
 
+mod beyond;
 mod guard;
 mod view;
 
@@ -29,7 +34,10 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::record::{Answer, Ask, Handle};
+use crate::afterwards::Desk;
+use crate::beforehand::preflight;
+use crate::model::answer::Answer;
+use crate::record::{Ask, Handle};
 use crate::store::Store;
 
 /// Longest request body, bytes.
@@ -42,6 +50,10 @@ pub struct Page {
     pub store: Store,
     /// The driver, to ask.
     pub driver: Handle,
+    /// Takes what people say after a lesson.
+    pub desk: Desk,
+    /// Asks for a look at the sources.
+    pub preflight: preflight::Handle,
     /// The room as people call it.
     pub room: Arc<str>,
     /// The layouts that can be chosen.
@@ -67,6 +79,10 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/api/preview.jpg", get(preview))
         .route("/api/lessons", get(lessons))
         .route("/api/record", post(record))
+        .route("/api/lessons/{id}", post(beyond::lesson))
+        .route("/api/schemes", get(beyond::schemes))
+        .route("/api/preflight", post(beyond::preflight))
+        .route("/api/repair", post(beyond::repair))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))
         .with_state(page);
@@ -99,6 +115,7 @@ async fn status(State(page): State<Page>, Query(query): Query<After>) -> Respons
 async fn live(State(page): State<Page>) -> Sse<impl stream::Stream<Item = Result<sse::Event, Infallible>>> {
     /// At most this often: the meter moves smoothly enough.
     const EVERY: Duration = Duration::from_millis(150);
+    page.preflight.looked();
     let watch = page.store.board().watch();
     let stream = stream::unfold((watch, page, true), |(mut watch, page, first)| async move {
         if !first {
@@ -157,6 +174,8 @@ enum Action {
     Describe,
     Mark,
     Layout,
+    Extend,
+    Dismiss,
 }
 
 async fn record(
@@ -174,12 +193,18 @@ async fn record(
         Action::Resume => Ask::Resume,
         Action::Describe => Ask::Describe(order.about),
         Action::Mark => Ask::Mark(order.word),
+        Action::Extend => Ask::Extend,
+        Action::Dismiss => Ask::Dismiss,
         Action::Layout => match Layout::from_name(&order.layout) {
             Some(layout) => Ask::Layout(layout),
             None => return problem(StatusCode::BAD_REQUEST, "layout", "there is no layout of that name"),
         },
     };
-    let (answer, lesson) = match page.driver.ask(ask).await {
+    answered(page.driver.ask(ask).await)
+}
+
+fn answered(answer: Answer) -> Response {
+    let (answer, lesson) = match answer {
         Answer::Done(lesson) => ("done", lesson),
         Answer::Already(lesson) => ("already", lesson),
         Answer::No(refusal) => return problem(StatusCode::CONFLICT, refusal.code, &refusal.sentence),

@@ -5,7 +5,7 @@ use lectern_wire::recorder::Layout;
 use serde_json::{Value, json};
 
 use crate::model::profile::Reason;
-use crate::model::status::{Status, Warning};
+use crate::model::status::{Preflight, Status, Warning};
 use crate::store::lessons::Lesson;
 
 /// The whole status.
@@ -23,6 +23,12 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
             "media_age_ms": now.saturating_sub(l.media_at_boot_ms),
             "bytes": l.bytes,
             "cut_short": l.cut_short.map(crate::model::lesson::CutShort::name),
+            "bell": l.bell.map(|bell| json!({
+                "counts_down": l.counts_down,
+                "ends_in_ms": bell.ends_ms.saturating_sub(now),
+            })),
+            "thrown_away": l.thrown_away,
+            "submitted": l.submitted,
             "profiles": l.profiles.iter().map(profile).collect::<Vec<_>>(),
             "first_durable_ms": l.first_durable_ms,
             "stored_after_ms": l.stored_after_ms,
@@ -45,7 +51,23 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
             "blocked": status.upload.blocked,
         },
         "disk_free_minutes": status.disk_free_minutes,
+        "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
+        "preflight": preflight(status.preflight.as_ref()),
+        "speech": status.speech,
         "safe_to_switch_off": status.safe_to_switch_off(),
+    })
+}
+
+/// How the sources were found; null when nobody has looked.
+pub fn preflight(found: Option<&Preflight>) -> Value {
+    let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
+    found.map_or(Value::Null, |found| {
+        json!({
+            "at_boot_ms": found.at_boot_ms,
+            "age_ms": now.saturating_sub(found.at_boot_ms),
+            "problem": found.problem,
+            "sources": found.sources,
+        })
     })
 }
 
@@ -85,5 +107,7 @@ pub fn lesson_row(lesson: &Lesson) -> Value {
         "about": lesson.about,
         "cut_short": lesson.cut_short.map(crate::model::lesson::CutShort::name),
         "manifest_sha256": lesson.manifest_sha256,
+        "thrown_away": lesson.discarded_wall_ms.map(clock::local_text),
+        "submitted": lesson.submitted,
     })
 }

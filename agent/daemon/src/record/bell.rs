@@ -47,8 +47,14 @@ impl Driver {
     /// Ends the lesson when its time is over.
     pub(super) async fn ring(&mut self) {
         let Some(live) = &self.live else { return };
-        let over = live.bell.is_some_and(|bell| millis(clock::boot()) >= bell.ends_ms);
-        if over && live.stopping.is_none() {
+        let (Some(bell), None) = (live.bell, live.stopping) else { return };
+        let now = millis(clock::boot());
+        self.store.board().update(|s| {
+            if let Some(lesson) = &mut s.lesson {
+                lesson.counts_down = bell.counts_down(now);
+            }
+        });
+        if now >= bell.ends_ms {
             tracing::info!(lesson = %live.id, "the bell has rung and nobody put the end off: the lesson is ended");
             self.request(Request::Stop, Order::Stop).await;
         }

@@ -209,6 +209,7 @@ impl Driver {
             marks: 0,
             cut_short: None,
             bell,
+            counts_down: false,
             thrown_away: false,
             submitted: None,
             profiles: Vec::new(),

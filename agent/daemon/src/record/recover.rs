@@ -75,6 +75,7 @@ impl Driver {
                 marks: 0,
                 cut_short: lesson.cut_short,
                 bell: live.bell,
+                counts_down: false,
                 thrown_away: false,
                 submitted: None,
                 profiles: Vec::new(),

@@ -72,6 +72,9 @@ mod tests {
                 audio: AudioSettings { kbps: 96 },
             },
             cut_short: None,
+            discarded_wall_ms: None,
+            submitted: None,
+            bell: None,
             manifest_sha256: Some(Digest::of(b"manifest")),
         };
         let receipt = Receipt {
