@@ -113,6 +113,15 @@ impl Browser {
         }
     }
 
+    /// Types into an input as a person would, after what stands there.
+    ///
+    /// # Errors
+    /// When there is no such input.
+    pub async fn type_into(&self, css: &str, text: &str) -> anyhow::Result<()> {
+        let input = self.client.find(Locator::Css(css)).await.with_context(|| format!("no {css}"))?;
+        input.send_keys(text).await.with_context(|| format!("{css} takes no text"))
+    }
+
     /// The visible text of the first element that matches, now.
     ///
     /// # Errors

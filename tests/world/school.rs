@@ -17,6 +17,8 @@ use crate::programs::Programs;
 pub const SCHOOL: &str = "3401000001";
 /// The video profiles that ship.
 const PROFILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/profiles");
+/// The certification schemes that ship.
+const SCHEMES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/schemes");
 /// See [`SCHOOL`].
 pub const DEVICE: &str = "room-301";
 
@@ -168,7 +170,7 @@ fn write_config(path: &Path, data: &Path, http: u16, mqtt: u16) -> anyhow::Resul
 pub struct Room {
     /// The lines of its `[recording]` section.
     pub recording: String,
-    /// Its `[[source]]` sections.
+    /// Its `[[source]]` sections, and any other.
     pub sources: String,
     /// The environment of the room: display and sound server.
     pub env: Vec<(String, String)>,
@@ -236,7 +238,7 @@ impl Agent {
             "[device]\nid = \"{DEVICE}\"\nschool = \"{SCHOOL}\"\nroom = \"301教室\"\ndata_dir = {data:?}\n\
              [hub]\nurl = \"{}\"\nmqtt = \"mqtt://127.0.0.1:{}\"\npassword_file = {secret:?}\n\
              [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = 2\n\
-             [recording]\nrecorder = {:?}\nprofiles = \"{PROFILES}\"\n{}{}",
+             [recording]\nrecorder = {:?}\nprofiles = \"{PROFILES}\"\nschemes = \"{SCHEMES}\"\n{}{}",
             hub.url(),
             hub.mqtt,
             programs.recorder,

@@ -93,7 +93,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         reserve_minutes: config.recording.reserve_minutes,
         bytes_per_minute: config.bytes_per_minute(),
         timetable: timetable.clone(),
-        end_after_bell: minutes(config.school_day.end_after_bell_min),
+        end_after_bell: seconds(config.school_day.end_after_bell_s),
     };
     let (driver, handle) = record::Driver::new(store.clone(), settings);
     spawn("record", tokio::spawn(driver.run(stages.clone())));
@@ -177,9 +177,9 @@ fn before_lessons(
     handle
 }
 
-/// Minutes as a setting gives them; 0 is never.
-fn minutes(n: u32) -> Option<Duration> {
-    (n > 0).then(|| Duration::from_secs(u64::from(n) * 60))
+/// Seconds as a setting gives them; 0 is never.
+fn seconds(n: u32) -> Option<Duration> {
+    (n > 0).then(|| Duration::from_secs(n.into()))
 }
 
 /// Writes the public keys this device knows beside its state, for `lectern verify`.

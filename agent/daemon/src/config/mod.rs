@@ -93,8 +93,8 @@ pub struct Recording {
 pub struct SchoolDay {
     /// File of the timetable.
     pub timetable: PathBuf,
-    /// Minutes after the bell at which a recording ends by itself; 0 never.
-    pub end_after_bell_min: u32,
+    /// Seconds after the bell at which a recording ends by itself; 0 never.
+    pub end_after_bell_s: u32,
     /// Minutes before the bell at which the sources are tried out; 0 never.
     pub preflight_before_bell_min: u32,
     /// Whether the teacher is told when there is speech and nothing records.
@@ -142,7 +142,7 @@ impl Config {
         let recording = recording(&mut root);
         let school_day = root.section("school_day", |s| SchoolDay {
             timetable: s.path("timetable", "/etc/lectern/timetable.toml"),
-            end_after_bell_min: s.number("end_after_bell_min", 3, 0..=60),
+            end_after_bell_s: s.number("end_after_bell_s", 180, 0..=3600),
             preflight_before_bell_min: s.number("preflight_before_bell_min", 5, 0..=60),
             speech_reminder: s.choice_of_bool("speech_reminder"),
         });

@@ -73,6 +73,7 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/", get(|| file("text/html; charset=utf-8", include_str!("assets/index.html"))))
         .route("/page.css", get(|| file("text/css; charset=utf-8", include_str!("assets/page.css"))))
         .route("/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/page.js"))))
+        .route("/panels.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/panels.js"))))
         .route("/words.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/words.js"))))
         .route("/api/status", get(status))
         .route("/api/live", get(live))

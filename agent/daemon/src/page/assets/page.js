@@ -1,7 +1,9 @@
 // The one-button page. It shows the status it is sent and asks; it decides nothing.
 "use strict";
 const $ = (id) => document.getElementById(id);
-let status = null, heardAt = 0, refusal = "", refusedAt = 0, drawn = "";
+let status = null, heardAt = 0, refusal = "", refusedAt = 0, drawn = "", filled = "";
+// What the teacher has read and put aside: verdicts by their time, little space by its minutes.
+const seen = new Set();
 let language = new URLSearchParams(location.search).get("lang") || localStorage.getItem("language") || "zh-CN";
 if (!WORDS[language]) language = "zh-CN";
 const say = (text, values = {}) => text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
@@ -17,12 +19,28 @@ function time(ms) {
 }
 const mib = (bytes) => `${(bytes / 1048576).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
 
+// Before a lesson: what the sources' check found, and what else a teacher should know before the press.
+const EYES = ["screen", "camera", "test"], CHECK_LASTS = 15 * 60000, SHORT_OF_SPACE = 55;
+function beforehand() {
+  const found = status.preflight, fresh = found && found.age_ms + performance.now() - heardAt < CHECK_LASTS;
+  if (fresh && !seen.has(found.at_boot_ms)) {
+    const blind = found.sources.find((one) => EYES.includes(one.kind) && one.state !== "good");
+    if (blind) return blind.kind === "camera" ? "noCamera" : "noScreen";
+    const mute = (one) => one.state === "failed" || (one.state === "silent" && (one.peak_dbfs ?? -100) < -90);
+    if (found.sources.some((one) => one.kind === "microphone" && mute(one))) return "noSound";
+  }
+  if (status.disk_free_minutes != null && status.disk_free_minutes < SHORT_OF_SPACE && !seen.has("space")) return "littleSpace";
+  return status.speech ? "speech" : "idle";
+}
+
 // Which row of the table of states holds.
 function situation() {
   if (!status) return "connecting";
   if (performance.now() - heardAt > 20000) return "gone";
   const lesson = status.lesson;
-  if (!lesson || lesson.state === "reclaimed") return "idle";
+  if (!lesson || lesson.state === "reclaimed") return beforehand();
+  if (lesson.state === "discarded" && lesson.thrown_away) return "thrownAway";
+  if (lesson.bell && lesson.bell.counts_down && ["recording", "paused", "interrupted"].includes(lesson.state)) return "bell";
   if (lesson.state === "sealed") {
     if (!status.upload.configured) return "local";
     return status.upload.reachable === false ? "offline" : "sealed";
@@ -39,42 +57,76 @@ function elapsed() {
   return lesson.media_ms + since;
 }
 
+const ENDED = ["sealed", "local", "offline", "stored", "storedWaiting"];
 const ACTIONS = {
-  idle: ["start"], stored: ["next"], storedWaiting: ["next"], sealed: ["next"], local: ["next"], offline: ["next"], discarded: ["start"],
-  recording: ["pause", "mark", "stop"], paused: ["resume", "stop"], interrupted: ["stop"], preparing: ["stop"],
+  idle: ["start"], speech: ["start"], noCamera: ["anyway", "check"], noScreen: ["anyway", "check"], noSound: ["goOn", "cancel"], littleSpace: ["seen"],
+  stored: ["next"], storedWaiting: ["next"], sealed: ["next"], local: ["next"], offline: ["seen", "next"], discarded: ["next"], thrownAway: ["next"],
+  recording: ["pause", "mark", "stop"], paused: ["resume", "stop"], interrupted: ["stop"], preparing: ["stop"], bell: ["extend", "stopNow"],
 };
+// Quieter ones, below: what can be done with a lesson that has ended.
+const MORE = {
+  stored: ["submit", "amend", "discard"], storedWaiting: ["submit", "amend", "discard"],
+  sealed: ["amend", "discard"], local: ["amend", "discard"], offline: ["amend", "discard"],
+};
+const RED = ["start", "next", "anyway", "goOn", "again"];
+// What a button does, where it is more than asking for what it is called.
+const DO = {
+  next: () => order("start", { about: {} }), anyway: () => order("start", { about: about() }), goOn: () => order("start", { about: about() }),
+  again: () => order("start", { about: status.lesson.about }), keep: () => order("dismiss"), stopNow: () => order("stop"),
+  start: () => order("start", { about: about() }), check: () => ask("/api/preflight", {}),
+  cancel: putAside, seen: () => status.lesson ? order("dismiss") : putAside(),
+  amend: () => openPanel("amend"), submit: () => openPanel("submit"), discard: () => openPanel("discard"),
+};
+
+function putAside() {
+  if (status.preflight) seen.add(status.preflight.at_boot_ms);
+  if (status.disk_free_minutes < SHORT_OF_SPACE) seen.add("space");
+  draw();
+}
 
 function draw() {
   const w = WORDS[language], now = situation(), lesson = status && status.lesson;
   document.documentElement.lang = language;
-  document.body.dataset.state = now === "storedWaiting" ? "sealed" : now;
-  document.body.toggleAttribute("data-live", ["recording", "paused", "interrupted"].includes(now));
+  const looks = { storedWaiting: "sealed", bell: lesson && lesson.state, noCamera: "warned", noScreen: "warned", noSound: "warned", littleSpace: "warned", speech: "warned" };
+  document.body.dataset.state = looks[now] || now;
+  document.body.toggleAttribute("data-live", ["recording", "paused", "interrupted", "bell"].includes(now));
   $("language").textContent = w.other;
   $("room").textContent = status ? status.room : "";
   const values = lesson ? {
     time: time(elapsed()), length: length(lesson.media_ms), after: length(lesson.stored_after_ms || 0),
-    n: status.upload.waiting_lessons,
-  } : {};
+    n: status.upload.waiting_lessons, what: lesson.submitted,
+    left: lesson.bell ? length(Math.max(1000, lesson.bell.ends_in_ms - (performance.now() - heardAt))) : "",
+  } : { minutes: status && status.disk_free_minutes };
   let [big, small] = w.state[now];
   if (now === "stored" && lesson.stored_after_ms == null) small = small.split(/[，,]/)[0];
-  if (lesson && lesson.cut_short && ["sealed", "local", "offline", "stored", "storedWaiting"].includes(now)) {
+  const short = lesson && lesson.cut_short && ENDED.includes(now);
+  if (short) {
     small = `${say(w.cut.small, { length: values.length, cause: w.cut[lesson.cut_short] })} · ${say(big, values)}`;
     big = w.cut.big;
   }
-  const title = now === "idle" ? "" : [lesson && lesson.about.period, lesson && lesson.about.subject, lesson && lesson.about.class].filter(Boolean).join(" · ");
+  const named = (one) => [one.period, one.subject, one.class].filter(Boolean).join(" · ");
+  let title = lesson ? named(lesson.about) : "";
+  if (now === "idle" && status.slot) {
+    // The period that is on, by the timetable: the press needs no typing.
+    [big, small, title] = [named(status.slot.about), small, [status.slot.about.teacher, status.slot.times].filter(Boolean).join(" ")];
+  } else if (!lesson) title = "";
   $("big-text").textContent = say(big, values);
   $("small").textContent = refusal && performance.now() - refusedAt < 8000 ? refusal : [title, say(small, values)].filter(Boolean).join(" · ");
   document.title = `${say(big, values)} · Lectern 讲台`;
+  if (now === "stored" && lesson.submitted) $("small").textContent += ` · ${say(w.submitted, values)}`;
   if (now === "recording" && lesson.marks > 0 && !refusal) $("small").textContent += ` · ${say(w.marked, { n: lesson.marks })}`;
   warnings(w);
-  actions(w, now);
+  actions(w, now, short);
+  fill(now);
   layouts(w, now);
   upload(w, now);
   profiles(w, now);
   meter(w);
   $("about-name").textContent = w.about;
-  $("about-box").hidden = !["idle", "recording", "paused", "stored", "storedWaiting", "sealed", "local", "offline", "discarded"].includes(now);
+  $("about-box").hidden = !["idle", "speech", "recording", "paused", "bell", ...ENDED].includes(now);
   for (const label of $("about").children) label.firstChild.textContent = w.fields[label.dataset.field];
+  $("repair-name").textContent = w.repair.ask;
+  $("do-repair").textContent = w.repair.act;
   $("disk").textContent = status && status.disk_free_minutes != null ? say(w.disk, { length: length(status.disk_free_minutes * 60000) }) : "";
   const safe = status && status.safe_to_switch_off;
   $("lamp").textContent = status ? (safe ? w.safe : w.wait) : "";
@@ -92,26 +144,41 @@ function warnings(w) {
   box.replaceChildren(...list.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
 }
 
-function actions(w, now) {
-  const wanted = ACTIONS[now] || [], key = wanted.join() + language;
+function actions(w, now, short) {
+  const wanted = short ? ["keep", "again"] : ACTIONS[now] || [], more = MORE[now] || [];
+  const key = [wanted, more, language].join();
   if (drawn === key) return;
   drawn = key;
-  $("actions").replaceChildren(...wanted.map((name, n) => {
+  const make = (name, n) => {
     const button = document.createElement("button");
     button.type = "button";
     button.id = `do-${name}`;
     button.textContent = w.act[name];
-    button.className = name === "start" || name === "next" ? "record" : n === 0 ? "primary" : "";
-    button.onclick = () => order(name === "next" ? "start" : name);
+    button.className = RED.includes(name) ? "record" : n === 0 ? "primary" : "";
+    button.onclick = DO[name] || (() => order(name));
     return button;
-  }));
+  };
+  $("actions").replaceChildren(...wanted.map(make));
+  $("more").replaceChildren(...more.map((name) => make(name)));
   const first = $("actions").firstChild;
   if (first && (document.activeElement === document.body || !document.activeElement)) first.focus({ preventScroll: true });
 }
 
+// The form shows the lesson it belongs to; before one, what the timetable would fill in.
+function fill(now) {
+  const lesson = status && status.lesson, key = lesson ? lesson.id : "";
+  const slot = !lesson && status && status.slot ? status.slot.about : {};
+  for (const label of $("about").children) {
+    const input = label.lastChild, field = label.dataset.field;
+    input.placeholder = slot[field] || "";
+    if (filled !== key && document.activeElement !== input) input.value = lesson ? lesson.about[field] || "" : "";
+  }
+  filled = key;
+}
+
 // Only where there is a choice, and only while something is recorded.
 function layouts(w, now) {
-  const choice = status && ["recording", "paused"].includes(now) && status.layouts.length > 1 ? status.layouts : [];
+  const choice = status && ["recording", "paused", "bell"].includes(now) && status.layouts.length > 1 ? status.layouts : [];
   const shown = choice.join() + language + (status && status.lesson ? status.lesson.layout : "");
   const box = $("layouts");
   if (box.dataset.shown === shown) return;
@@ -128,7 +195,7 @@ function layouts(w, now) {
 
 // What the finished lesson is fit for, and why not.
 function profiles(w, now) {
-  const list = ["sealed", "local", "offline", "stored", "storedWaiting"].includes(now) ? status.lesson.profiles : [];
+  const list = ENDED.includes(now) ? status.lesson.profiles : [];
   const box = $("profiles"), shown = JSON.stringify(list) + language;
   if (box.dataset.shown === shown) return;
   box.dataset.shown = shown;
@@ -173,23 +240,28 @@ function about() {
   return out;
 }
 
-async function order(action, more = {}) {
-  const w = WORDS[language];
-  for (const button of $("actions").children) button.disabled = true;
+const order = (action, more = {}) => ask("/api/record", { action, ...more });
+
+// Asks for something; true when it is being done. A refusal stands in the small line for a while.
+async function ask(path, what) {
+  const w = WORDS[language], buttons = document.querySelectorAll("#actions button, #more button");
+  for (const button of buttons) button.disabled = true;
+  let done = false;
   try {
-    const body = JSON.stringify(["start", "describe"].includes(action) ? { action, about: about() } : { action, ...more });
-    const answer = await fetch("/api/record", { method: "POST", headers: { "Content-Type": "application/json", "X-Lectern": "page" }, body });
-    if (!answer.ok) {
+    const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json", "X-Lectern": "page" }, body: JSON.stringify(what) });
+    done = answer.ok;
+    refusal = "";
+    if (!done) {
       const problem = await answer.json();
       refusal = w.refuse[problem.code] || say(w.refuse.other, { message: problem.message });
-      refusedAt = performance.now();
     }
   } catch {
     refusal = w.state.gone[0];
-    refusedAt = performance.now();
   }
-  for (const button of $("actions").children) button.disabled = false;
+  refusedAt = performance.now();
+  for (const button of buttons) button.disabled = false;
   draw();
+  return done;
 }
 
 function listen() {
@@ -218,12 +290,20 @@ async function look() {
   setTimeout(look, 1000);
 }
 
+// A word about the lesson: into the recording while it lasts, beside it afterwards.
+function said() {
+  const lesson = status && status.lesson;
+  if (!lesson) return;
+  const now = situation(), words = { ...lesson.about, ...Object.fromEntries([...$("about").children].map((label) => [label.dataset.field, label.lastChild.value.trim()])) };
+  if (["recording", "paused"].includes(lesson.state)) order("describe", { about: words });
+  else if (ENDED.includes(now)) ask(`/api/lessons/${lesson.id}`, { action: "amend", about: words });
+}
 for (const field of ["subject", "class", "topic", "period", "teacher"]) {
   const label = document.createElement("label"), input = document.createElement("input");
   label.dataset.field = field;
   input.maxLength = 80;
   input.name = field;
-  input.onchange = () => { if (status && status.lesson && ["recording", "paused"].includes(status.lesson.state)) order("describe"); };
+  input.onchange = said;
   label.append(document.createTextNode(""), input);
   $("about").append(label);
 }
