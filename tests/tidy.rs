@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("reclaim", 3),
     ("beforehand", 3),
     ("afterwards", 3),
+    ("alarm", 3),
     ("store", 2),
     ("platform", 2),
     ("config", 2),

@@ -158,6 +158,8 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Ok(_) => dropped(counts, device, leaf, "seq is not between 1 and 2^53"),
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
+        // Kept by the broker; the hub's own table of them comes with the alarms' page.
+        Leaf::Alarm(_) => {}
         Leaf::Ack(_) => dropped(counts, device, leaf, "acknowledgements go down only"),
     }
     Ok(None)

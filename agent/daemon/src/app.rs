@@ -21,7 +21,7 @@ use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, notify};
 use crate::store::{Store, StoreError};
-use crate::{evidence, publish, reclaim, record, sense, upload};
+use crate::{alarm, evidence, publish, reclaim, record, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -119,6 +119,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     }
     let interval = Duration::from_secs(u64::from(config.sense.interval_s));
     spawn("sense", tokio::spawn(sense::run(store.clone(), interval, stages.clone())));
+    spawn("alarm", tokio::spawn(alarm::run(store.clone(), stages.clone())));
     let keep = config.recording.keep_stored_days;
     spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), keep, stages.clone())));
     if let Err(e) = afterwards::resume(&store) {

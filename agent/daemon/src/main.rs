@@ -12,12 +12,13 @@
 //! | 6 | `main`, [`cli`] |
 //! | 5 | [`app`]: wires everything top to bottom, tears it down in reverse |
 //! | 4 | [`page`]: the teacher's page |
-//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`]: one stage each; [`beforehand`], [`afterwards`] |
+//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`] |
 //! | 2 | [`store`], [`platform`], [`config`] |
 //! | 1 | [`model`]: pure types and state machines |
 //! | 0 | `lectern_wire`, `lectern_base` |
 
 mod afterwards;
+mod alarm;
 mod app;
 mod beforehand;
 mod cli;

@@ -8,6 +8,7 @@
 //! reader ignores fields it does not know, a writer never changes what an old field means.
 
 pub mod afterwards;
+pub mod alarm;
 pub mod digest;
 pub mod fmp4;
 pub mod id;

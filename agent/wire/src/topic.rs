@@ -21,6 +21,8 @@ pub enum Leaf {
     History(String),
     /// An event of a type.
     Event(String),
+    /// A retained alarm of a code.
+    Alarm(crate::alarm::Code),
     /// Down: the hub has stored everything of this class up to a sequence number.
     Ack(String),
 }
@@ -45,6 +47,7 @@ impl Topics {
             Leaf::Measurement(group) => format!("{base}/m/{group}"),
             Leaf::History(group) => format!("{base}/h/{group}"),
             Leaf::Event(kind) => format!("{base}/e/{kind}"),
+            Leaf::Alarm(code) => format!("{base}/a/{}", code.name()),
             Leaf::Ack(class) => format!("{base}/ack/{class}"),
         }
     }
@@ -69,6 +72,7 @@ pub fn parse(topic: &str) -> Option<(Topics, Leaf)> {
         ("m", Some(group), None) => Leaf::Measurement(name(group)?),
         ("h", Some(group), None) => Leaf::History(name(group)?),
         ("e", Some(kind), None) => Leaf::Event(name(kind)?),
+        ("a", Some(code), None) => Leaf::Alarm(crate::alarm::Code::from_name(code)?),
         ("ack", Some(class), None) => Leaf::Ack(name(class)?),
         _ => return None,
     };
@@ -98,6 +102,7 @@ mod tests {
             Leaf::Measurement("sys".into()),
             Leaf::History("rec".into()),
             Leaf::Event("lesson".into()),
+            Leaf::Alarm(crate::alarm::Code::Hot),
             Leaf::Ack("event".into()),
         ] {
             assert_eq!(parse(&topics.of(&leaf)), Some((topics.clone(), leaf)));
@@ -115,6 +120,7 @@ mod tests {
             "lectern/v1/s/d/m/a/b",
             "lectern/v1/s/../state",
             "lectern/v1/s/d/m/A",
+            "lectern/v1/s/d/a/nonsense",
             "$SYS/x",
         ] {
             assert_eq!(parse(bad), None, "{bad}");

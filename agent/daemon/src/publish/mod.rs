@@ -4,7 +4,7 @@
 //! broker's PUBACK, an event on the hub's own `ack/event`. Every connection starts with a new
 //! client and an empty window, so nothing a client forgets on reconnecting can be lost: what was not acknowledged is sent again.
 //!
-//! After connecting: `state` and `info` (retained), the newest sample of each group live on `m/`, then
+//! After connecting: `state`, `info` and alarms (retained), the newest sample of each group live on `m/`, then
 //! history oldest first on `h/`, a few batches a second, while new samples go live at once.
 
 mod session;

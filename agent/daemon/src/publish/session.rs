@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use lectern_base::clock;
+use lectern_wire::alarm::{Alarm, Code};
 use lectern_wire::telemetry::{Ack, MAX_PAYLOAD, Sample};
 use lectern_wire::topic::{self, Leaf};
 use rumqttc::{
@@ -106,6 +107,8 @@ struct Session<'a> {
     event_at: Duration,
     progress: Duration,
     history_at: Duration,
+    /// The alarms as they were told on this connection.
+    alarms: HashMap<Code, Alarm>,
     /// Everything up to here was in the outbox when the connection began.
     backlog: i64,
 }
@@ -145,6 +148,7 @@ pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -
         event_at: now,
         progress: now,
         history_at: now,
+        alarms: HashMap::new(),
         backlog: store.outbox().newest_sample()?,
     };
     let mut connected = false;
@@ -225,11 +229,27 @@ impl Session<'_> {
         if self.under_way() > 0 && now.saturating_sub(self.progress) > STUCK {
             return Err(SessionError::Stuck);
         }
+        self.send_alarms()?;
         self.send_events(now)?;
         self.send_live()?;
         if now >= self.history_at && self.under_way() < WINDOW / 2 {
             self.history_at = now + HISTORY_EVERY;
             self.send_history()?;
+        }
+        Ok(())
+    }
+
+    /// Alarms stand retained at the broker; each is told when it differs from what was told last.
+    fn send_alarms(&mut self) -> Result<(), SessionError> {
+        let alarms = self.store.alarms().borrow().clone();
+        for alarm in alarms {
+            if self.alarms.get(&alarm.code) == Some(&alarm) {
+                continue;
+            }
+            if !self.hand(&Leaf::Alarm(alarm.code), true, serde_json::to_vec(&alarm)?, Cargo::Word) {
+                break;
+            }
+            self.alarms.insert(alarm.code, alarm);
         }
         Ok(())
     }

@@ -14,6 +14,7 @@
 //! A crash loses only the bell, and start-up rings every bell once.
 
 mod afterwards;
+mod alarms;
 pub mod board;
 pub mod fsck;
 pub mod lessons;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lectern_base::disk;
+use lectern_wire::alarm::Alarm;
 use lectern_wire::id::LessonId;
 use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
@@ -101,11 +103,12 @@ struct Inner {
     bells: Bells,
     durable: watch::Sender<Option<Durable>>,
     board: board::Board,
+    alarms: watch::Sender<Vec<Alarm>>,
     _lock: File,
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 2] = [LESSONS, AFTERWARDS];
+const STEPS: [&str; 3] = [LESSONS, AFTERWARDS, ALARMS];
 
 const LESSONS: &str = "
 CREATE TABLE lessons (
@@ -146,6 +149,10 @@ ALTER TABLE lessons ADD COLUMN bell_rings_ms INTEGER;            -- since its bo
 ALTER TABLE lessons ADD COLUMN bell_ends_ms INTEGER;             -- when it ends by itself
 ";
 
+const ALARMS: &str = "
+CREATE TABLE alarms (code TEXT PRIMARY KEY, body TEXT NOT NULL);  -- JSON, the newest word about each
+";
+
 impl Store {
     /// Opens the folder and becomes its owner.
     ///
@@ -162,6 +169,7 @@ impl Store {
             return Err(StoreError::InUse(folder.to_owned()));
         }
         let db = open_database(&folder.join("state.db"))?;
+        let alarms = alarms::load(&db)?;
         let outbox = outbox::Outbox::open(&folder.join("outbox.db"), outbox_limit_bytes)?;
         Ok(Self(Arc::new(Inner {
             folder: folder.to_owned(),
@@ -170,6 +178,7 @@ impl Store {
             bells: Bells::default(),
             durable: watch::channel(None).0,
             board: board::Board::default(),
+            alarms: watch::channel(alarms).0,
             _lock: lock,
         })))
     }

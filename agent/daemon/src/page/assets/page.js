@@ -89,6 +89,7 @@ function draw() {
   document.documentElement.lang = language;
   const looks = { storedWaiting: "sealed", bell: lesson && lesson.state, noCamera: "warned", noScreen: "warned", noSound: "warned", littleSpace: "warned", speech: "warned" };
   document.body.dataset.state = looks[now] || now;
+  document.body.dataset.row = now;
   document.body.toggleAttribute("data-live", ["recording", "paused", "interrupted", "bell"].includes(now));
   $("language").textContent = w.other;
   $("room").textContent = status ? status.room : "";
