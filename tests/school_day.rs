@@ -68,6 +68,47 @@ async fn the_timetable_names_the_lesson_and_its_bell_ends_it_unless_it_is_put_of
 }
 
 #[tokio::test]
+async fn a_lesson_that_a_power_cut_ended_is_kept_or_recorded_again() {
+    let folder = Folder::new().unwrap();
+    let programs = Programs::find().unwrap();
+    let (hub, password) = Hub::start(&folder, &programs).unwrap();
+    let mut agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
+    agent.lectern(&["record", "start", "--topic", "草船借箭"]).unwrap();
+    let status = agent.wait_for_media(3000, PATIENCE).unwrap();
+    let id = status["lesson"]["id"].as_str().unwrap().to_owned();
+    agent.process.kill();
+    for pid in agent.recorders(&folder) {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+    }
+    // What a restart of the machine leaves: a lesson of another boot.
+    let db = rusqlite::Connection::open(agent.data.join("state.db")).unwrap();
+    db.execute("UPDATE lessons SET boot_id = 'the one before'", []).unwrap();
+    drop(db);
+    agent.restart(&folder).unwrap();
+    agent.wait_for(&["stored"], PATIENCE).unwrap();
+    let browser = Browser::start(&folder, "cut").await.unwrap();
+    let pictures = lectern_tests::browser::pictures().unwrap();
+    browser.open(&agent.page().unwrap()).await.unwrap();
+    browser.wait_text("#big", "这节没有录完整", PATIENCE).await.unwrap();
+    browser.wait_text("#small", "断电", PATIENCE).await.unwrap();
+    browser.screenshot(&pictures.join("page-cut-short.png")).await.unwrap();
+    browser.click("#do-again").await.unwrap();
+    browser.wait_text("#big", "正在录课", PATIENCE).await.unwrap();
+    let status = agent.wait_for_media(1000, PATIENCE).unwrap();
+    assert_ne!(status["lesson"]["id"], id.as_str());
+    assert_eq!(status["lesson"]["about"]["topic"], "草船借箭", "the words need not be said again");
+    agent.press("stop").unwrap();
+    agent.wait_for(&["stored"], PATIENCE).unwrap();
+    let rows = agent.lectern(&["lessons"]).unwrap().0;
+    let states: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["stored", "stored"], "the first one is kept");
+}
+
+#[tokio::test]
 async fn before_the_press_the_page_says_which_source_fails_and_lets_the_teacher_start_anyway() {
     let mut world = World::start().unwrap();
     let folder = Folder::new().unwrap();

@@ -96,10 +96,31 @@ pub fn preflight(data_dir: &Path, json: bool) -> Exit {
     let outcome = ask(data_dir, "/api/preflight", Some(&Value::Null));
     let good = outcome.as_ref().is_ok_and(|value| {
         let sources = value["sources"].as_array();
-        value["problem"].is_null() && sources.is_some_and(|all| all.iter().all(|s| s["state"] == "good"))
+        value["problem"].is_null()
+            && value["clock_plausible"] == true
+            && sources.is_some_and(|all| all.iter().all(|s| s["state"] == "good"))
     });
     let exit = answer(outcome, json, |value| {
         let mut lines: Vec<String> = value["problem"].as_str().map(str::to_owned).into_iter().collect();
+        let minutes = value["disk_free_minutes"].as_u64().unwrap_or(0);
+        lines.push(format!(
+            "{} {:<11} room for {minutes} minutes",
+            if minutes >= 45 { "ok  " } else { "BAD " },
+            "space"
+        ));
+        let clock = if value["clock_plausible"] == true {
+            "ok   clock"
+        } else {
+            "BAD  clock       the time is wrong"
+        };
+        lines.push(clock.to_owned());
+        lines.push(match value["hub_reachable"].as_bool() {
+            None => "ok   hub         none set, or not asked yet".to_owned(),
+            Some(true) => "ok   hub".to_owned(),
+            Some(false) => {
+                "BAD  hub         cannot be reached; lessons are kept here until it can".to_owned()
+            }
+        });
         for source in value["sources"].as_array().into_iter().flatten() {
             let text = |key: &str| source[key].as_str().unwrap_or("");
             let well = if text("state") == "good" { "ok  " } else { "BAD " };

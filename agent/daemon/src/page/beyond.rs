@@ -125,7 +125,13 @@ pub async fn preflight(State(page): State<Page>) -> Response {
     page.preflight.now();
     let newer = tokio::time::timeout(PATIENCE, watch.wait_for(|status| at(status) > before)).await;
     match newer {
-        Ok(Ok(status)) => Json(view::preflight(status.preflight.as_ref())).into_response(),
+        Ok(Ok(status)) => {
+            let mut verdict = view::preflight(status.preflight.as_ref());
+            verdict["disk_free_minutes"] = json!(status.disk_free_minutes);
+            verdict["clock_plausible"] = json!(clock::plausible());
+            verdict["hub_reachable"] = json!(status.upload.reachable);
+            Json(verdict).into_response()
+        }
         _ => problem(
             StatusCode::GATEWAY_TIMEOUT,
             "slow",

@@ -54,6 +54,7 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
         "preflight": preflight(status.preflight.as_ref()),
         "speech": status.speech,
+        "clock_plausible": clock::plausible(),
         "safe_to_switch_off": status.safe_to_switch_off(),
     })
 }

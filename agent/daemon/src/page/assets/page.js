@@ -138,6 +138,9 @@ function draw() {
 
 function warnings(w) {
   const list = status ? status.warnings.map((one) => say(w.warn[one.kind], one)) : [];
+  if (status && !status.clock_plausible) list.push(w.warn.clock);
+  if (status && !status.lesson && status.upload.configured && status.upload.reachable === false) list.push(w.warn.no_hub);
+  if (status && !status.lesson && status.preflight && status.preflight.problem) list.push(say(w.warn.unchecked, { why: status.preflight.problem }));
   if (status && status.upload.blocked) list.push(say(w.blocked, { why: status.upload.blocked }));
   const box = $("warnings");
   if (box.dataset.shown === list.join("\n")) return;
