@@ -89,7 +89,6 @@ function draw() {
   document.documentElement.lang = language;
   const looks = { storedWaiting: "sealed", bell: lesson && lesson.state, noCamera: "warned", noScreen: "warned", noSound: "warned", littleSpace: "warned", speech: "warned" };
   document.body.dataset.state = looks[now] || now;
-  document.body.dataset.row = now;
   document.body.toggleAttribute("data-live", ["recording", "paused", "interrupted", "bell"].includes(now));
   $("language").textContent = w.other;
   $("room").textContent = status ? status.room : "";
@@ -101,6 +100,7 @@ function draw() {
   let [big, small] = w.state[now];
   if (now === "stored" && lesson.stored_after_ms == null) small = small.split(/[，,]/)[0];
   const short = lesson && lesson.cut_short && ENDED.includes(now);
+  document.body.dataset.row = short ? "cut" : now;
   if (short) {
     small = `${say(w.cut.small, { length: values.length, cause: w.cut[lesson.cut_short] })} · ${say(big, values)}`;
     big = w.cut.big;
