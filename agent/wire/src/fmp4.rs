@@ -4,6 +4,7 @@
 //! the take is whole and which fragments it holds. It looks only at box headers, `moov` and
 //! `moof`; media passes through unread. Whatever it is fed, it answers or refuses with a sentence.
 
+use crate::boxes::{be32, be64, child, children};
 use crate::manifest::Fragment;
 
 /// Largest `ftyp`, `moov` or `moof` that is read, bytes.
@@ -203,30 +204,6 @@ impl Scanner {
     pub fn fragments(&self) -> &[Fragment] {
         &self.fragments
     }
-}
-
-fn be32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes)
-}
-
-fn be64(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes)
-}
-
-/// The child boxes of a box's payload, as (kind, payload). Ends at the first impossible length.
-fn children(payload: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = payload;
-    std::iter::from_fn(move || {
-        let size = usize::try_from(be32(rest, 0)?).ok()?;
-        let kind = rest.get(4..8)?;
-        let body = rest.get(8..size)?;
-        rest = rest.get(size..)?;
-        Some((kind, body))
-    })
-}
-
-fn child<'a>(payload: &'a [u8], kind: &[u8]) -> Option<&'a [u8]> {
-    children(payload).find(|(k, _)| *k == kind).map(|(_, body)| body)
 }
 
 fn video_track(moov: &[u8]) -> Option<VideoTrack> {

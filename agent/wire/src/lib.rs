@@ -9,9 +9,11 @@
 
 pub mod afterwards;
 pub mod alarm;
+mod boxes;
 pub mod digest;
 pub mod fmp4;
 pub mod id;
+pub mod joined;
 pub mod manifest;
 pub mod preflight;
 pub mod receipt;
