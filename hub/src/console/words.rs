@@ -1,7 +1,10 @@
 //! Numbers and states as people read them.
 
 use lectern_base::clock;
+use lectern_wire::afterwards::Submission;
 use lectern_wire::upload::StoreState;
+
+use crate::model::repair;
 
 /// `3 分钟前`, or the day when it is long ago.
 #[must_use]
@@ -84,7 +87,30 @@ pub fn lesson_state(state: StoreState) -> (&'static str, &'static str) {
         StoreState::Receiving => ("正在接收", "busy"),
         StoreState::Verifying => ("正在核验", "busy"),
         StoreState::Stored => ("已存入", "good"),
-        StoreState::Discarded => ("已删除", "quiet"),
+        StoreState::Discarded => ("已删除", "idle"),
+    }
+}
+
+/// What a lesson was put forward for: 「微能力2.0 A5」. A scheme that has no name here stands by its id.
+#[must_use]
+pub fn submission(said: &Submission) -> String {
+    let scheme = match said.scheme.as_str() {
+        "weinengli2" => "微能力2.0",
+        "youke" => "一师一优课",
+        "jingpinke" => "基础教育精品课",
+        "xiaoben" => "校本",
+        other => other,
+    };
+    if said.point.is_empty() { scheme.to_owned() } else { format!("{scheme} {}", said.point) }
+}
+
+/// How far a ticket is: a word and a class.
+#[must_use]
+pub fn repair_state(state: repair::State) -> (&'static str, &'static str) {
+    match state {
+        repair::State::Open => ("待受理", "warn"),
+        repair::State::Doing => ("处理中", "busy"),
+        repair::State::Done => ("已完成", "good"),
     }
 }
 
