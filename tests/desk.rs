@@ -1,5 +1,6 @@
 //! What comes after a lesson, at the technician's desk: lessons that teachers threw away, what they added, what
-//! they reported as broken. A real room records; then the test speaks in its name, with its key and password.
+//! they reported as broken. A real room records and its teacher says more; then the room's agent is ended and
+//! the test speaks in its name, with its key and password, what no agent would say.
 //!
 //! Pictures of every page are left in `target/pictures`, to be looked at.
 
@@ -113,7 +114,6 @@ async fn a_desk_sees_what_was_thrown_away_added_and_reported() {
     let mut agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
     let (kept, thrown) = (record(&agent, "草船借箭"), record(&agent, "录错了的一节"));
     let (manifest, thrown_manifest) = (manifest_of(&hub, &kept), manifest_of(&hub, &thrown));
-    let mut room = Ghost::of(&hub, &mut agent, password);
     let console = Console::admin(&hub).await.unwrap();
     let browser = Browser::start(&folder, "desk").await.unwrap();
     browser.open(&format!("{}/repairs", hub.url())).await.unwrap();
@@ -123,6 +123,8 @@ async fn a_desk_sees_what_was_thrown_away_added_and_reported() {
     browser.wait_text(".empty", "没有等待处理的报修", PATIENCE).await.unwrap();
     look(&browser, "repairs-none").await;
 
+    teacher(&agent, &console, &kept, &thrown).await;
+    let mut room = Ghost::of(&hub, &mut agent, password);
     additions(&mut room, &hub, &console, &kept, manifest).await;
     browser.open(&format!("{}/lessons/{kept}", hub.url())).await.unwrap();
     let head = browser.text(".head").await.unwrap();
@@ -131,7 +133,7 @@ async fn a_desk_sees_what_was_thrown_away_added_and_reported() {
         "圆的面积",
         "课后补充于 20",
         "录课时写的是：五年级2班 · 语文",
-        "已提交：微能力2.0 A5、校本课例",
+        "已提交：微能力2.0 A5、校本自定义、县里的 X1",
     ] {
         assert!(head.contains(word), "{word} is missing in {head}");
     }
@@ -174,6 +176,37 @@ async fn a_desk_sees_what_was_thrown_away_added_and_reported() {
     browser.close().await.unwrap();
 }
 
+/// What the teacher says on the room's page after the lesson arrives at the hub.
+async fn teacher(agent: &Agent, console: &Console, kept: &str, thrown: &str) {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let says = async |path: &str, body: Value| {
+        let request = http.post(format!("{}api/{path}", agent.page().unwrap()));
+        let answer = request.header("x-lectern", "page").json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path} {body}: {}", answer.text().await.unwrap());
+    };
+    let lesson = format!("lessons/{kept}");
+    let about = json!({ "class": "六年级1班", "subject": "数学", "topic": "圆的周长", "teacher": "张老师" });
+    says(&lesson, json!({ "action": "amend", "about": about })).await;
+    says(&lesson, json!({ "action": "submit", "scheme": "weinengli2", "point": "A5" })).await;
+    says(&format!("lessons/{thrown}"), json!({ "action": "discard" })).await;
+    says("repair", json!({ "id": "00000000000000a2", "text": XSS })).await;
+    for (path, words) in [
+        ("/lessons", &["圆的周长", "已提交：微能力2.0 A5"][..]),
+        ("/lessons?state=discarded", &["录错了的一节"]),
+        ("/repairs", &["&#60;script&#62;alert(1)", "到中心的网络"]),
+    ] {
+        let give_up = clock::mono() + PATIENCE;
+        loop {
+            let page = console.page(path).await.unwrap();
+            if words.iter().all(|word| page.contains(word)) {
+                break;
+            }
+            assert!(clock::mono() < give_up, "{words:?} never came to {path}: {page}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
 /// A good word, and bad ones that are stored and acknowledged but change nothing.
 async fn additions(room: &mut Ghost, hub: &Hub, console: &Console, lesson: &str, manifest: Digest) {
     let about = |topic: &str| About {
@@ -201,8 +234,8 @@ async fn additions(room: &mut Ghost, hub: &Hub, console: &Console, lesson: &str,
     };
     let malformed = figure(console, "malformed_total").await;
     room.says("amended", &room.signed(amendment("圆的面积"))).await;
-    room.says("submitted", &room.signed(submission("weinengli2", "A5"))).await;
-    room.says("submitted", &room.signed(submission("校本课例", ""))).await;
+    room.says("submitted", &room.signed(submission("xiaoben", ""))).await;
+    room.says("submitted", &room.signed(submission("县里的", "X1"))).await;
     assert_eq!(figure(console, "malformed_total").await, malformed);
     let mut forged = room.signed(amendment("圆的面积"));
     forged["document"]["about"]["topic"] = json!("别人写的");
@@ -231,11 +264,6 @@ async fn repairs(room: &mut Ghost, hub: &Hub, console: &Console, browser: &Brows
     let microphone = json!({ "id": "00000000000000a1", "text": "话筒没有声音，上课时学生听不见。\n第二排的插座也松了。", "condition": findings });
     room.says("repair", &microphone).await;
     room.says("repair", &microphone).await;
-    room.says(
-        "repair",
-        &json!({ "id": "00000000000000a2", "text": XSS, "condition": { "load": [1, 2], "why": XSS } }),
-    )
-    .await;
     room.says("repair", &json!({ "id": "00000000000000a3", "text": "", "condition": null })).await;
     room.says("repair", &json!({ "id": "../../hub.key", "text": "", "condition": null })).await;
     assert_eq!(figure(console, "repairs_pending").await, 3);
@@ -259,6 +287,7 @@ async fn repairs(room: &mut Ghost, hub: &Hub, console: &Console, browser: &Brows
     {
         assert!(text.contains(word), "{word} is missing in {text}");
     }
+    browser.click(&format!("#c-{DEVICE}-00000000000000a2 summary")).await.unwrap();
     look(browser, "repairs").await;
     // Something else changes: what is unfolded stays so, in a page that was not loaded again.
     browser.run("window.loaded_once = true").await.unwrap();

@@ -2,6 +2,7 @@
 
 mod assets;
 mod chart;
+mod condition;
 mod devices;
 mod guard;
 mod lesson;

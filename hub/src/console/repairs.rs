@@ -10,8 +10,8 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use lectern_base::clock;
 use lectern_wire::id::DeviceId;
 use serde::Deserialize;
-use serde_json::Value;
 
+use super::condition::{self, Condition};
 use super::guard::Who;
 use super::{Console, Frame, Oops, show, words};
 use crate::model::repair::{self, Answer};
@@ -20,10 +20,6 @@ use crate::store::repairs::{self, Filter, Ticket};
 
 /// Tickets on one page.
 const PAGE: u32 = 30;
-/// Most findings shown of a condition, and the longest text of one.
-const MOST_FINDINGS: usize = 60;
-const LONGEST: usize = 300;
-
 /// One ticket as it is shown.
 struct Row {
     device: DeviceId,
@@ -40,55 +36,6 @@ struct Row {
     next: (&'static str, &'static str),
 }
 
-/// A machine's condition: its findings, or what came instead of them.
-struct Condition {
-    /// In one line; empty when nothing came.
-    summary: String,
-    findings: Vec<Finding>,
-    /// What could not be read as findings, as indented JSON.
-    raw: String,
-}
-
-struct Finding {
-    name: String,
-    good: bool,
-    what: String,
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
-}
-
-/// Findings with `name`, `good`, `what`, bare or under `findings`. Bad ones first.
-fn condition(value: &Value) -> Condition {
-    let list = value.as_array().or_else(|| value.get("findings")?.as_array());
-    let finding = |one: &Value| {
-        let text = |name: &str| one.get(name).and_then(Value::as_str).map(cut);
-        let good = one.get("good").and_then(Value::as_bool)?;
-        Some(Finding { name: text("name")?, good, what: text("what").unwrap_or_default() })
-    };
-    let findings: Option<Vec<Finding>> =
-        list.and_then(|list| list.iter().take(MOST_FINDINGS).map(finding).collect());
-    match findings {
-        Some(mut findings) if !findings.is_empty() => {
-            findings.sort_by_key(|f| f.good);
-            let bad: Vec<&str> = findings.iter().filter(|f| !f.good).map(|f| f.name.as_str()).collect();
-            let summary = match bad.len() {
-                0 => format!("{} 项检查都正常", findings.len()),
-                n => format!("{} 项检查中 {n} 项有问题：{}", findings.len(), bad.join("、")),
-            };
-            Condition { summary: cut(&summary), findings, raw: String::new() }
-        }
-        _ => {
-            let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
-            let raw =
-                if empty { String::new() } else { serde_json::to_string_pretty(value).unwrap_or_default() };
-            let summary = if empty { String::new() } else { "设备情况".to_owned() };
-            Condition { summary, findings: Vec::new(), raw }
-        }
-    }
-}
-
 fn row(ticket: Ticket, rooms: &HashMap<DeviceId, String>) -> Row {
     let (state, class) = words::repair_state(ticket.state);
     let said = |name: &str| match repair::State::named(name) {
@@ -99,7 +46,7 @@ fn row(ticket: Ticket, rooms: &HashMap<DeviceId, String>) -> Row {
     Row {
         room: rooms.get(&ticket.device).cloned().unwrap_or_else(|| ticket.device.to_string()),
         when: words::moment(ticket.asked_ms),
-        condition: condition(&ticket.condition),
+        condition: condition::read(&ticket.condition),
         history: ticket
             .history
             .iter()

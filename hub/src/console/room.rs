@@ -173,7 +173,9 @@ pub async fn room(
 fn event_row(kind: &str, data: &serde_json::Value, at: i64, now: i64) -> EventRow {
     let word = |name: &str| data.pointer(name).and_then(serde_json::Value::as_str);
     let text = match (kind, word("/lesson_id").or_else(|| word("/document/lesson_id"))) {
-        ("lesson", Some(lesson)) => format!("{lesson}：{}", lesson_word(word("/state").unwrap_or_default())),
+        ("lesson", Some(lesson)) => {
+            format!("{lesson}：{}", words::lesson_step(word("/state").unwrap_or_default()))
+        }
         ("amended", Some(lesson)) => format!("{lesson}：教师补充了这节课的说明"),
         ("submitted", Some(lesson)) => format!("{lesson}：教师提交了这节课"),
         ("repair", _) => match word("/text").map(str::trim) {
@@ -193,23 +195,6 @@ fn event_row(kind: &str, data: &serde_json::Value, at: i64, now: i64) -> EventRo
         other => other,
     };
     EventRow { kind: kind.to_owned(), at: words::ago(at, now), text }
-}
-
-fn lesson_word(state: &str) -> &str {
-    match state {
-        "started" => "开始录课",
-        "preparing" => "正在准备",
-        "recording" => "正在录课",
-        "paused" => "已暂停",
-        "interrupted" => "中断",
-        "ended" => "结束录课",
-        "finishing" => "正在收尾",
-        "sealed" => "录好了",
-        "stored" => "已存入",
-        "discarded" => "已删除",
-        "reclaimed" => "本机已清理",
-        other => other,
-    }
 }
 
 fn facts(device: &Device) -> Vec<(&'static str, String)> {

@@ -97,8 +97,8 @@ pub fn submission(said: &Submission) -> String {
     let scheme = match said.scheme.as_str() {
         "weinengli2" => "微能力2.0",
         "youke" => "一师一优课",
-        "jingpinke" => "基础教育精品课",
-        "xiaoben" => "校本",
+        "jingpin" => "基础教育精品课",
+        "xiaoben" => "校本自定义",
         other => other,
     };
     if said.point.is_empty() { scheme.to_owned() } else { format!("{scheme} {}", said.point) }
@@ -114,6 +114,25 @@ pub fn repair_state(state: repair::State) -> (&'static str, &'static str) {
     }
 }
 
+/// A lesson's step as the room names it. One that has no word here stands as it came.
+#[must_use]
+pub fn lesson_step(state: &str) -> &str {
+    match state {
+        "started" => "开始录课",
+        "preparing" => "正在准备",
+        "recording" => "正在录课",
+        "paused" => "已暂停",
+        "interrupted" => "中断",
+        "ended" => "结束录课",
+        "finishing" => "正在收尾",
+        "sealed" => "录好了",
+        "stored" => "已存入",
+        "discarded" => "已删除",
+        "reclaimed" => "本机已清理",
+        other => other,
+    }
+}
+
 /// A count of bytes from a measurement, which is a number of any kind.
 #[must_use]
 pub fn size_of(value: f64) -> String {
@@ -124,6 +143,29 @@ pub fn size_of(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_scheme_that_ships_has_its_name_here() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/schemes");
+        let mut known = 0;
+        for file in std::fs::read_dir(folder).expect("schemes") {
+            let text = std::fs::read_to_string(file.expect("file").path()).expect("text");
+            let scheme: toml::Table = text.parse().expect("toml");
+            let word = |name: &str| scheme[name].as_str().expect("text").to_owned();
+            let said = |scheme, point: &str| Submission {
+                v: 1,
+                lesson_id: lectern_wire::id::LessonId::new("l1").expect("id"),
+                manifest_sha256: lectern_wire::digest::Digest::of(b""),
+                scheme,
+                point: point.into(),
+                wall_ms: 1,
+            };
+            assert_eq!(submission(&said(word("id"), "")), word("name"));
+            assert_eq!(submission(&said(word("id"), "A5")), word("name") + " A5");
+            known += 1;
+        }
+        assert!(known > 0);
+    }
 
     #[test]
     fn numbers_read_as_people_say_them() {
