@@ -49,9 +49,13 @@ async fn garbage_and_strangers_at_the_upload_api_are_refused() {
         |id: &str, at: i64| json!({ "lesson_id": id, "started_wall_ms": at, "key": key }).to_string();
     let part = json!({ "n": 0, "size": 3, "sha256": "0".repeat(64) }).to_string();
     let of = |id: &str| {
-        let own = [("", Method::GET), ("", Method::DELETE)];
-        let more = [("/takes/1/parts:grant", Method::POST), ("/seal", Method::POST)];
-        [own, more].concat().into_iter().map(|(tail, method)| (method, format!("/api/v1/lessons/{id}{tail}")))
+        let tails = [
+            ("", Method::GET),
+            ("", Method::DELETE),
+            ("/takes/1/parts:grant", Method::POST),
+            ("/seal", Method::POST),
+        ];
+        tails.map(|(tail, method)| (method, format!("/api/v1/lessons/{id}{tail}")))
     };
 
     // Who is not known, or not who it says.
