@@ -14,7 +14,11 @@ async function refresh() {
       const answer = await fetch(part.dataset.live, { headers: { accept: "text/html" } });
       if (answer.status === 401) { location.reload(); return; }
       if (!answer.ok) throw new Error(String(answer.status));
-      part.innerHTML = await answer.text();
+      const text = await answer.text();
+      // What somebody unfolded to read stays unfolded.
+      const open = [...part.querySelectorAll("details[open]")].map((one) => one.id);
+      part.innerHTML = text;
+      for (const id of open) document.getElementById(id)?.setAttribute("open", "");
     }
     away.hidden = true;
   } catch {

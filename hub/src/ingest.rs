@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::{Store, devices, events, samples};
+use crate::store::{Store, afterwards, devices, events, repairs, samples};
 
 /// Most messages in one change.
 const GROUP: usize = 256;
@@ -152,6 +152,14 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
                 let (new, high) = events::add(db, device, kind, &event, now)?;
                 if new {
                     counts.events.one();
+                    let heard = match kind.as_str() {
+                        repairs::KIND => repairs::heard(db, device, &event, now)?,
+                        _ => afterwards::heard(db, device, kind, &event)?,
+                    };
+                    // What cannot be used is stored and acknowledged all the same: its number is taken.
+                    if let Err(why) = heard {
+                        dropped(counts, device, leaf, &why);
+                    }
                 }
                 return Ok(Some(high));
             }

@@ -49,8 +49,13 @@ async fn garbage_and_strangers_at_the_upload_api_are_refused() {
         |id: &str, at: i64| json!({ "lesson_id": id, "started_wall_ms": at, "key": key }).to_string();
     let part = json!({ "n": 0, "size": 3, "sha256": "0".repeat(64) }).to_string();
     let of = |id: &str| {
-        [("", Method::GET), ("/takes/1/parts:grant", Method::POST), ("/seal", Method::POST)]
-            .map(|(tail, method)| (method, format!("/api/v1/lessons/{id}{tail}")))
+        let tails = [
+            ("", Method::GET),
+            ("", Method::DELETE),
+            ("/takes/1/parts:grant", Method::POST),
+            ("/seal", Method::POST),
+        ];
+        tails.map(|(tail, method)| (method, format!("/api/v1/lessons/{id}{tail}")))
     };
 
     // Who is not known, or not who it says.
@@ -119,7 +124,8 @@ async fn garbage_and_strangers_at_the_upload_api_are_refused() {
         other.refused(Method::POST, "/api/v1/lessons/mine/takes/1/parts:grant", wish.to_string()).await;
     }
     for (method, path) in [
-        (Method::DELETE, "/api/v1/lessons/mine"),
+        (Method::DELETE, "/api/v1/lessons"),
+        (Method::DELETE, "/api/v1/lessons/mine/seal"),
         (Method::GET, "/api/v1/nothing"),
         (Method::PUT, "/store/v1/x"),
     ] {
@@ -146,6 +152,14 @@ async fn garbage_and_strangers_at_the_upload_api_are_refused() {
     ];
     for path in elsewhere {
         other.refused(Method::PUT, &path, "abc").await;
+    }
+    // What was thrown away takes nothing in, however often it is tried.
+    for _ in 0..2 {
+        let (status, answer) = other.ask(Method::DELETE, "/api/v1/lessons/mine", vec![7; 9000]).await;
+        assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
+        assert_eq!(other.refused(Method::PUT, &granted, "abc").await, StatusCode::GONE);
+        let status = other.refused(Method::POST, "/api/v1/lessons", announce("mine", 1)).await;
+        assert_eq!(status, StatusCode::GONE);
     }
     raw_garbage_at_the_http_port(line.hub.http).await;
     line.all_is_well(&[&lesson]).await;

@@ -34,6 +34,8 @@ async fn garbage_in_the_consoles_forms_and_addresses_is_refused() {
         "/rooms/room-301?span=century",
         "/lessons.part?q=%ff%fe&q=2",
         "/login?next=//evil.example",
+        "/repairs?show=x&room=..%2f..%2fetc&page=-1",
+        "/repairs.part?show=%ff&page=4294967295",
     ] {
         let status = console.get(path).await.unwrap().status();
         assert!(status == StatusCode::OK || status.is_client_error(), "{path}: {status}");
@@ -64,6 +66,12 @@ async fn garbage_in_the_consoles_forms_and_addresses_is_refused() {
             let status = status_of(request, body.clone()).await;
             assert!(status.is_client_error(), "{path} {kind}: {status}");
         }
+    }
+    for body in garbage() {
+        let request = console.request(Method::POST, "/repairs/nobody/..%2f..");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let status = status_of(request, body).await;
+        assert!(status.is_client_error(), "{status}");
     }
     for (path, form) in [("/devices/nobody/password", []), ("/lessons/nobody/verify", [])] {
         assert_eq!(console.post(path, &form).await.unwrap().status(), StatusCode::NOT_FOUND, "{path}");

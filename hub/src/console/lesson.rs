@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use lectern_base::clock;
 use lectern_wire::manifest::{FindingKind, Manifest, Take, TakeEnd, clock_text};
@@ -68,6 +69,11 @@ struct LessonPage {
     state: &'static str,
     class: &'static str,
     stored: bool,
+    /// When its teacher threw it away.
+    discarded: Option<String>,
+    /// When more was said of it afterwards, and what the manifest says.
+    amended: Option<(String, String)>,
+    submitted: String,
     uncut: bool,
     proof: Proof,
     takes: Vec<TakeView>,
@@ -202,6 +208,13 @@ fn proof(whole: &Whole, now: i64) -> Proof {
     proof
 }
 
+/// What the manifest says of a lesson, which no later word changes.
+fn recorded_as(manifest: Option<&Signed<Manifest>>) -> String {
+    let Some(about) = manifest.map(|m| &m.document.about) else { return String::new() };
+    let said = [list::title(about), list::detail(about)];
+    said.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" · ")
+}
+
 /// The page.
 pub async fn page(State(console): State<Console>, _: Who, Path(id): Path<String>) -> Result<Response, Oops> {
     let whole = find(&console, &id).await?;
@@ -220,10 +233,10 @@ pub async fn page(State(console): State<Console>, _: Who, Path(id): Path<String>
     let lesson = &whole.lesson;
     let (state, class) = words::lesson_state(lesson.state);
     let page = LessonPage {
-        frame: console.frame(list::title(lesson), "/lessons"),
+        frame: console.frame(list::title(&lesson.about), "/lessons"),
         id: lesson.id.to_string(),
-        title: list::title(lesson),
-        detail: list::detail(lesson),
+        title: list::title(&lesson.about),
+        detail: list::detail(&lesson.about),
         room: whole.device.as_ref().map_or_else(|| lesson.device.to_string(), |d| d.room.clone()),
         device: lesson.device.to_string(),
         when: words::moment(lesson.started_ms),
@@ -232,6 +245,9 @@ pub async fn page(State(console): State<Console>, _: Who, Path(id): Path<String>
         state,
         class,
         stored: lesson.state == StoreState::Stored,
+        discarded: lesson.discarded_ms.map(words::moment),
+        amended: lesson.amended_ms.map(|at| (words::moment(at), recorded_as(whole.manifest.as_ref()))),
+        submitted: list::submitted(lesson),
         uncut,
         proof: proof(&whole, now),
         takes,
@@ -243,6 +259,14 @@ pub async fn page(State(console): State<Console>, _: Who, Path(id): Path<String>
     Ok(show(&page))
 }
 
+/// Why a lesson's bytes cannot be had.
+pub fn not_stored(lesson: &Lesson) -> Oops {
+    if lesson.state == StoreState::Discarded {
+        return Oops::new(StatusCode::GONE, "教师已经删除这节录课，画面和声音都不在了。");
+    }
+    Oops::new(StatusCode::CONFLICT, "这节课还没有存好，存好后就能看，也能核验。")
+}
+
 /// 核验: reads all stored bytes again and keeps what was found.
 pub async fn verify(
     State(console): State<Console>,
@@ -251,7 +275,7 @@ pub async fn verify(
 ) -> Result<Response, Oops> {
     let whole = find(&console, &id).await?;
     if whole.lesson.state != StoreState::Stored {
-        return Err(Oops::new(axum::http::StatusCode::CONFLICT, "这节课还没有存好，存好后再核验。"));
+        return Err(not_stored(&whole.lesson));
     }
     let place = whole.place();
     let index = whole.receipt.as_ref().map(|r| r.document.log_index);

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use lectern_wire::id::DeviceId;
+use lectern_wire::manifest::About;
 
 use super::guard::Who;
 use super::{Console, Frame, Oops, show, words};
@@ -39,6 +40,10 @@ pub struct LessonRow {
     pub class: &'static str,
     /// What the last check said.
     pub check: Option<bool>,
+    /// When its teacher said more of it afterwards.
+    pub amended: String,
+    /// What it was put forward for.
+    pub submitted: String,
 }
 
 /// Lessons as rows.
@@ -50,23 +55,30 @@ pub fn rows(found: Vec<Lesson>, rooms: &HashMap<DeviceId, String>) -> Vec<Lesson
             let report = lesson.check_result.as_deref().and_then(|r| serde_json::from_str::<Report>(r).ok());
             LessonRow {
                 when: words::moment(lesson.started_ms),
-                title: title(&lesson),
-                detail: detail(&lesson),
+                title: title(&lesson.about),
+                detail: detail(&lesson.about),
                 room: rooms.get(&lesson.device).cloned().unwrap_or_else(|| lesson.device.to_string()),
                 length: lesson.duration_ms.map(words::length).unwrap_or_default(),
-                size: words::size(lesson.bytes),
+                // What was thrown away takes no room.
+                size: if lesson.discarded_ms.is_some() { String::new() } else { words::size(lesson.bytes) },
                 state,
                 class,
                 check: report.map(|r| r.faults.is_empty()),
+                amended: lesson.amended_ms.map(words::moment).unwrap_or_default(),
+                submitted: submitted(&lesson),
                 id: lesson.id.to_string(),
             }
         })
         .collect()
 }
 
+/// What a lesson was put forward for: `微能力2.0 A5、校本`; empty when for nothing.
+pub fn submitted(lesson: &Lesson) -> String {
+    lesson.submitted.iter().map(words::submission).collect::<Vec<_>>().join("、")
+}
+
 /// What a lesson is called: class and subject, else its topic, else its id.
-pub fn title(lesson: &Lesson) -> String {
-    let about = &lesson.about;
+pub fn title(about: &About) -> String {
     let said: Vec<&str> =
         [about.class.as_str(), about.subject.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
     match (said.is_empty(), about.topic.is_empty()) {
@@ -77,8 +89,7 @@ pub fn title(lesson: &Lesson) -> String {
 }
 
 /// The rest of what the teacher said.
-pub fn detail(lesson: &Lesson) -> String {
-    let about = &lesson.about;
+pub fn detail(about: &About) -> String {
     let has_title = !about.class.is_empty() || !about.subject.is_empty();
     let topic = if has_title { about.topic.as_str() } else { "" };
     let said: Vec<&str> = [about.period.as_str(), topic, about.teacher.as_str()]
@@ -118,7 +129,7 @@ struct Wish {
 fn wish(query: &HashMap<String, String>) -> Wish {
     let text: String = query.get("q").map_or("", String::as_str).trim().chars().take(60).collect();
     let state = query.get("state").map_or("", String::as_str);
-    let state = if ["receiving", "verifying", "stored"].contains(&state) { state } else { "" };
+    let state = if ["receiving", "verifying", "stored", "discarded"].contains(&state) { state } else { "" };
     let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
     let quoted: String = text
         .bytes()

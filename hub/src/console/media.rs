@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
 use super::guard::Who;
-use super::lesson::{Whole, find};
+use super::lesson::{Whole, find, not_stored};
 use super::{Console, Oops};
 use crate::model::{name, playlist};
 use crate::store::lessons;
@@ -24,7 +24,7 @@ async fn stored(console: &Console, id: &str) -> Result<Whole, Oops> {
     if whole.lesson.state == StoreState::Stored && whole.manifest.is_some() {
         Ok(whole)
     } else {
-        Err(Oops::new(StatusCode::CONFLICT, "这节课还没有存好，存好后就能看。"))
+        Err(not_stored(&whole.lesson))
     }
 }
 

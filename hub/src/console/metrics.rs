@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use lectern_base::clock;
 
 use super::{Console, Oops, guard, rooms};
-use crate::store::{lessons, receipts};
+use crate::store::{lessons, receipts, repairs};
 
 /// Numbers for Prometheus: to this machine, or to whoever is logged in.
 pub async fn metrics(
@@ -22,6 +22,7 @@ pub async fn metrics(
     }
     let (lessons, receipts) =
         console.store.read(|db| Ok((lessons::count_by_state(db)?, receipts::count(db)?))).await?;
+    let repairs = console.store.read(repairs::pending).await?.into_values().map(u64::from).sum();
     let rooms = rooms::rooms(&console, clock::wall_ms()).await?;
     let online = rooms.iter().filter(|r| r.is_online()).count();
     let recording = rooms.iter().filter(|r| r.is_recording()).count();
@@ -39,7 +40,7 @@ pub async fn metrics(
     family("devices", "gauge", "Devices registered.", &one(rooms.len() as u64));
     family("devices_online", "gauge", "Devices online and heard of lately.", &one(online as u64));
     family("devices_recording", "gauge", "Devices recording a lesson.", &one(recording as u64));
-    let by_state: Vec<_> = ["receiving", "verifying", "stored"]
+    let by_state: Vec<_> = ["receiving", "verifying", "stored", "discarded"]
         .iter()
         .map(|state| {
             let n =
@@ -48,6 +49,7 @@ pub async fn metrics(
         })
         .collect();
     family("lessons", "gauge", "Lessons by state.", &by_state);
+    family("repairs_pending", "gauge", "Reported faults that are not repaired yet.", &one(repairs));
     family("receipts", "gauge", "Receipts in the log.", &one(u64::try_from(receipts).unwrap_or(0)));
     family("store_free_bytes", "gauge", "Free bytes on the store's disk.", &one(free));
     let c = &console.counts;

@@ -2,6 +2,7 @@
 
 mod assets;
 mod chart;
+mod condition;
 mod devices;
 mod guard;
 mod lesson;
@@ -10,6 +11,7 @@ mod live;
 mod login;
 mod media;
 mod metrics;
+mod repairs;
 mod room;
 mod rooms;
 #[cfg(test)]
@@ -97,6 +99,9 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         .route("/lessons/{lesson}/takes/{file}", get(media::take))
         .route("/lessons/{lesson}/manifest.json", get(media::manifest))
         .route("/lessons/{lesson}/receipt.json", get(media::receipt))
+        .route("/repairs", get(repairs::list))
+        .route("/repairs.part", get(repairs::list_part))
+        .route("/repairs/{device}/{id}", post(repairs::change))
         .route("/devices", get(devices::page).post(devices::add))
         .route("/devices/{device}/password", post(devices::new_password))
         .route("/live", get(live::live))

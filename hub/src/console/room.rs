@@ -14,7 +14,7 @@ use super::rooms::{Room, room_of};
 use super::{Console, Frame, Oops, show, words};
 use crate::store::devices::{self, Device};
 use crate::store::samples::{self, Live};
-use crate::store::{events, lessons};
+use crate::store::{events, lessons, repairs};
 
 /// What a room's charts look back on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,12 +81,13 @@ const CHARTS: [(&str, &[&str], Option<f64>, Label); 5] = [
 async fn charts(console: &Console, device: &Device, span: Span) -> Result<ChartsPart, Oops> {
     let now = clock::wall_ms();
     let id = device.id.clone();
-    let (series, sys, rec) = console
+    let (series, sys, rec, repairs) = console
         .store
         .read(move |db| {
             let names: Vec<&str> = CHARTS.iter().flat_map(|c| c.1).copied().collect();
             let series = samples::series(db, &id, "sys", &names, now - span.length_ms..now, span.step_ms)?;
-            Ok((series, samples::live(db, &id, "sys")?, samples::live(db, &id, "rec")?))
+            let repairs = repairs::pending(db)?.get(id.as_str()).copied().unwrap_or(0);
+            Ok((series, samples::live(db, &id, "sys")?, samples::live(db, &id, "rec")?, repairs))
         })
         .await?;
     let mut column = 0;
@@ -104,7 +105,9 @@ async fn charts(console: &Console, device: &Device, span: Span) -> Result<Charts
         }
     }
     let facts = sys.as_ref().map(now_facts).unwrap_or_default();
-    Ok(ChartsPart { room: room_of(device.clone(), sys, rec, now), charts: out, now: facts })
+    let mut room = room_of(device.clone(), sys, rec, now);
+    room.repairs = repairs;
+    Ok(ChartsPart { room, charts: out, now: facts })
 }
 
 /// Measured values that have no chart.
@@ -168,9 +171,17 @@ pub async fn room(
 }
 
 fn event_row(kind: &str, data: &serde_json::Value, at: i64, now: i64) -> EventRow {
-    let word = |name: &str| data.get(name).and_then(serde_json::Value::as_str);
-    let text = match (kind, word("lesson_id"), word("state")) {
-        ("lesson", Some(lesson), Some(state)) => format!("{lesson}：{}", lesson_word(state)),
+    let word = |name: &str| data.pointer(name).and_then(serde_json::Value::as_str);
+    let text = match (kind, word("/lesson_id").or_else(|| word("/document/lesson_id"))) {
+        ("lesson", Some(lesson)) => {
+            format!("{lesson}：{}", words::lesson_step(word("/state").unwrap_or_default()))
+        }
+        ("amended", Some(lesson)) => format!("{lesson}：教师补充了这节课的说明"),
+        ("submitted", Some(lesson)) => format!("{lesson}：教师提交了这节课"),
+        ("repair", _) => match word("/text").map(str::trim) {
+            Some(text) if !text.is_empty() => text.chars().take(120).collect(),
+            _ => "教师报告设备有问题".into(),
+        },
         _ => data.to_string().chars().take(120).collect(),
     };
     let kind = match kind {
@@ -178,26 +189,12 @@ fn event_row(kind: &str, data: &serde_json::Value, at: i64, now: i64) -> EventRo
         "fault" => "故障",
         "gap" => "记录缺失",
         "usage" => "使用",
+        "amended" => "课后补充",
+        "submitted" => "提交",
+        "repair" => "报修",
         other => other,
     };
     EventRow { kind: kind.to_owned(), at: words::ago(at, now), text }
-}
-
-fn lesson_word(state: &str) -> &str {
-    match state {
-        "started" => "开始录课",
-        "preparing" => "正在准备",
-        "recording" => "正在录课",
-        "paused" => "已暂停",
-        "interrupted" => "中断",
-        "ended" => "结束录课",
-        "finishing" => "正在收尾",
-        "sealed" => "录好了",
-        "stored" => "已存入",
-        "discarded" => "已删除",
-        "reclaimed" => "本机已清理",
-        other => other,
-    }
 }
 
 fn facts(device: &Device) -> Vec<(&'static str, String)> {

@@ -8,9 +8,9 @@ use lectern_wire::telemetry::Presence;
 
 use super::guard::Who;
 use super::{Console, Frame, Oops, show, words};
-use crate::store::StoreError;
 use crate::store::devices::{self, Device};
 use crate::store::samples::{self, Live};
+use crate::store::{StoreError, repairs};
 
 /// A device that says nothing for this long is lost, whatever it said last.
 const QUIET_MS: i64 = 3 * 60 * 1000;
@@ -60,6 +60,8 @@ pub struct Room {
     pub gauges: Vec<Gauge>,
     /// What waits to be uploaded.
     pub upload: Option<String>,
+    /// Reported faults that are not repaired yet.
+    pub repairs: u32,
 }
 
 impl Room {
@@ -77,21 +79,23 @@ impl Room {
 /// All rooms, worst first.
 pub async fn rooms(console: &Console, now: i64) -> Result<Vec<Room>, StoreError> {
     let found = console.store.read(|db| {
+        let repairs = repairs::pending(db)?;
         let with_live = |device: Device| {
             let sys = samples::live(db, &device.id, "sys")?;
             let rec = samples::live(db, &device.id, "rec")?;
-            Ok((device, sys, rec))
+            let repairs = repairs.get(device.id.as_str()).copied().unwrap_or(0);
+            Ok((device, sys, rec, repairs))
         };
         devices::all(db)?.into_iter().map(with_live).collect::<rusqlite::Result<Vec<_>>>()
     });
-    let found = found.await?;
+    let found = found.await?.into_iter();
     let mut rooms: Vec<Room> =
-        found.into_iter().map(|(device, sys, rec)| room_of(device, sys, rec, now)).collect();
+        found.map(|(device, sys, rec, repairs)| Room { repairs, ..room_of(device, sys, rec, now) }).collect();
     rooms.sort_by(|a, b| (a.mood, &a.device.room).cmp(&(b.mood, &b.device.room)));
     Ok(rooms)
 }
 
-/// A room from its device and its newest measurements.
+/// A room from its device and its newest measurements; reported faults are added by whoever knows them.
 pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -> Room {
     let quiet = device.seen_ms.is_none_or(|seen| now - seen > QUIET_MS);
     let (mut mood, mut state, mut class) = match device.presence {
@@ -139,6 +143,7 @@ pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -
         reason,
         recording,
         gauges,
+        repairs: 0,
     }
 }
 
@@ -189,6 +194,7 @@ struct RoomsPart {
     online: usize,
     recording: usize,
     lost: usize,
+    repairs: u32,
 }
 
 async fn part(console: &Console) -> Result<RoomsPart, Oops> {
@@ -197,6 +203,7 @@ async fn part(console: &Console) -> Result<RoomsPart, Oops> {
         online: rooms.iter().filter(|r| r.is_online()).count(),
         recording: rooms.iter().filter(|r| r.is_recording()).count(),
         lost: rooms.iter().filter(|r| r.mood == Mood::Lost).count(),
+        repairs: rooms.iter().map(|r| r.repairs).sum(),
         rooms,
     })
 }

@@ -76,6 +76,7 @@ async fn nothing_is_shown_without_a_login() {
         "/lessons",
         "/lessons/l1",
         "/devices",
+        "/repairs",
         "/lessons/l1/takes/1.mp4",
         "/lessons/l1/index.m3u8",
         "/lessons/l1/manifest.json",
@@ -87,10 +88,10 @@ async fn nothing_is_shown_without_a_login() {
             "{path}"
         );
     }
-    for path in ["/rooms.part", "/live", "/lessons.part"] {
+    for path in ["/rooms.part", "/live", "/lessons.part", "/repairs.part"] {
         assert_eq!(stranger.get(path).await.status(), 401, "{path}");
     }
-    for path in ["/devices", "/lessons/l1/verify", "/devices/room-1/password"] {
+    for path in ["/devices", "/lessons/l1/verify", "/devices/room-1/password", "/repairs/room-1/x"] {
         assert_eq!(
             stranger.post(path, &[("school", "s"), ("device", "d"), ("room", "r")]).await.status(),
             401,
@@ -141,6 +142,8 @@ async fn every_page_opens_and_says_nothing_it_should_not() {
     let room = hub.device("room-1");
     room.whole("l1", &[(4, 1000), (3, 1000)]).await;
     room.announce("l2").await;
+    room.announce("l3").await;
+    assert_eq!(room.json("DELETE", "/api/v1/lessons/l3", None).await.0, 204);
     let browser = Browser::login(&hub).await;
     let xss = "<script>alert(1)</script>";
     let answer =
@@ -159,6 +162,10 @@ async fn every_page_opens_and_says_nothing_it_should_not() {
         "/lessons?q=%E8%AF%AD%E6%96%87&state=stored",
         "/lessons/l1",
         "/lessons/l2",
+        "/lessons?state=discarded",
+        "/lessons/l3",
+        "/repairs",
+        "/repairs?show=all&room=room-1",
         "/devices",
         "/login",
     ] {

@@ -1,7 +1,10 @@
 //! Numbers and states as people read them.
 
 use lectern_base::clock;
+use lectern_wire::afterwards::Submission;
 use lectern_wire::upload::StoreState;
+
+use crate::model::repair;
 
 /// `3 分钟前`, or the day when it is long ago.
 #[must_use]
@@ -84,7 +87,49 @@ pub fn lesson_state(state: StoreState) -> (&'static str, &'static str) {
         StoreState::Receiving => ("正在接收", "busy"),
         StoreState::Verifying => ("正在核验", "busy"),
         StoreState::Stored => ("已存入", "good"),
-        StoreState::Discarded => ("已删除", "quiet"),
+        StoreState::Discarded => ("已删除", "idle"),
+    }
+}
+
+/// What a lesson was put forward for: 「微能力2.0 A5」. A scheme that has no name here stands by its id.
+#[must_use]
+pub fn submission(said: &Submission) -> String {
+    let scheme = match said.scheme.as_str() {
+        "weinengli2" => "微能力2.0",
+        "youke" => "一师一优课",
+        "jingpin" => "基础教育精品课",
+        "xiaoben" => "校本自定义",
+        other => other,
+    };
+    if said.point.is_empty() { scheme.to_owned() } else { format!("{scheme} {}", said.point) }
+}
+
+/// How far a ticket is: a word and a class.
+#[must_use]
+pub fn repair_state(state: repair::State) -> (&'static str, &'static str) {
+    match state {
+        repair::State::Open => ("待受理", "warn"),
+        repair::State::Doing => ("处理中", "busy"),
+        repair::State::Done => ("已完成", "good"),
+    }
+}
+
+/// A lesson's step as the room names it. One that has no word here stands as it came.
+#[must_use]
+pub fn lesson_step(state: &str) -> &str {
+    match state {
+        "started" => "开始录课",
+        "preparing" => "正在准备",
+        "recording" => "正在录课",
+        "paused" => "已暂停",
+        "interrupted" => "中断",
+        "ended" => "结束录课",
+        "finishing" => "正在收尾",
+        "sealed" => "录好了",
+        "stored" => "已存入",
+        "discarded" => "已删除",
+        "reclaimed" => "本机已清理",
+        other => other,
     }
 }
 
@@ -98,6 +143,29 @@ pub fn size_of(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_scheme_that_ships_has_its_name_here() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/schemes");
+        let mut known = 0;
+        for file in std::fs::read_dir(folder).expect("schemes") {
+            let text = std::fs::read_to_string(file.expect("file").path()).expect("text");
+            let scheme: toml::Table = text.parse().expect("toml");
+            let word = |name: &str| scheme[name].as_str().expect("text").to_owned();
+            let said = |scheme, point: &str| Submission {
+                v: 1,
+                lesson_id: lectern_wire::id::LessonId::new("l1").expect("id"),
+                manifest_sha256: lectern_wire::digest::Digest::of(b""),
+                scheme,
+                point: point.into(),
+                wall_ms: 1,
+            };
+            assert_eq!(submission(&said(word("id"), "")), word("name"));
+            assert_eq!(submission(&said(word("id"), "A5")), word("name") + " A5");
+            known += 1;
+        }
+        assert!(known > 0);
+    }
 
     #[test]
     fn numbers_read_as_people_say_them() {

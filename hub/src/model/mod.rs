@@ -6,4 +6,5 @@ pub mod count;
 pub mod grant;
 pub mod name;
 pub mod playlist;
+pub mod repair;
 pub mod sound;

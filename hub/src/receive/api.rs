@@ -18,6 +18,7 @@ use lectern_wire::upload::{Announce, Grant, GrantRequest, LessonStatus, StoreSta
 use serde::de::DeserializeOwned;
 
 use super::Receive;
+use super::discard::discarded;
 use super::problem::Problem;
 use crate::model::grant::{Granted, LIFE_MS};
 use crate::model::sound::{MAX_PARTS, MAX_TAKES};
@@ -36,7 +37,7 @@ pub fn router(receive: Receive) -> Router {
     let api = Router::new()
         .route("/hub", get(hub))
         .route("/lessons", post(announce))
-        .route("/lessons/{lesson}", get(status))
+        .route("/lessons/{lesson}", get(status).delete(discard))
         .route("/lessons/{lesson}/takes/{take}/parts:grant", post(grant))
         .route("/lessons/{lesson}/seal", post(seal))
         .fallback(nothing_here)
@@ -132,18 +133,25 @@ async fn announce(
     let place = Place::new(&topics, &id);
     let objects = receive.deps().objects.clone();
     let now = clock::wall_ms();
+    let nobody_removes = receive.inner.folder_locks.lock(id.clone()).await;
     let outcome = receive.deps().store.write(move |db| {
         if !devices::pin_key(db, &topics.device, said.key)? {
             return Ok(Err(key_differs()));
         }
-        if lessons::find(db, said.lesson_id.as_str())?.is_some_and(|l| l.device != topics.device) {
-            return Ok(Err(not_yours()));
+        match lessons::find(db, said.lesson_id.as_str())? {
+            Some(lesson) if lesson.device != topics.device => return Ok(Err(not_yours())),
+            Some(lesson) if lesson.state == StoreState::Discarded => return Ok(Err(discarded())),
+            _ => {}
         }
         lessons::announce(db, &said.lesson_id, &topics, said.started_wall_ms, &said.about, now)?;
         Ok(Ok(()))
     });
     outcome.await??;
-    let made = tokio::task::spawn_blocking(move || objects.make_folder(&place)).await;
+    let made = tokio::task::spawn_blocking(move || {
+        let _held = nobody_removes;
+        objects.make_folder(&place)
+    });
+    let made = made.await;
     made.map_err(|_| StoreError::Closing)?.map_err(StoreError::io("making the lesson's folder"))?;
     receive.deps().bell.ring();
     Ok(Json(receive.status(id).await?))
@@ -168,10 +176,29 @@ async fn own_lesson(receive: &Receive, device: &Device, id: &str) -> Result<Less
         Problem::new(
             StatusCode::NOT_FOUND,
             "lesson_unknown",
-            "the hub does not know this lesson; announce it first",
+            "the hub does not know this lesson; announce it before anything is done with it",
         )
     })?;
     if lesson.device == device.id { Ok(lesson) } else { Err(not_yours()) }
+}
+
+/// A lesson of the caller that was not thrown away.
+async fn kept_lesson(receive: &Receive, device: &Device, id: &str) -> Result<Lesson, Problem> {
+    let lesson = own_lesson(receive, device, id).await?;
+    if lesson.state == StoreState::Discarded { Err(discarded()) } else { Ok(lesson) }
+}
+
+async fn discard(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let lesson = own_lesson(&receive, &device, &id).await?;
+    let discarding = receive.clone();
+    // A task of its own: a device that hangs up does not leave half a lesson behind.
+    let task = receive.inner.seals.spawn(async move { discarding.discard(lesson).await });
+    task.await.map_err(|_| StoreError::Closing)??;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn status(
@@ -189,7 +216,7 @@ async fn grant(
     Path((id, take)): Path<(String, String)>,
     Body(wish): Body<GrantRequest>,
 ) -> Result<Json<Grant>, Problem> {
-    let lesson = own_lesson(&receive, &device, &id).await?;
+    let lesson = kept_lesson(&receive, &device, &id).await?;
     let take: u32 = take.parse().ok().filter(|t| (1..=MAX_TAKES).contains(t)).ok_or_else(|| {
         Problem::bad("bad_take", format!("a take is numbered 1 to {MAX_TAKES}, this one {take:?}"))
     })?;
@@ -227,7 +254,7 @@ async fn seal(
     Path(id): Path<String>,
     Body(manifest): Body<lectern_wire::sign::Signed<lectern_wire::manifest::Manifest>>,
 ) -> Result<Response, Problem> {
-    let lesson = own_lesson(&receive, &device, &id).await?;
+    let lesson = kept_lesson(&receive, &device, &id).await?;
     let id = lesson.id.clone();
     let sealing = receive.clone();
     // A task of its own: a device that hangs up does not stop the reading of its lesson.
@@ -241,8 +268,15 @@ async fn seal(
         Err(_) => {
             let find = id.clone();
             // It may have ended in this very moment.
-            if let Some(receipt) = receive.deps().store.read(move |db| receipts::find(db, &find)).await? {
-                return Ok(Json(receipt).into_response());
+            let (lesson, receipt) = receive
+                .deps()
+                .store
+                .read(move |db| Ok((lessons::find(db, find.as_str())?, receipts::find(db, &find)?)))
+                .await?;
+            match receipt {
+                _ if lesson.is_some_and(|l| l.state == StoreState::Discarded) => return Err(discarded()),
+                Some(receipt) => return Ok(Json(receipt).into_response()),
+                None => {}
             }
             Ok((StatusCode::ACCEPTED, Json(receive.status(id).await?)).into_response())
         }

@@ -7,9 +7,11 @@
 //! 4. A receipt is appended only after all takes and `manifest.json` are durable under their final names.
 //! 5. A lesson without a receipt has only `.partial` files; [`recover`] restores this at start.
 //! 6. A lesson with a receipt never changes; sealing it again answers the same receipt.
+//! 7. A lesson that its teacher threw away has no bytes and takes none in; see [`discard`].
 
 mod api;
 pub mod check;
+mod discard;
 mod lock;
 mod part;
 mod problem;
@@ -45,10 +47,14 @@ pub struct Receive {
 struct Inner {
     deps: Deps,
     part_locks: lock::Locks<(LessonId, u32, u32)>,
+    /// Held while a lesson is sealed, from the first look at its rows to its receipt.
     seal_locks: lock::Locks<LessonId>,
+    /// Held for a moment: between the look whether a lesson still takes anything in and the making of a
+    /// name in its folder.
+    folder_locks: lock::Locks<LessonId>,
     readback: readback::Readback,
     read_soon: mpsc::Sender<(Place, u32)>,
-    /// Seals go on when their device hangs up; stopping waits for them.
+    /// Seals and discards go on when their device hangs up; stopping waits for them.
     seals: TaskTracker,
 }
 
@@ -80,6 +86,7 @@ impl Receive {
             deps,
             part_locks: lock::Locks::default(),
             seal_locks: lock::Locks::default(),
+            folder_locks: lock::Locks::default(),
             readback: readback::Readback::default(),
             read_soon,
             seals: TaskTracker::new(),
@@ -107,7 +114,7 @@ impl Receive {
         &self.inner.deps
     }
 
-    /// Waits until no seal is under way.
+    /// Waits until no seal or discard is under way.
     pub async fn drain(&self, stop: CancellationToken) {
         stop.cancelled().await;
         self.inner.seals.close();

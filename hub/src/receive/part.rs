@@ -10,9 +10,11 @@ use futures_util::StreamExt as _;
 use lectern_base::clock;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
+use lectern_wire::topic::Topics;
 use lectern_wire::upload::StoreState;
 
 use super::Receive;
+use super::discard::discarded;
 use super::problem::Problem;
 use crate::model::grant::{Granted, NotGranted};
 use crate::store::StoreError;
@@ -82,13 +84,36 @@ pub async fn put_part(
         return Err(wrong_length(&grant));
     }
     let _alone = receive.inner.part_locks.lock((grant.lesson.clone(), grant.take, grant.n)).await;
-    let wanted = grant.clone();
+    let Some((place, writer)) = open(&receive, &grant).await? else { return Ok(StatusCode::OK) };
+    let hash = write(writer, body.into_data_stream(), &grant).await;
+    if matches!(&hash, Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY) {
+        deps.counts.bad_parts.one();
+    }
+    let sha256 = hash?;
+    let (take, n) = (grant.take, grant.n);
+    let (part, now) = (StoredPart { take, n, size: grant.size, sha256, read_back: false }, clock::wall_ms());
+    let id = grant.lesson;
+    if !deps.store.write(move |db| lessons::add_part(db, &id, &part, now)).await? {
+        return Err(discarded());
+    }
+    deps.counts.parts.one();
+    deps.counts.bytes.add(grant.size);
+    deps.bell.ring();
+    if receive.inner.read_soon.try_send((place, take)).is_err() {
+        tracing::debug!("the background reader is behind; this part is read at sealing");
+    }
+    Ok(StatusCode::OK)
+}
+
+/// Opens a granted part for writing; none when its bytes are here already.
+async fn open(receive: &Receive, grant: &Granted) -> Result<Option<(Place, PartWriter)>, Problem> {
+    let deps = receive.deps();
+    // From here on nobody removes the folder until the part has its file.
+    let nobody_removes = receive.inner.folder_locks.lock(grant.lesson.clone()).await;
+    let (id, take, n) = (grant.lesson.clone(), grant.take, grant.n);
     let (lesson, stored) = deps
         .store
-        .read(move |db| {
-            let lesson = lessons::find(db, wanted.lesson.as_str())?;
-            Ok((lesson, lessons::find_part(db, &wanted.lesson, wanted.take, wanted.n)?))
-        })
+        .read(move |db| Ok((lessons::find(db, id.as_str())?, lessons::find_part(db, &id, take, n)?)))
         .await?;
     let lesson = lesson.ok_or_else(|| {
         Problem::new(
@@ -97,34 +122,22 @@ pub async fn put_part(
             "the hub does not know this lesson any more; announce it",
         )
     })?;
-    match stored {
-        Some(part) if (part.size, part.sha256) == (grant.size, grant.sha256) => return Ok(StatusCode::OK),
-        Some(_) => return Err(differs(grant.take, grant.n)),
-        None if lesson.state == StoreState::Stored => return Err(sealed()),
-        None => {}
+    match (stored, lesson.state) {
+        (_, StoreState::Discarded) => return Err(discarded()),
+        (Some(part), _) if (part.size, part.sha256) == (grant.size, grant.sha256) => return Ok(None),
+        (Some(_), _) => return Err(differs(take, n)),
+        (None, StoreState::Stored) => return Err(sealed()),
+        (None, _) => {}
     }
-    let topics = lectern_wire::topic::Topics { school: lesson.school, device: lesson.device };
-    let place = Place::new(&topics, &lesson.id);
+    let place = Place::new(&Topics { school: lesson.school, device: lesson.device }, &lesson.id);
     let (objects, at) = (deps.objects.clone(), place.clone());
-    let (take, n) = (grant.take, grant.n);
     let writer = blocking(move || {
+        // Held in here: a device that hangs up ends the request, but not this.
+        let _held = nobody_removes;
         objects.make_folder(&at)?;
         objects.open_part(&at, take, n)
     });
-    let hash = write(writer.await?, body.into_data_stream(), &grant).await;
-    if matches!(&hash, Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY) {
-        deps.counts.bad_parts.one();
-    }
-    let sha256 = hash?;
-    let (part, now) = (StoredPart { take, n, size: grant.size, sha256, read_back: false }, clock::wall_ms());
-    deps.store.write(move |db| lessons::add_part(db, &lesson.id, &part, now)).await?;
-    deps.counts.parts.one();
-    deps.counts.bytes.add(grant.size);
-    deps.bell.ring();
-    if receive.inner.read_soon.try_send((place, take)).is_err() {
-        tracing::debug!("the background reader is behind; this part is read at sealing");
-    }
-    Ok(StatusCode::OK)
+    Ok(Some((place, writer.await?)))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -66,9 +66,12 @@ impl Readback {
             let bytes = match bytes {
                 Ok(bytes) if Digest::of(&bytes) == part.sha256 => bytes,
                 other => {
+                    if !deps.store.write_now(|db| lessons::drop_part(db, lesson, take, part.n))? {
+                        // The lesson was thrown away while its part was read.
+                        break;
+                    }
                     let why = other.err().map_or_else(|| "its bytes differ".to_owned(), |e| e.to_string());
                     tracing::error!(%lesson, take, part = part.n, "a stored part is damaged: {why}");
-                    deps.store.write_now(|db| lessons::drop_part(db, lesson, take, part.n))?;
                     return Err(ReadFault::Damaged { take, n: part.n });
                 }
             };

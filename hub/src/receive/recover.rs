@@ -18,10 +18,14 @@ pub fn run(store: &Store, objects: &Objects) -> Result<(), StoreError> {
     for lesson in store.read_now(lessons::all)? {
         let topics = Topics { school: lesson.school.clone(), device: lesson.device.clone() };
         let place = Place::new(&topics, &lesson.id);
-        if lesson.state == StoreState::Stored {
-            keep_sealed(store, objects, &lesson, &place)?;
-        } else {
-            reopen(store, objects, &lesson, &place)?;
+        match lesson.state {
+            StoreState::Stored => keep_sealed(store, objects, &lesson, &place)?,
+            StoreState::Discarded if !objects.folder(&place).exists() => {}
+            StoreState::Discarded => {
+                let io = StoreError::io(format!("removing the discarded lesson {}", lesson.id));
+                objects.remove(&place).map_err(io)?;
+            }
+            StoreState::Receiving | StoreState::Verifying => reopen(store, objects, &lesson, &place)?,
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use lectern_wire::receipt::{Receipt, StoreLocation, StoredObject};
 use lectern_wire::sign::{self, Document as _, KeyRing, Signed};
 
 use super::Receive;
+use super::discard::{discarded, is_discarded};
 use super::problem::Problem;
 use super::readback::ReadFault;
 use crate::model::sound;
@@ -63,6 +64,10 @@ impl Receive {
         sound::check(manifest).map_err(|fault| Problem::unsound("bad_manifest", fault))?;
         let digest = manifest.digest().map_err(|e| Problem::unsound("bad_manifest", e.to_string()))?;
 
+        let gone = || is_discarded(&deps.store, lesson);
+        if gone()? {
+            return Err(discarded());
+        }
         if let Some(receipt) = deps.store.read_now(|db| receipts::find(db, lesson))? {
             return if receipt.document.manifest_sha256 == digest {
                 Ok(receipt)
@@ -71,13 +76,16 @@ impl Receive {
             };
         }
         let stored = deps.store.read_now(|db| lessons::parts(db, lesson))?;
-        compare(manifest, &stored)?;
-        deps.store.write_now(|db| lessons::begin_seal(db, signed, digest))?;
+        compare(manifest, &stored).or_else(|e| if gone()? { Err(discarded()) } else { Err(e) })?;
+        if !deps.store.write_now(|db| lessons::begin_seal(db, signed, digest))? {
+            return Err(discarded());
+        }
         let outcome = self.finish(device, signed, digest);
         if outcome.is_err() {
             deps.store.write_now(|db| lessons::abandon_seal(db, lesson))?;
         }
-        outcome
+        // Whatever stopped it, or stored it in the last moment: the teacher's word stands above.
+        if gone()? { Err(discarded()) } else { outcome }
     }
 
     fn finish(
@@ -120,6 +128,7 @@ impl Receive {
         let (key, now) = (&deps.keys.signing, clock::wall_ms());
         let receipt =
             deps.store.write_now(|db| receipts::append(db, key, lesson, digest, location.clone(), now))?;
+        let receipt = receipt.ok_or_else(discarded)?;
         deps.counts.receipts.one();
         self.inner.readback.forget(lesson);
         // The log is the truth; should this file not be written, recovery writes it at the next start.

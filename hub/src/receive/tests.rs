@@ -140,9 +140,12 @@ async fn a_device_touches_only_its_own_lessons() {
     for login in [None, Some(("room-1".into(), "wrong".into())), Some(("nobody".into(), "pw-room-1".into()))]
     {
         let stranger = testkit::Client { login, ..hub.device("room-1") };
-        for (method, path) in
-            [("GET", "/api/v1/lessons/l1"), ("POST", "/api/v1/lessons"), ("POST", "/api/v1/lessons/l1/seal")]
-        {
+        for (method, path) in [
+            ("GET", "/api/v1/lessons/l1"),
+            ("DELETE", "/api/v1/lessons/l1"),
+            ("POST", "/api/v1/lessons"),
+            ("POST", "/api/v1/lessons/l1/seal"),
+        ] {
             let (status, problem) = stranger.json(method, path, None).await;
             assert_eq!((status, problem["code"].as_str()), (401, Some("unauthorized")), "{method} {path}");
         }
@@ -198,7 +201,9 @@ async fn garbage_gets_a_sentence_and_everything_goes_on() {
         ),
         ("POST", "/api/v1/lessons/l1/seal", json!({"document": 5})),
         ("GET", "/api/v1/nothing", json!(null)),
-        ("DELETE", "/api/v1/lessons/l1", json!(null)),
+        ("DELETE", "/api/v1/lessons/nothing", json!(null)),
+        ("DELETE", "/api/v1/lessons/..%2F..%2Fx", json!(null)),
+        ("DELETE", "/api/v1/lessons", json!(null)),
         ("POST", "/api/v1/lessons", json!({"lesson_id": "l3", "pad": "x".repeat(5 << 20)})),
     ] {
         let (status, problem) = room.json(method, path, Some(body)).await;

@@ -1,5 +1,6 @@
 //! Lessons and their parts, as rows. The bytes are in [`super::objects`].
 
+use lectern_wire::afterwards::Submission;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId, SchoolId};
 use lectern_wire::manifest::{About, Manifest};
@@ -20,7 +21,7 @@ pub struct Lesson {
     pub device: DeviceId,
     /// When it started, Unix milliseconds by the device's clock.
     pub started_ms: i64,
-    /// What the teacher said of it.
+    /// What the teacher said of it, also afterwards.
     pub about: About,
     /// How far it has come.
     pub state: StoreState,
@@ -34,6 +35,12 @@ pub struct Lesson {
     pub checked_ms: Option<i64>,
     /// What that check found, as JSON.
     pub check_result: Option<String>,
+    /// When the teacher said more of it after it was sealed, by the device's clock.
+    pub amended_ms: Option<i64>,
+    /// What it was put forward for, in that order.
+    pub submitted: Vec<Submission>,
+    /// When its teacher threw it away.
+    pub discarded_ms: Option<i64>,
 }
 
 /// One stored part.
@@ -52,13 +59,15 @@ pub struct StoredPart {
 }
 
 const COLUMNS: &str = "id, school, device, started_ms, about, state, manifest_sha256, duration_ms,
-    coalesce(bytes, (SELECT sum(size) FROM part WHERE lesson = id), 0), checked_ms, check_result";
+    coalesce(bytes, (SELECT sum(size) FROM part WHERE lesson = id), 0), checked_ms, check_result,
+    amended_ms, submitted, discarded_ms";
 
 fn lesson(row: &Row<'_>) -> rusqlite::Result<Lesson> {
     let text = |column: usize| row.get::<_, String>(column);
     let about: String = text(4)?;
     let digest: Option<String> = row.get(6)?;
     let duration: Option<i64> = row.get(7)?;
+    let submitted: Option<String> = row.get(12)?;
     Ok(Lesson {
         id: LessonId::new(text(0)?).map_err(|e| odd(0, e))?,
         school: SchoolId::new(text(1)?).map_err(|e| odd(1, e))?,
@@ -71,6 +80,11 @@ fn lesson(row: &Row<'_>) -> rusqlite::Result<Lesson> {
         bytes: row.get::<_, i64>(8)?.try_into().unwrap_or(0),
         checked_ms: row.get(9)?,
         check_result: row.get(10)?,
+        amended_ms: row.get(11)?,
+        submitted: submitted
+            .map_or(Ok(Vec::new()), |text| serde_json::from_str(&text))
+            .map_err(|e| odd(12, e))?,
+        discarded_ms: row.get(13)?,
     })
 }
 
@@ -121,7 +135,7 @@ pub fn find(db: &Connection, id: &str) -> rusqlite::Result<Option<Lesson>> {
 pub struct Filter {
     /// Of one device.
     pub device: Option<String>,
-    /// In one state: `receiving`, `verifying`, `stored`.
+    /// In one state: `receiving`, `verifying`, `stored`, `discarded`; absent: all but `discarded`.
     pub state: Option<String>,
     /// Whose teacher, class, subject or topic holds this text.
     pub text: Option<String>,
@@ -134,7 +148,7 @@ pub struct Filter {
 pub fn list(db: &Connection, filter: &Filter, most: u32, skip: u32) -> rusqlite::Result<Vec<Lesson>> {
     let mut rows = db.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM lesson
-         WHERE (?1 IS NULL OR device = ?1) AND (?2 IS NULL OR state = ?2)
+         WHERE (?1 IS NULL OR device = ?1) AND state = coalesce(?2, nullif(state, 'discarded'))
            AND (?3 IS NULL OR instr(about, ?3) > 0 OR instr(id, ?3) > 0
                 OR device IN (SELECT id FROM device WHERE instr(room, ?3) > 0))
          ORDER BY started_ms DESC, id DESC LIMIT ?4 OFFSET ?5"
@@ -142,12 +156,13 @@ pub fn list(db: &Connection, filter: &Filter, most: u32, skip: u32) -> rusqlite:
     rows.query_map(params![filter.device, filter.state, filter.text, most, skip], lesson)?.collect()
 }
 
-/// Ids, schools, devices and states of all lessons: what recovery goes through at start.
+/// All lessons, the discarded too: what recovery goes through at start.
 ///
 /// # Errors
 /// What the database says.
 pub fn all(db: &Connection) -> rusqlite::Result<Vec<Lesson>> {
-    list(db, &Filter::default(), u32::MAX, 0)
+    let mut rows = db.prepare_cached(&format!("SELECT {COLUMNS} FROM lesson"))?;
+    rows.query_map([], lesson)?.collect()
 }
 
 /// How many lessons are in each state.
@@ -193,26 +208,30 @@ pub fn find_part(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite:
     .optional()
 }
 
-/// Commits a part whose bytes are on the disk.
+/// Commits a part whose bytes are on the disk; false when the lesson was thrown away meanwhile, and they
+/// with it.
 ///
 /// # Errors
 /// What the database says.
-pub fn add_part(db: &Connection, id: &LessonId, part: &StoredPart, now: i64) -> rusqlite::Result<()> {
+pub fn add_part(db: &Connection, id: &LessonId, part: &StoredPart, now: i64) -> rusqlite::Result<bool> {
     let size = i64::try_from(part.size).unwrap_or(i64::MAX);
-    db.execute(
-        "INSERT INTO part (lesson, take, n, size, sha256, stored_ms) VALUES (?,?,?,?,?,?)",
+    let changed = db.execute(
+        "INSERT INTO part (lesson, take, n, size, sha256, stored_ms)
+         SELECT id, ?2, ?3, ?4, ?5, ?6 FROM lesson WHERE id = ?1 AND state <> 'discarded'",
         params![id.as_str(), part.take, part.n, size, part.sha256.to_string(), now],
     )?;
-    Ok(())
+    Ok(changed == 1)
 }
 
-/// Forgets a part whose bytes are not there any more: the device will send it again.
+/// Forgets a part whose bytes are not there any more: the device will send it again. False when it was
+/// forgotten already.
 ///
 /// # Errors
 /// What the database says.
-pub fn drop_part(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite::Result<()> {
-    db.execute("DELETE FROM part WHERE lesson = ? AND take = ? AND n = ?", params![id.as_str(), take, n])?;
-    Ok(())
+pub fn drop_part(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite::Result<bool> {
+    let changed = db
+        .execute("DELETE FROM part WHERE lesson = ? AND take = ? AND n = ?", params![id.as_str(), take, n])?;
+    Ok(changed == 1)
 }
 
 /// Notes that a part was read back from the disk and is what it was.
@@ -227,17 +246,17 @@ pub fn set_read_back(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusql
     Ok(())
 }
 
-/// Keeps the manifest a lesson is being sealed with.
+/// Keeps the manifest a lesson is being sealed with; false when it is not open any more.
 ///
 /// # Errors
 /// What the database says.
-pub fn begin_seal(db: &Connection, manifest: &Signed<Manifest>, digest: Digest) -> rusqlite::Result<()> {
+pub fn begin_seal(db: &Connection, manifest: &Signed<Manifest>, digest: Digest) -> rusqlite::Result<bool> {
     let doc = &manifest.document;
     let duration: u64 = doc.takes.iter().map(|t| t.duration_ms).fold(0, u64::saturating_add);
     let bytes: u64 = doc.takes.iter().map(|t| t.size).fold(0, u64::saturating_add);
-    db.execute(
+    let changed = db.execute(
         "UPDATE lesson SET state = 'verifying', manifest = ?, manifest_sha256 = ?, duration_ms = ?, bytes = ?,
-         about = ? WHERE id = ? AND state <> 'stored'",
+         about = ? WHERE id = ? AND state IN ('receiving', 'verifying')",
         params![
             json(manifest)?,
             digest.to_string(),
@@ -247,7 +266,7 @@ pub fn begin_seal(db: &Connection, manifest: &Signed<Manifest>, digest: Digest) 
             doc.lesson_id.as_str()
         ],
     )?;
-    Ok(())
+    Ok(changed == 1)
 }
 
 /// Goes back from sealing to receiving: something was missing after all.
@@ -260,6 +279,21 @@ pub fn abandon_seal(db: &Connection, id: &LessonId) -> rusqlite::Result<()> {
          bytes = NULL WHERE id = ? AND state = 'verifying'",
         [id.as_str()],
     )?;
+    Ok(())
+}
+
+/// Notes that a lesson was thrown away. Its parts are forgotten here, before their bytes are removed;
+/// the row and the manifest's hash stay. Done again it changes nothing.
+///
+/// # Errors
+/// What the database says.
+pub fn discard(db: &Connection, id: &LessonId, now: i64) -> rusqlite::Result<()> {
+    db.execute(
+        "UPDATE lesson SET state = 'discarded', discarded_ms = ?, manifest = NULL, checked_ms = NULL,
+         check_result = NULL WHERE id = ? AND state <> 'discarded'",
+        params![now, id.as_str()],
+    )?;
+    db.execute("DELETE FROM part WHERE lesson = ?", [id.as_str()])?;
     Ok(())
 }
 
@@ -280,7 +314,7 @@ pub fn manifest(db: &Connection, id: &LessonId) -> rusqlite::Result<Option<Signe
 /// What the database says.
 pub fn set_check(db: &Connection, id: &LessonId, result: &str, now: i64) -> rusqlite::Result<()> {
     db.execute(
-        "UPDATE lesson SET checked_ms = ?, check_result = ? WHERE id = ?",
+        "UPDATE lesson SET checked_ms = ?, check_result = ? WHERE id = ? AND state = 'stored'",
         params![now, result, id.as_str()],
     )?;
     Ok(())

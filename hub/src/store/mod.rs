@@ -5,6 +5,8 @@
 //! a lesson: bytes, `fdatasync`, names, folder sync, row. A row therefore never names bytes that
 //! a power cut can take away; [`crate::receive::recover`] checks the reverse at start.
 
+pub mod afterwards;
+pub mod audit;
 pub mod devices;
 pub mod events;
 pub mod keys;
@@ -12,6 +14,7 @@ pub mod lessons;
 pub mod objects;
 pub mod people;
 pub mod receipts;
+pub mod repairs;
 pub mod samples;
 
 use std::fs::File;
@@ -21,8 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
-/// The version this program writes into `user_version`.
-const SCHEMA: i64 = 1;
+/// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("afterwards.sql")];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +34,7 @@ pub enum StoreError {
     #[error("the data folder {0} is in use by a running hub; stop it first, or use its console")]
     Locked(PathBuf),
     /// The database is newer than this program.
-    #[error("hub.db has schema {0}, this program knows {SCHEMA}; install the newer lectern-hub again")]
+    #[error("hub.db has schema {0}, this program knows {n}; install the newer lectern-hub again", n = STEPS.len())]
     Newer(i64),
     /// The file system refuses.
     #[error("{what}: {cause}; check the folder's owner, its disk and its space")]
@@ -115,13 +118,10 @@ impl Store {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
         writer.pragma_update(None, "foreign_keys", true)?;
-        match writer.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? {
-            0 => writer.execute_batch(&format!(
-                "BEGIN; {} PRAGMA user_version = {SCHEMA}; COMMIT;",
-                include_str!("schema.sql")
-            ))?,
-            SCHEMA => {}
-            newer => return Err(StoreError::Newer(newer)),
+        let found: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let steps = usize::try_from(found).ok().and_then(|done| STEPS.get(done..));
+        for (step, version) in steps.ok_or(StoreError::Newer(found))?.iter().zip(found + 1..) {
+            writer.execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {version}; COMMIT;"))?;
         }
         let reader = Connection::open(&path)?;
         reader.pragma_update(None, "query_only", true)?;
@@ -226,6 +226,22 @@ mod tests {
         });
         assert!(outcome.is_err());
         assert_eq!(store.read_now(|db| people::get(db, "a")).expect("reads"), None);
+    }
+
+    #[test]
+    fn an_older_database_is_taken_to_this_version_with_its_rows() {
+        let folder = tempfile::tempdir().expect("folder");
+        let old = Connection::open(folder.path().join("hub.db")).expect("opens");
+        old.execute_batch(&format!("{} PRAGMA user_version = 1;", STEPS[0])).expect("makes");
+        old.execute_batch(
+            "INSERT INTO lesson (id, school, device, started_ms, about, state, announced_ms)
+             VALUES ('l1', 's', 'd', 1, '{}', 'receiving', 1)",
+        )
+        .expect("inserts");
+        drop(old);
+        let store = Store::open(folder.path()).expect("opens");
+        let lesson = store.read_now(|db| lessons::find(db, "l1")).expect("reads").expect("is there");
+        assert!(lesson.discarded_ms.is_none() && lesson.submitted.is_empty());
     }
 
     #[test]

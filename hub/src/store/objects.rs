@@ -121,6 +121,20 @@ impl Objects {
         fs::rename(partial, self.take(place, take))
     }
 
+    /// Removes a lesson's folder and all that is in it, durably. A missing one is removed already.
+    ///
+    /// # Errors
+    /// What the file system says; then some of it may be left.
+    pub fn remove(&self, place: &Place) -> io::Result<()> {
+        let missing_is_fine = |e: io::Error| match e.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(e),
+        };
+        fs::remove_dir_all(self.folder(place)).or_else(missing_is_fine)?;
+        // Also when it was missing: whoever removed it may have died before this.
+        disk::sync_folder(&self.root.join(&place.owner.0).join(&place.owner.1)).or_else(missing_is_fine)
+    }
+
     /// The takes in a lesson's folder that are named as sealed, and those that are not.
     ///
     /// # Errors

@@ -7,10 +7,10 @@ use lectern_wire::receipt::{Receipt, StoreLocation};
 use lectern_wire::sign::{Document as _, Signed};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::odd;
+use super::{afterwards, odd};
 
-/// Writes the receipt of a lesson and makes the lesson stored, in one change. A lesson that has a receipt
-/// keeps it.
+/// Writes the receipt of a lesson that is being sealed and makes it stored, in one change. A lesson that has
+/// a receipt keeps it. None when the lesson is not being sealed any more.
 ///
 /// # Errors
 /// What the database says.
@@ -21,9 +21,13 @@ pub fn append(
     manifest_sha256: Digest,
     store: StoreLocation,
     now: i64,
-) -> rusqlite::Result<Signed<Receipt>> {
+) -> rusqlite::Result<Option<Signed<Receipt>>> {
     if let Some(receipt) = find(db, lesson)? {
-        return Ok(receipt);
+        return Ok(Some(receipt));
+    }
+    let sealing = "UPDATE lesson SET state = 'stored' WHERE id = ? AND state = 'verifying'";
+    if db.execute(sealing, [lesson.as_str()])? == 0 {
+        return Ok(None);
     }
     let newest: Option<(i64, String)> = db
         .query_row("SELECT log_index, digest FROM receipt ORDER BY log_index DESC LIMIT 1", [], |row| {
@@ -52,8 +56,8 @@ pub fn append(
         "INSERT INTO receipt (log_index, lesson, digest, document) VALUES (?,?,?,?)",
         params![log_index, lesson.as_str(), digest.to_string(), text],
     )?;
-    db.execute("UPDATE lesson SET state = 'stored' WHERE id = ?", [lesson.as_str()])?;
-    Ok(signed)
+    afterwards::settle(db, lesson)?;
+    Ok(Some(signed))
 }
 
 /// The receipt of a lesson.
