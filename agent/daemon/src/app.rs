@@ -103,6 +103,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         room: config.device.room.clone(),
         recorder: config.recording.recorder.clone(),
         key: key.clone(),
+        full_check: config.recording.full_check,
         profiles,
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));

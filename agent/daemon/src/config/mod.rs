@@ -80,6 +80,8 @@ pub struct Recording {
     pub reserve_minutes: u32,
     /// Days the bytes of a lesson stay here after the hub's receipt.
     pub keep_stored_days: u32,
+    /// Whether every picture is decoded back, or the key frames.
+    pub full_check: bool,
     /// Folder of the video profiles a finished lesson is held against.
     pub profiles: PathBuf,
     /// Folder of the certification schemes a lesson can be put forward for.
@@ -314,6 +316,7 @@ fn recording(root: &mut Section<'_>) -> Recording {
             max_minutes: s.number("max_minutes", 180, 1..=1440),
             reserve_minutes: s.number("reserve_minutes", 10, 1..=1440),
             keep_stored_days: s.number("keep_stored_days", 7, 0..=3650),
+            full_check: s.choice_of_bool("full_check"),
             profiles: s.path("profiles", "/etc/lectern/profiles"),
             schemes: s.path("schemes", "/etc/lectern/schemes"),
             capture: CaptureSettings { layout, sources: sources.clone(), video, audio },

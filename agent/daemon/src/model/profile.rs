@@ -130,6 +130,7 @@ mod tests {
             findings: vec![],
             marks: vec![],
             layouts: vec![],
+            report: None,
         };
         edit(&mut take);
         Manifest {

@@ -1,0 +1,4 @@
+//! x
+pub fn run() -> anyhow::Result<()> {
+    Ok(())
+}
