@@ -76,6 +76,7 @@ fn profile((name, reasons): &(String, Vec<Reason>)) -> Value {
         Reason::TooShort(n) => json!({ "kind": "too_short", "n": n }),
         Reason::TooLong(n) => json!({ "kind": "too_long", "n": n }),
         Reason::TooSmall(width, height) => json!({ "kind": "too_small", "n": format!("{width}×{height}") }),
+        Reason::TooFewPictures(n) => json!({ "kind": "too_few_pictures", "n": n }),
         Reason::TooManyKbps(n) => json!({ "kind": "too_many_kbps", "n": n }),
         Reason::TooLarge(n) => json!({ "kind": "too_large", "n": n }),
         Reason::Interrupted => json!({ "kind": "interrupted" }),
@@ -83,6 +84,8 @@ fn profile((name, reasons): &(String, Vec<Reason>)) -> Value {
         Reason::Gap => json!({ "kind": "gap" }),
         Reason::Silent(n) => json!({ "kind": "silent", "n": n }),
         Reason::Black(n) => json!({ "kind": "black", "n": n }),
+        Reason::Frozen(n) => json!({ "kind": "frozen", "n": n }),
+        Reason::OutOfStep(n) => json!({ "kind": "out_of_step", "n": n }),
     });
     json!({ "name": name, "fits": reasons.len() == 0, "reasons": reasons.collect::<Vec<_>>() })
 }
