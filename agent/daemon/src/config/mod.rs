@@ -45,10 +45,20 @@ pub struct Device {
     pub id: DeviceId,
     /// Its school.
     pub school: SchoolId,
+    /// The school as people call it, for the names of clips; its id when it is not set.
+    pub school_name: String,
     /// The room as people call it.
     pub room: String,
     /// Where state and lessons are kept.
     pub data_dir: PathBuf,
+}
+
+impl Device {
+    /// The school's name or, where it is not set, its id.
+    #[must_use]
+    pub fn school_text(&self) -> &str {
+        if self.school_name.is_empty() { self.school.as_str() } else { &self.school_name }
+    }
 }
 
 /// The central hub.
@@ -201,6 +211,7 @@ fn device(root: &mut Section<'_>) -> Device {
             school: s
                 .parsed("school", |text| SchoolId::new(text).map_err(|e| e.to_string()))
                 .unwrap_or_else(placeholder),
+            school_name: s.text("school_name", Some(""), 40),
             room: s.text("room", None, 40),
             data_dir: folder,
         }

@@ -176,12 +176,14 @@ async fn finish(
     let judged = sealed.as_ref().map(|manifest| {
         settings.profiles.iter().map(|profile| (profile.name.clone(), profile.judge(manifest))).collect()
     });
+    let reports = sealed.iter().flat_map(|m| m.takes.iter().filter_map(|t| t.report.clone())).collect();
     let state = store.advance(id, event)?;
     tracing::info!(lesson = %id, state = state.name(), "lesson finished");
     store.board().update(|s| {
         if let Some(lesson) = s.lesson.as_mut().filter(|l| l.id == *id) {
             lesson.state = state;
             lesson.profiles = judged.unwrap_or_default();
+            lesson.reports = reports;
         }
     });
     let data = serde_json::json!({ "lesson_id": id, "state": state.name() });

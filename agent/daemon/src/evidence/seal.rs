@@ -61,6 +61,9 @@ pub fn seal(
     let path = folder.join("manifest.json");
     let bytes = serde_json::to_vec_pretty(&signed).map_err(|e| StoreError::Impossible(e.to_string()))?;
     disk::replace(&path, &bytes).map_err(|source| SealError::File { path, source })?;
+    let reports: Vec<_> = signed.document.takes.iter().map(|t| &t.report).collect();
+    let reports = serde_json::to_value(reports).map_err(|e| StoreError::Impossible(e.to_string()))?;
+    store.put_reports(id, &reports)?;
     store.seal(id, digest)?;
     Ok(Some(signed.document))
 }

@@ -29,6 +29,7 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
             })),
             "thrown_away": l.thrown_away,
             "submitted": l.submitted,
+            "reports": l.reports,
             "profiles": l.profiles.iter().map(profile).collect::<Vec<_>>(),
             "first_durable_ms": l.first_durable_ms,
             "stored_after_ms": l.stored_after_ms,
@@ -101,7 +102,7 @@ fn warning(warning: &Warning) -> Value {
 }
 
 /// A lesson in the list.
-pub fn lesson_row(lesson: &Lesson) -> Value {
+pub fn lesson_row(lesson: &Lesson, reports: &Value) -> Value {
     json!({
         "id": lesson.id,
         "state": lesson.state.name(),
@@ -110,6 +111,7 @@ pub fn lesson_row(lesson: &Lesson) -> Value {
         "about": lesson.about,
         "cut_short": lesson.cut_short.map(crate::model::lesson::CutShort::name),
         "manifest_sha256": lesson.manifest_sha256,
+        "reports": reports,
         "thrown_away": lesson.discarded_wall_ms.map(clock::local_text),
         "submitted": lesson.submitted,
     })

@@ -15,6 +15,7 @@
 
 mod afterwards;
 pub mod board;
+pub mod clips;
 pub mod fsck;
 pub mod lessons;
 pub mod outbox;
@@ -77,6 +78,8 @@ pub struct Bells {
     pub publish: Notify,
     /// A receipt arrived.
     pub reclaim: Notify,
+    /// A clip was asked for or is no longer wanted.
+    pub render: Notify,
 }
 
 /// How far the take being written is durable. Kept in memory only: the file is the truth.
@@ -105,7 +108,7 @@ struct Inner {
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 2] = [LESSONS, AFTERWARDS];
+const STEPS: [&str; 3] = [LESSONS, AFTERWARDS, CLIPS];
 
 const LESSONS: &str = "
 CREATE TABLE lessons (
@@ -144,6 +147,24 @@ ALTER TABLE lessons ADD COLUMN hub_told INTEGER NOT NULL DEFAULT 0; -- the hub h
 ALTER TABLE lessons ADD COLUMN submitted TEXT;                   -- scheme and point it was put forward for
 ALTER TABLE lessons ADD COLUMN bell_rings_ms INTEGER;            -- since its boot
 ALTER TABLE lessons ADD COLUMN bell_ends_ms INTEGER;             -- when it ends by itself
+";
+
+const CLIPS: &str = "
+CREATE TABLE clips (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    lesson        TEXT NOT NULL REFERENCES lessons(id),
+    asked_wall_ms INTEGER NOT NULL,
+    wish          TEXT NOT NULL,                        -- JSON
+    name          TEXT NOT NULL,                        -- of its file
+    state         TEXT NOT NULL,
+    bytes         INTEGER,
+    length_ms     INTEGER,
+    problem       TEXT                                  -- why it failed
+);
+CREATE TABLE reports (
+    lesson TEXT PRIMARY KEY REFERENCES lessons(id),
+    takes  TEXT NOT NULL                                -- JSON: the decode report of each take
+);
 ";
 
 impl Store {
