@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("evidence", 3),
     ("upload", 3),
     ("reclaim", 3),
+    ("render", 3),
     ("beforehand", 3),
     ("afterwards", 3),
     ("alarm", 3),

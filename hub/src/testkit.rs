@@ -78,6 +78,7 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
                 findings: vec![],
                 marks: vec![],
                 layouts: vec![],
+                report: None,
             };
             all.push(data);
             take

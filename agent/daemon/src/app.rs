@@ -21,7 +21,7 @@ use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, notify};
 use crate::store::{Store, StoreError};
-use crate::{alarm, evidence, publish, reclaim, record, sense, upload};
+use crate::{alarm, evidence, publish, reclaim, record, render, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -103,7 +103,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         room: config.device.room.clone(),
         recorder: config.recording.recorder.clone(),
         key: key.clone(),
-        profiles,
+        full_check: config.recording.full_check,
+        profiles: profiles.clone(),
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     if let Some((hub, password)) = hub {
@@ -122,6 +123,14 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     spawn("alarm", tokio::spawn(alarm::run(store.clone(), stages.clone())));
     let keep = config.recording.keep_stored_days;
     spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), keep, stages.clone())));
+    let settings = render::Settings {
+        recorder: config.recording.recorder.clone(),
+        profiles: profiles.into(),
+        school: config.device.school_text().into(),
+        reserve_bytes: config.bytes_per_minute() * u64::from(config.recording.reserve_minutes),
+    };
+    spawn("render", tokio::spawn(render::run(store.clone(), settings.clone(), stages.clone())));
+    let clips = render::Desk { store: store.clone(), settings };
     if let Err(e) = afterwards::resume(&store) {
         tracing::error!("a lesson that was thrown away could not be removed: {e}");
     }
@@ -132,6 +141,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         store: store.clone(),
         driver: handle,
         desk: Desk { store: store.clone(), key, schemes: schemes.into() },
+        clips,
         preflight,
         room: config.device.room.clone().into(),
         stop: door.clone(),

@@ -12,7 +12,7 @@
 //! | 6 | `main`, [`cli`] |
 //! | 5 | [`app`]: wires everything top to bottom, tears it down in reverse |
 //! | 4 | [`page`]: the teacher's page |
-//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`] |
+//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`], [`render`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`] |
 //! | 2 | [`store`], [`platform`], [`config`] |
 //! | 1 | [`model`]: pure types and state machines |
 //! | 0 | `lectern_wire`, `lectern_base` |
@@ -30,6 +30,7 @@ mod platform;
 mod publish;
 mod reclaim;
 mod record;
+mod render;
 mod sense;
 mod store;
 mod upload;

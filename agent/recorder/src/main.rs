@@ -20,14 +20,15 @@ mod job;
 mod link;
 mod listen;
 mod metronome;
+mod polite;
 mod preflight;
+mod render;
 mod session;
 mod sound;
 mod source;
 mod take;
 mod watch;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -45,15 +46,14 @@ struct Arguments {
 enum What {
     /// Record the take described by the JSON line on standard input.
     Record,
-    /// Decode parts of a take back and print what is in it as JSON.
-    Inspect {
-        /// The take.
-        file: PathBuf,
-    },
     /// Open every source of the settings on standard input for a moment and print how each was found.
     Preflight,
     /// Open the microphones of the settings on standard input and print how loud it is, until that is closed.
     Listen,
+    /// Decode a take back and print what is in it as JSON.
+    Inspect(inspect::Options),
+    /// Make the clip or rendition described by the JSON line on standard input; its end cancels.
+    Render,
 }
 
 fn main() -> ExitCode {
@@ -67,7 +67,8 @@ fn main() -> ExitCode {
         What::Record => job::read(std::io::stdin().lock()).and_then(|job| session::run(&job)),
         What::Preflight => job::read_capture(std::io::stdin().lock()).and_then(|c| preflight::run(&c)),
         What::Listen => job::read_capture(std::io::stdin().lock()).and_then(|c| listen::run(&c)),
-        What::Inspect { file } => inspect::run(&file),
+        What::Inspect(options) => inspect::run(&options),
+        What::Render => render::run(),
     };
     match outcome {
         Ok(()) => Exit::Done.into(),

@@ -355,8 +355,7 @@ impl Track {
         put32(&mut mdhd, 16, durations.iter().sum())?;
         let stbl = boxed(b"stbl", &self.tables(base, &durations)?);
         let minf = boxed(b"minf", &[self.minf.as_slice(), &stbl].concat());
-        let mdia =
-            boxed(b"mdia", &[boxed(b"mdhd", &mdhd), boxed(b"hdlr", &self.hdlr), minf].concat());
+        let mdia = boxed(b"mdia", &[boxed(b"mdhd", &mdhd), boxed(b"hdlr", &self.hdlr), minf].concat());
         let edts = boxed(b"edts", &full(b"elst", &self.edits(lasts)?));
         Ok(boxed(b"trak", &[boxed(b"tkhd", &tkhd), edts, mdia].concat()))
     }
@@ -396,7 +395,8 @@ impl Track {
 
     fn tables(&self, base: u64, durations: &[u64]) -> Tried<Vec<u8>> {
         let stsd: Vec<u8> = self.descriptions.concat();
-        let mut out = full(b"stsd", &[(self.descriptions.len() as u32).to_be_bytes().as_slice(), &stsd].concat());
+        let mut out =
+            full(b"stsd", &[(self.descriptions.len() as u32).to_be_bytes().as_slice(), &stsd].concat());
 
         let mut lengths = Vec::with_capacity(durations.len());
         for duration in durations {

@@ -18,6 +18,8 @@ pub mod manifest;
 pub mod preflight;
 pub mod receipt;
 pub mod recorder;
+pub mod render;
+pub mod report;
 pub mod sign;
 pub mod telemetry;
 pub mod topic;

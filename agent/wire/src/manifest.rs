@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::id::{DeviceId, LessonId, SchoolId};
+use crate::report::Report;
 use crate::sign::Document;
 
 /// Manifest v1, one per lesson, signed by the device.
@@ -139,6 +140,9 @@ pub struct Take {
     /// Changes of layout inside the take; it begins with that of the capture settings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layouts: Vec<LayoutChange>,
+    /// What came out when it was decoded back; absent in lessons sealed before there was a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
 }
 
 /// How a take ended.
@@ -332,6 +336,7 @@ mod tests {
             findings: vec![],
             marks: vec![],
             layouts: vec![],
+            report: None,
         };
         assert_eq!(take.span_of(0, 10), (0, 10_000));
         assert_eq!(take.span_of(150, 1), (1000, 2000));

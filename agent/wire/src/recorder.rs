@@ -427,27 +427,6 @@ pub enum Fact {
     },
 }
 
-/// What `lectern-recorder inspect` says about a take after decoding parts of it back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inspection {
-    /// Length of the picture.
-    pub video_ms: u64,
-    /// Length of the sound.
-    pub audio_ms: u64,
-    /// Pictures in the file.
-    pub video_packets: u64,
-    /// Pictures that were decoded back: key frames spread over the take and its last second.
-    pub decoded_pictures: u64,
-    /// Sound samples decoded back per channel.
-    pub decoded_samples: u64,
-    /// Pixels.
-    pub width: u32,
-    /// Pixels.
-    pub height: u32,
-    /// Highest sample of the decoded sound in hundredths of dBFS; −10000 stands for digital zero.
-    pub peak_cdbfs: i32,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

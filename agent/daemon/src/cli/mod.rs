@@ -1,5 +1,6 @@
 //! The command line: parse, call, exit code.
 
+mod clip;
 mod doctor;
 mod remote;
 
@@ -44,6 +45,9 @@ enum What {
     Record(Press),
     /// List the lessons on this machine.
     Lessons,
+    /// Clips and renditions of finished lessons.
+    #[command(subcommand)]
+    Clip(clip::Clip),
     /// Check a lesson against its manifest and receipt; works offline.
     Verify {
         /// The lesson's folder, or one of its takes.
@@ -160,6 +164,9 @@ pub fn run() -> Exit {
         }
         What::Lessons => {
             with_config(&arguments.config, |config| remote::lessons(&config.device.data_dir, json))
+        }
+        What::Clip(asked) => {
+            with_config(&arguments.config, |config| clip::run(&config.device.data_dir, &asked, json))
         }
         What::Verify { path, keys } => verify(&arguments.config, &path, keys.as_deref(), json),
         What::Fsck => with_store(&arguments.config, |store| fsck(store, json)),

@@ -12,7 +12,7 @@ use super::{fail, say};
 use crate::app;
 
 /// Asks the daemon; the answer's JSON, or how it failed.
-fn ask(data_dir: &Path, path: &str, body: Option<&Value>) -> Result<Value, (Exit, String)> {
+pub fn ask(data_dir: &Path, path: &str, body: Option<&Value>) -> Result<Value, (Exit, String)> {
     let file = app::address_file(data_dir);
     let address = std::fs::read_to_string(&file)
         .map_err(|e| (Exit::Failed, format!("lectern does not run here: {}: {e}", file.display())))?;
@@ -39,7 +39,12 @@ fn ask(data_dir: &Path, path: &str, body: Option<&Value>) -> Result<Value, (Exit
     })
 }
 
-fn answer(outcome: Result<Value, (Exit, String)>, json: bool, text: impl FnOnce(&Value) -> String) -> Exit {
+/// Says what came of it.
+pub fn answer(
+    outcome: Result<Value, (Exit, String)>,
+    json: bool,
+    text: impl FnOnce(&Value) -> String,
+) -> Exit {
     match outcome {
         Ok(value) => say(json, &value, &text(&value)),
         Err((exit, sentence)) => {

@@ -45,10 +45,20 @@ pub struct Device {
     pub id: DeviceId,
     /// Its school.
     pub school: SchoolId,
+    /// The school as people call it, for the names of clips; its id when it is not set.
+    pub school_name: String,
     /// The room as people call it.
     pub room: String,
     /// Where state and lessons are kept.
     pub data_dir: PathBuf,
+}
+
+impl Device {
+    /// The school's name or, where it is not set, its id.
+    #[must_use]
+    pub fn school_text(&self) -> &str {
+        if self.school_name.is_empty() { self.school.as_str() } else { &self.school_name }
+    }
 }
 
 /// The central hub.
@@ -80,6 +90,8 @@ pub struct Recording {
     pub reserve_minutes: u32,
     /// Days the bytes of a lesson stay here after the hub's receipt.
     pub keep_stored_days: u32,
+    /// Whether every picture is decoded back, or the key frames.
+    pub full_check: bool,
     /// Folder of the video profiles a finished lesson is held against.
     pub profiles: PathBuf,
     /// Folder of the certification schemes a lesson can be put forward for.
@@ -199,6 +211,7 @@ fn device(root: &mut Section<'_>) -> Device {
             school: s
                 .parsed("school", |text| SchoolId::new(text).map_err(|e| e.to_string()))
                 .unwrap_or_else(placeholder),
+            school_name: s.text("school_name", Some(""), 40),
             room: s.text("room", None, 40),
             data_dir: folder,
         }
@@ -314,6 +327,7 @@ fn recording(root: &mut Section<'_>) -> Recording {
             max_minutes: s.number("max_minutes", 180, 1..=1440),
             reserve_minutes: s.number("reserve_minutes", 10, 1..=1440),
             keep_stored_days: s.number("keep_stored_days", 7, 0..=3650),
+            full_check: s.choice_of_bool("full_check"),
             profiles: s.path("profiles", "/etc/lectern/profiles"),
             schemes: s.path("schemes", "/etc/lectern/schemes"),
             capture: CaptureSettings { layout, sources: sources.clone(), video, audio },

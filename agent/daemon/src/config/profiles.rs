@@ -1,7 +1,7 @@
 //! Reads video profiles.
 
 use super::reader::Section;
-use crate::model::profile::Profile;
+use crate::model::profile::{Encode, Profile};
 
 /// One profile.
 pub fn profile(s: &mut Section<'_>) -> Profile {
@@ -11,12 +11,28 @@ pub fn profile(s: &mut Section<'_>) -> Profile {
         purpose: s.text("for", None, 60),
         min_width: s.maybe_number("min_width", 16..=8192),
         min_height: s.maybe_number("min_height", 16..=8192),
+        min_fps: s.maybe_number("min_fps", 1..=60),
         max_kbps: s.maybe_number("max_kbps", 1..=100_000),
         min_minutes: s.maybe_number("min_minutes", 0..=600),
         max_minutes: s.maybe_number("max_minutes", 1..=600),
         max_mib: s.maybe_number("max_mib", 1..=100_000),
         uninterrupted: s.choice_of_bool("uninterrupted"),
+        encode: s.optional_section("encode").map(encode),
     }
+}
+
+fn encode(mut s: Section<'_>) -> Encode {
+    let (width, height) =
+        s.choice("picture", "1280x720", &[("1280x720", (1280, 720)), ("1920x1080", (1920, 1080))]);
+    let encode = Encode {
+        width,
+        height,
+        kbps: s.number("kbps", 1000, 200..=20_000),
+        sound_kbps: s.number("sound_kbps", 128, 64..=256),
+        title: s.choice_of_bool("title"),
+    };
+    s.end();
+    encode
 }
 
 #[cfg(test)]
@@ -32,9 +48,9 @@ mod tests {
         let profiles = load(shipped, profile).expect("valid");
         assert_eq!(
             profiles.iter().map(|p| p.id.as_str()).collect::<Vec<_>>(),
-            ["master", "youke", "noedit", "clip"]
+            ["master", "youke", "jingpin", "anhui2018", "noedit", "clip"]
         );
-        assert!(profiles[2].uninterrupted && profiles[3].max_minutes == Some(10));
+        assert!(profiles[4].uninterrupted && profiles[5].max_minutes == Some(10));
         let folder = tempfile::tempdir().expect("folder");
         std::fs::write(
             folder.path().join("a.toml"),

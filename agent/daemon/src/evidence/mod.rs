@@ -2,9 +2,10 @@
 //! back, described in a manifest and signed.
 //!
 //! Sealing, in this order, safe to repeat after a crash at any point: 1. what lies beyond the last
-//! whole fragment of each take is cut off; 2. the rest is hashed into part rows; 3. the recorder decodes it
-//! back; 4. `manifest.json` is made durable; 5. the row says sealed.
+//! whole fragment of each take is cut off; 2. the rest is hashed into part rows; 3. the recorder has decoded it
+//! back, mostly while the lesson ran ([`check`]); 4. `manifest.json` is made durable; 5. the row says sealed.
 
+mod check;
 mod follow;
 mod journal;
 mod seal;
@@ -20,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::lesson::{Event, State};
 use crate::model::profile::Profile;
+use crate::store::lessons::Lesson;
 use crate::store::{Durable, Store, StoreError};
+use check::Check;
 use follow::Follower;
 
 /// What evidence needs to know.
@@ -34,6 +37,8 @@ pub struct Settings {
     pub room: String,
     /// The recorder program, which decodes takes back.
     pub recorder: PathBuf,
+    /// Whether every picture is decoded, or the key frames.
+    pub full_check: bool,
     /// The device's key.
     pub key: SigningKey,
     /// What a finished lesson is held against.
@@ -78,17 +83,21 @@ pub enum SealError {
 /// Runs until told to stop.
 pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     let mut durable = store.durable();
-    let mut followers: HashMap<(LessonId, u32), Follower> = HashMap::new();
+    let mut followers: HashMap<(LessonId, u32), (Follower, Check)> = HashMap::new();
     let mut again: Option<Duration> = None;
     loop {
         let grown = durable.borrow_and_update().clone();
         if let Some(grown) = grown {
-            follow(&store, &mut followers, &grown).await;
+            follow(&store, &settings, &mut followers, &grown).await;
         }
         let mut failed = false;
-        for id in finishing(&store) {
-            followers.retain(|(lesson, _), _| *lesson != id);
-            if let Err(e) = finish(&store, &settings, &id).await {
+        let waiting = waiting(&store);
+        // A lesson that was thrown away needs no check any more.
+        followers.retain(|(lesson, _), _| waiting.iter().any(|l| l.id == *lesson));
+        for id in waiting.into_iter().filter(|l| l.state == State::Finishing).map(|l| l.id) {
+            let own = followers.extract_if(|(lesson, _), _| *lesson == id);
+            let checks = own.map(|((_, take), (_, check))| (take, check)).collect();
+            if let Err(e) = finish(&store, &settings, &id, checks).await {
                 failed = true;
                 let why = e.to_string();
                 store.board().update(|s| s.upload.blocked = Some(why));
@@ -112,32 +121,39 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     }
 }
 
-fn finishing(store: &Store) -> Vec<LessonId> {
-    match store.waiting_lessons() {
-        Ok(lessons) => lessons.into_iter().filter(|l| l.state == State::Finishing).map(|l| l.id).collect(),
-        Err(e) => {
-            tracing::error!("lessons cannot be read: {e}");
-            Vec::new()
-        }
-    }
+fn waiting(store: &Store) -> Vec<Lesson> {
+    store.waiting_lessons().unwrap_or_else(|e| {
+        tracing::error!("lessons cannot be read: {e}");
+        Vec::new()
+    })
 }
 
 /// Hashes what has become durable; whatever goes wrong here is met again, and told, when sealing.
-async fn follow(store: &Store, followers: &mut HashMap<(LessonId, u32), Follower>, grown: &Durable) {
+async fn follow(
+    store: &Store,
+    settings: &Settings,
+    followers: &mut HashMap<(LessonId, u32), (Follower, Check)>,
+    grown: &Durable,
+) {
     let key = (grown.lesson.clone(), grown.take);
     let path = store.lesson_folder(&grown.lesson).join(format!("take-{}.mp4", grown.take));
-    let mut follower = followers.remove(&key).unwrap_or_else(|| Follower::new(path));
+    let (mut follower, mut check) =
+        followers.remove(&key).unwrap_or_else(|| (Follower::new(path.clone()), Check::default()));
     let (bytes, lesson, take, owner) = (grown.bytes, grown.lesson.clone(), grown.take, store.clone());
+    let how = settings.clone();
     let work = tokio::task::spawn_blocking(move || {
         let parts = follower.advance(bytes)?;
         for part in &parts {
             owner.put_part(&lesson, take, part)?;
         }
-        Ok::<_, SealError>((follower, !parts.is_empty()))
+        if let Some(row) = owner.lesson(&lesson)? {
+            check.grow(&how, &path, row.capture.video.fps, bytes);
+        }
+        Ok::<_, SealError>((follower, check, !parts.is_empty()))
     });
     match work.await {
-        Ok(Ok((follower, new))) => {
-            followers.insert(key, follower);
+        Ok(Ok((follower, check, new))) => {
+            followers.insert(key, (follower, check));
             if new {
                 store.bells().upload.notify_one();
             }
@@ -147,20 +163,27 @@ async fn follow(store: &Store, followers: &mut HashMap<(LessonId, u32), Follower
     }
 }
 
-async fn finish(store: &Store, settings: &Settings, id: &LessonId) -> Result<(), SealError> {
+async fn finish(
+    store: &Store,
+    settings: &Settings,
+    id: &LessonId,
+    mut checks: HashMap<u32, Check>,
+) -> Result<(), SealError> {
     let (owner, how, lesson) = (store.clone(), settings.clone(), id.clone());
-    let sealed = tokio::task::spawn_blocking(move || seal::seal(&owner, &how, &lesson));
+    let sealed = tokio::task::spawn_blocking(move || seal::seal(&owner, &how, &lesson, &mut checks));
     let sealed = sealed.await.map_err(|e| StoreError::Impossible(format!("sealing broke off: {e}")))??;
     let event = if sealed.is_some() { Event::Sealed } else { Event::NothingRecorded };
     let judged = sealed.as_ref().map(|manifest| {
         settings.profiles.iter().map(|profile| (profile.name.clone(), profile.judge(manifest))).collect()
     });
+    let reports = sealed.iter().flat_map(|m| m.takes.iter().filter_map(|t| t.report.clone())).collect();
     let state = store.advance(id, event)?;
     tracing::info!(lesson = %id, state = state.name(), "lesson finished");
     store.board().update(|s| {
         if let Some(lesson) = s.lesson.as_mut().filter(|l| l.id == *id) {
             lesson.state = state;
             lesson.profiles = judged.unwrap_or_default();
+            lesson.reports = reports;
         }
     });
     let data = serde_json::json!({ "lesson_id": id, "state": state.name() });

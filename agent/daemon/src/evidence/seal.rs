@@ -1,21 +1,28 @@
 //! Makes the manifest of a finished lesson.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::path::Path;
-use std::process::Command;
 
 use lectern_base::{clock, disk};
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{Manifest, Software, Take, TakeEnd};
-use lectern_wire::recorder::Inspection;
 use lectern_wire::sign::{Document as _, Signed};
 
+use super::check::Check;
 use super::follow::Follower;
 use super::{SealError, Settings, journal};
+use crate::store::lessons::Lesson;
 use crate::store::{Store, StoreError};
 
 /// Seals a lesson; gives its manifest, or nothing when nothing in it was ever durable.
-pub fn seal(store: &Store, settings: &Settings, id: &LessonId) -> Result<Option<Manifest>, SealError> {
+/// `checks` are those that ran beside the lesson, by take.
+pub fn seal(
+    store: &Store,
+    settings: &Settings,
+    id: &LessonId,
+    checks: &mut HashMap<u32, Check>,
+) -> Result<Option<Manifest>, SealError> {
     let lesson =
         store.lesson(id)?.ok_or_else(|| StoreError::Impossible(format!("lesson {id} has no row")))?;
     let folder = store.lesson_folder(id);
@@ -24,7 +31,8 @@ pub fn seal(store: &Store, settings: &Settings, id: &LessonId) -> Result<Option<
         Software { agent: env!("CARGO_PKG_VERSION").into(), recorder: String::new(), libav: String::new() };
     for row in store.takes(id)? {
         let ended = row.ended.unwrap_or_else(|| TakeEnd::Interrupted("the recorder was lost".into()));
-        if let Some((take, versions)) = finish_take(store, settings, id, &folder, row.n, ended)? {
+        let check = checks.remove(&row.n).unwrap_or_default();
+        if let Some((take, versions)) = finish_take(store, settings, &lesson, &folder, row.n, ended, check)? {
             takes.push(take);
             (software.recorder, software.libav) = versions;
         }
@@ -53,6 +61,9 @@ pub fn seal(store: &Store, settings: &Settings, id: &LessonId) -> Result<Option<
     let path = folder.join("manifest.json");
     let bytes = serde_json::to_vec_pretty(&signed).map_err(|e| StoreError::Impossible(e.to_string()))?;
     disk::replace(&path, &bytes).map_err(|source| SealError::File { path, source })?;
+    let reports: Vec<_> = signed.document.takes.iter().map(|t| &t.report).collect();
+    let reports = serde_json::to_value(reports).map_err(|e| StoreError::Impossible(e.to_string()))?;
+    store.put_reports(id, &reports)?;
     store.seal(id, digest)?;
     Ok(Some(signed.document))
 }
@@ -62,10 +73,11 @@ type Versions = (String, String);
 fn finish_take(
     store: &Store,
     settings: &Settings,
-    id: &LessonId,
+    lesson: &Lesson,
     folder: &Path,
     n: u32,
     ended: TakeEnd,
+    check: Check,
 ) -> Result<Option<(Take, Versions)>, SealError> {
     let file = format!("take-{n}.mp4");
     let path = folder.join(&file);
@@ -81,7 +93,7 @@ fn finish_take(
         return Ok(None);
     }
     if whole < length {
-        tracing::warn!(lesson = %id, take = n, whole, length, "the open fragment of an interrupted take is cut off");
+        tracing::warn!(lesson = %lesson.id, take = n, whole, length, "the open fragment of an interrupted take is cut off");
         let take = OpenOptions::new().write(true).open(&path).map_err(io)?;
         take.set_len(whole).map_err(io)?;
         take.sync_all().map_err(io)?;
@@ -90,13 +102,13 @@ fn finish_take(
     follower.advance(whole)?;
     let measured = follower.end();
     for part in &measured.parts {
-        store.put_part(id, n, part)?;
+        store.put_part(&lesson.id, n, part)?;
     }
     if measured.scanner.fragments().is_empty() {
         return Ok(None);
     }
     store.bells().upload.notify_one();
-    inspect(&settings.recorder, &path, n)?;
+    let report = check.finish(settings, &path, n, lesson.capture.video.fps, whole)?;
 
     let duration_ms = measured.scanner.duration_ms();
     let journal = journal::read(&folder.join(format!("take-{n}.jsonl")), duration_ms);
@@ -121,6 +133,7 @@ fn finish_take(
         findings: journal.findings,
         marks: journal.marks,
         layouts: journal.layouts,
+        report: Some(report),
     };
     Ok(Some((take, journal.software)))
 }
@@ -147,21 +160,4 @@ fn whole_prefix(path: &Path, length: u64) -> Result<u64, SealError> {
         }
     }
     Ok(if scanner.fragments().is_empty() { 0 } else { scanner.whole() })
-}
-
-/// Has the recorder decode the take back; `finished` may be said only after that.
-fn inspect(recorder: &Path, take: &Path, n: u32) -> Result<Inspection, SealError> {
-    let bad = |reason: String| SealError::Undecodable { take: n, reason };
-    let output = Command::new(recorder).arg("inspect").arg(take).output();
-    let output = output.map_err(|e| bad(format!("{} could not be started: {e}", recorder.display())))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(bad(said.lines().last().unwrap_or("no reason given").to_owned()));
-    }
-    let inspection: Inspection =
-        serde_json::from_slice(&output.stdout).map_err(|e| bad(format!("the answer cannot be read: {e}")))?;
-    if inspection.decoded_pictures == 0 {
-        return Err(bad("no picture came out".into()));
-    }
-    Ok(inspection)
 }

@@ -348,6 +348,7 @@ mod tests {
             findings: vec![],
             marks: vec![],
             layouts: vec![],
+            report: None,
         };
         let manifest = Manifest {
             v: 1,

@@ -1,6 +1,7 @@
 //! The nouns: pure values and state machines. No files, no sockets, no clock.
 
 pub mod answer;
+pub mod clip;
 pub mod lesson;
 pub mod profile;
 pub mod scheme;

@@ -6,6 +6,7 @@ use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{About, FindingKind};
 use lectern_wire::preflight::{CheckState, SourceCheck};
 use lectern_wire::recorder::Layout;
+use lectern_wire::report::Report;
 
 use super::lesson::{CutShort, State};
 use super::profile::Reason;
@@ -34,6 +35,21 @@ pub struct Status {
     pub preflight: Option<Preflight>,
     /// Somebody talks at the lectern and nothing records.
     pub speech: bool,
+    /// The clip that is being made.
+    pub render: Option<Making>,
+}
+
+/// A clip that is being made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Making {
+    /// Its number.
+    pub clip: i64,
+    /// Milliseconds of it that are done.
+    pub done_ms: u64,
+    /// Of so many.
+    pub of_ms: u64,
+    /// It stands still while a lesson is recorded.
+    pub still: bool,
 }
 
 /// How the sources were found before a lesson.
@@ -88,6 +104,8 @@ pub struct Lesson {
     pub submitted: Option<String>,
     /// Per profile, by name: why the lesson does not meet it; nothing when it does. Empty until it is sealed.
     pub profiles: Vec<(String, Vec<Reason>)>,
+    /// What came out when its takes were decoded back. Empty until it is sealed.
+    pub reports: Vec<Report>,
     /// When the button was pressed, milliseconds since boot.
     pub pressed_at_boot_ms: u64,
     /// How long from the press to the first durable picture.

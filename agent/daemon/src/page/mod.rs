@@ -11,9 +11,12 @@
 //! | `POST /api/lessons/{id}` | `{"action": "amend", "about": …}`, `{"action": "submit", "scheme": …, "point": …}`, `{"action": "discard"}` |
 //! | `GET /api/schemes` | what a lesson can be put forward for |
 //! | `POST /api/preflight` | looks at every source now |
+//! | `GET /api/clips`, `GET /api/clips/{id}/file` | clips and what can be made; the file of one |
+//! | `POST /api/clips` | `{"action": "make", "lesson": …, "wish": …}`, `{"action": "cancel" \| "remove", "id": …}` |
 //! | `POST /api/repair` | `{"id": 16 hexadecimal digits, "text": …}` |
 
 mod beyond;
+mod clips;
 mod guard;
 mod view;
 
@@ -52,6 +55,8 @@ pub struct Page {
     pub driver: Handle,
     /// Takes what people say after a lesson.
     pub desk: Desk,
+    /// Takes what is asked to be made of a lesson.
+    pub clips: crate::render::Desk,
     /// Asks for a look at the sources.
     pub preflight: preflight::Handle,
     /// The room as people call it.
@@ -74,6 +79,8 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/page.css", get(|| file("text/css; charset=utf-8", include_str!("assets/page.css"))))
         .route("/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/page.js"))))
         .route("/panels.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/panels.js"))))
+        .route("/clip.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/clip.js"))))
+        .route("/clip.css", get(|| file("text/css; charset=utf-8", include_str!("assets/clip.css"))))
         .route("/words.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/words.js"))))
         .route("/api/status", get(status))
         .route("/api/live", get(live))
@@ -82,6 +89,8 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/api/record", post(record))
         .route("/api/lessons/{id}", post(beyond::lesson))
         .route("/api/schemes", get(beyond::schemes))
+        .route("/api/clips", get(clips::list).post(clips::ask))
+        .route("/api/clips/{id}/file", get(clips::file))
         .route("/api/preflight", post(beyond::preflight))
         .route("/api/repair", post(beyond::repair))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
@@ -145,8 +154,12 @@ async fn preview(State(page): State<Page>) -> Response {
 }
 
 async fn lessons(State(page): State<Page>) -> Response {
-    match page.store.lessons() {
-        Ok(lessons) => Json(lessons.iter().map(view::lesson_row).collect::<Vec<_>>()).into_response(),
+    let rows = page.store.lessons().and_then(|lessons| {
+        let row = |lesson| Ok(view::lesson_row(lesson, &page.store.reports(&lesson.id)?));
+        lessons.iter().map(row).collect::<Result<Vec<_>, crate::store::StoreError>>()
+    });
+    match rows {
+        Ok(rows) => Json(rows).into_response(),
         Err(e) => problem(StatusCode::INTERNAL_SERVER_ERROR, "failed", &e.to_string()),
     }
 }

@@ -29,6 +29,7 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
             })),
             "thrown_away": l.thrown_away,
             "submitted": l.submitted,
+            "reports": l.reports,
             "profiles": l.profiles.iter().map(profile).collect::<Vec<_>>(),
             "first_durable_ms": l.first_durable_ms,
             "stored_after_ms": l.stored_after_ms,
@@ -77,6 +78,7 @@ fn profile((name, reasons): &(String, Vec<Reason>)) -> Value {
         Reason::TooShort(n) => json!({ "kind": "too_short", "n": n }),
         Reason::TooLong(n) => json!({ "kind": "too_long", "n": n }),
         Reason::TooSmall(width, height) => json!({ "kind": "too_small", "n": format!("{width}×{height}") }),
+        Reason::TooFewPictures(n) => json!({ "kind": "too_few_pictures", "n": n }),
         Reason::TooManyKbps(n) => json!({ "kind": "too_many_kbps", "n": n }),
         Reason::TooLarge(n) => json!({ "kind": "too_large", "n": n }),
         Reason::Interrupted => json!({ "kind": "interrupted" }),
@@ -84,6 +86,8 @@ fn profile((name, reasons): &(String, Vec<Reason>)) -> Value {
         Reason::Gap => json!({ "kind": "gap" }),
         Reason::Silent(n) => json!({ "kind": "silent", "n": n }),
         Reason::Black(n) => json!({ "kind": "black", "n": n }),
+        Reason::Frozen(n) => json!({ "kind": "frozen", "n": n }),
+        Reason::OutOfStep(n) => json!({ "kind": "out_of_step", "n": n }),
     });
     json!({ "name": name, "fits": reasons.len() == 0, "reasons": reasons.collect::<Vec<_>>() })
 }
@@ -99,7 +103,7 @@ fn warning(warning: &Warning) -> Value {
 }
 
 /// A lesson in the list.
-pub fn lesson_row(lesson: &Lesson) -> Value {
+pub fn lesson_row(lesson: &Lesson, reports: &Value) -> Value {
     json!({
         "id": lesson.id,
         "state": lesson.state.name(),
@@ -108,6 +112,7 @@ pub fn lesson_row(lesson: &Lesson) -> Value {
         "about": lesson.about,
         "cut_short": lesson.cut_short.map(crate::model::lesson::CutShort::name),
         "manifest_sha256": lesson.manifest_sha256,
+        "reports": reports,
         "thrown_away": lesson.discarded_wall_ms.map(clock::local_text),
         "submitted": lesson.submitted,
     })

@@ -213,6 +213,7 @@ impl Driver {
             thrown_away: false,
             submitted: None,
             profiles: Vec::new(),
+            reports: Vec::new(),
             pressed_at_boot_ms: millis(pressed),
             first_durable_ms: None,
             stopped_at_boot_ms: None,

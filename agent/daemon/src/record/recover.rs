@@ -79,6 +79,7 @@ impl Driver {
                 thrown_away: false,
                 submitted: None,
                 profiles: Vec::new(),
+                reports: Vec::new(),
                 pressed_at_boot_ms: now,
                 first_durable_ms: None,
                 stopped_at_boot_ms: None,

@@ -16,6 +16,7 @@
 mod afterwards;
 mod alarms;
 pub mod board;
+pub mod clips;
 pub mod fsck;
 pub mod lessons;
 pub mod outbox;
@@ -79,6 +80,8 @@ pub struct Bells {
     pub publish: Notify,
     /// A receipt arrived.
     pub reclaim: Notify,
+    /// A clip was asked for or is no longer wanted.
+    pub render: Notify,
 }
 
 /// How far the take being written is durable. Kept in memory only: the file is the truth.
@@ -108,7 +111,7 @@ struct Inner {
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 3] = [LESSONS, AFTERWARDS, ALARMS];
+const STEPS: [&str; 4] = [LESSONS, AFTERWARDS, ALARMS, CLIPS];
 
 const LESSONS: &str = "
 CREATE TABLE lessons (
@@ -151,6 +154,24 @@ ALTER TABLE lessons ADD COLUMN bell_ends_ms INTEGER;             -- when it ends
 
 const ALARMS: &str = "
 CREATE TABLE alarms (code TEXT PRIMARY KEY, body TEXT NOT NULL);  -- JSON, the newest word about each
+";
+
+const CLIPS: &str = "
+CREATE TABLE clips (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    lesson        TEXT NOT NULL REFERENCES lessons(id),
+    asked_wall_ms INTEGER NOT NULL,
+    wish          TEXT NOT NULL,                        -- JSON
+    name          TEXT NOT NULL,                        -- of its file
+    state         TEXT NOT NULL,
+    bytes         INTEGER,
+    length_ms     INTEGER,
+    problem       TEXT                                  -- why it failed
+);
+CREATE TABLE reports (
+    lesson TEXT PRIMARY KEY REFERENCES lessons(id),
+    takes  TEXT NOT NULL                                -- JSON: the decode report of each take
+);
 ";
 
 impl Store {

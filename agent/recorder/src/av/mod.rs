@@ -2,11 +2,13 @@
 //!
 //! One context belongs to one thread; contexts move by value and are never shared.
 
+mod describe;
 mod input;
 mod mux;
 mod resample;
 mod scale;
 
+pub use describe::same;
 pub use input::{Input, Patience, Raw};
 pub use mux::Mux;
 pub use resample::{RATE, Resampler};
