@@ -1,5 +1,6 @@
 //! The one task that changes the lesson being recorded.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::live::Live;
+use super::owed::Owed;
 use super::process::{self, Heard};
 use super::{Answer, Ask, Handle, Mail, STUCK, bell, no};
 use crate::model::lesson::{Admission, Because, CutShort, Request, State, admit};
@@ -52,8 +54,8 @@ pub struct Driver {
     words: mpsc::Receiver<(u32, Heard)>,
     mail: mpsc::Receiver<Mail>,
     pub(super) preview: watch::Sender<Option<Arc<[u8]>>>,
-    /// Lessons whose end the store has not taken yet: a full disk refuses rows too.
-    pub(super) owed: Vec<LessonId>,
+    /// Rows the store has not taken yet.
+    pub(super) owed: VecDeque<Owed>,
     looked: Option<Duration>,
     disk_checked: Option<Duration>,
     pub(super) slot_shown: Option<Duration>,
@@ -75,7 +77,7 @@ impl Driver {
             words,
             mail,
             preview,
-            owed: Vec::new(),
+            owed: VecDeque::new(),
             looked: None,
             disk_checked: None,
             slot_shown: None,
