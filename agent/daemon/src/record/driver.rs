@@ -23,6 +23,8 @@ use crate::store::Store;
 
 /// How long a stop may take before the recorder is ended.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// The fact that names the lesson whose end was asked for.
+pub(super) const STOPPING: &str = "stopping";
 /// How long after the last look previews are still made.
 const LOOK: Duration = Duration::from_secs(4);
 
@@ -321,6 +323,10 @@ impl Driver {
     pub(super) fn mark_stopping(&mut self) {
         let Some(live) = &mut self.live else { return };
         live.stopping = Some(clock::mono());
+        // Before the recorder hears of it: a lesson that was ended by hand must not go on after a crash.
+        if let Err(e) = self.store.set_fact(STOPPING, live.id.as_str()) {
+            tracing::error!("the press of stop could not be noted: {e}");
+        }
         let now = millis(clock::boot());
         self.store.board().update(|s| {
             if let Some(lesson) = &mut s.lesson {
