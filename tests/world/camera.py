@@ -1,4 +1,4 @@
-"""A network camera: an RTSP server with a test picture, on a free port of the loopback address.
+"""A network camera: an RTSP server with a test picture, on the given port of the loopback address; 0 is a free one.
 
 Prints its port once it listens. It stands in for the cameras of recording rooms: H.264, no B-frames, a
 key frame every second, 1280x720 at 25 frames per second, and a ball whose place is a function of the wall clock.
@@ -24,7 +24,7 @@ def main():
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
-    server.set_service("0")
+    server.set_service(sys.argv[1])
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(PIPELINE)
     # One picture for all viewers, as a real camera has one sensor; also one encoder's worth of CPU.

@@ -21,6 +21,20 @@ impl Camera {
     /// # Errors
     /// When the RTSP server does not start.
     pub fn start(folder: &Folder) -> anyhow::Result<Self> {
+        Self::start_at(folder, 0)
+    }
+
+    /// Starts it again at the same address after [`Self::stop`].
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn restart(&mut self, folder: &Folder) -> anyhow::Result<()> {
+        self.stop();
+        *self = Self::start_at(folder, self.port)?;
+        Ok(())
+    }
+
+    fn start_at(folder: &Folder, port: u16) -> anyhow::Result<Self> {
         let program = folder.join("camera.py");
         std::fs::write(&program, include_str!("camera.py"))?;
         // Debian's own Python: another one in the path has no GStreamer.
@@ -28,6 +42,7 @@ impl Camera {
         // A registry of plugins in the folder: written once, not in the user's home.
         server
             .arg(program)
+            .arg(port.to_string())
             .env("GST_REGISTRY", folder.join("gst-registry"))
             .env("PYTHONDONTWRITEBYTECODE", "1");
         let log = folder.join("camera.log");

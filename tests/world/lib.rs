@@ -11,7 +11,8 @@
 //! RawMqtt          MQTT by hand, to say what no client library would
 //! Recorder         the recorder alone: the check before a lesson, and listening
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
-//! school           a hub and an agent, the built programs with real settings
+//! school, lessons  a hub and an agent, the built programs with real settings; a lesson as the hub holds it
+//! Disk             a file system that can be filled, and copied as a power cut would leave it
 //! programs         where the built programs are
 //! ```
 //!
@@ -22,8 +23,10 @@ pub mod browser;
 pub mod camera;
 pub mod clap;
 pub mod console;
+pub mod disk;
 pub mod folder;
 pub mod grab;
+pub mod lessons;
 pub mod process;
 pub mod programs;
 pub mod raw_mqtt;
@@ -39,7 +42,9 @@ pub use browser::Browser;
 pub use camera::Camera;
 pub use clap::Clap;
 pub use console::Console;
+pub use disk::Disk;
 pub use folder::Folder;
+pub use lessons::{School, Stored};
 pub use process::{Process, eventually, free_port};
 pub use raw_mqtt::RawMqtt;
 pub use recorder::{Listening, Recorder};

@@ -56,12 +56,9 @@ impl Screen {
     /// # Errors
     /// When Xvfb cannot be started.
     pub fn blank(folder: &Folder) -> anyhow::Result<Self> {
-        let mut server = Command::new("Xvfb");
         // The server itself picks a free display and says which, so that two worlds cannot race for one.
-        // No TCP; no screen saver, which would blank a long lesson; no reset when a client leaves.
-        server
-            .args(["-displayfd", "1", "-screen", "0", "1920x1080x24", "-nolisten", "tcp"])
-            .args(["-noreset", "-s", "0", "-dpms"]);
+        let mut server = xvfb();
+        server.args(["-displayfd", "1"]);
         let mut server = Process::start(folder, "xvfb", server)?;
         let number = eventually(Duration::from_secs(20), "the display's number", || {
             if !server.running() {
@@ -131,6 +128,20 @@ impl Screen {
             })
     }
 
+    /// Starts the X server again on the same display after it was killed, with its slides.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn revive(&mut self, folder: &Folder) -> anyhow::Result<()> {
+        self.hide_slides();
+        self.server.kill();
+        let mut server = xvfb();
+        server.arg(&self.display);
+        self.server = Process::start(folder, "xvfb", server)?;
+        self.show_slides(folder, 4)?;
+        self.wait_until_visible().map(drop)
+    }
+
     /// The slides' browser, to freeze or kill.
     pub fn slides(&mut self) -> Option<&mut Process> {
         self.slides.as_mut()
@@ -140,6 +151,13 @@ impl Screen {
     pub fn server(&mut self) -> &mut Process {
         &mut self.server
     }
+}
+
+/// No TCP; no screen saver, which would blank a long lesson; no reset when a client leaves.
+fn xvfb() -> Command {
+    let mut server = Command::new("Xvfb");
+    server.args("-screen 0 1920x1080x24 -nolisten tcp -noreset -s 0 -dpms".split(' '));
+    server
 }
 
 /// Chromium with a profile of its own inside the folder, so that it neither reads nor leaves anything in

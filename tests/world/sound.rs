@@ -158,6 +158,25 @@ impl Sound {
         *lock(&self.mixer.pipe) = None;
     }
 
+    /// Moves whoever records to another microphone, as a desktop's sound settings do: `other.monitor` hears
+    /// nothing, [`MICROPHONE`] is the room's own.
+    ///
+    /// # Errors
+    /// When nobody records or PulseAudio refuses.
+    pub fn move_recorders(&self, to: &str) -> anyhow::Result<()> {
+        let sources = output(self.tool("pactl", &["list", "short", "sources"]))?;
+        if !String::from_utf8_lossy(&sources).contains(to) {
+            output(self.tool("pactl", &["load-module", "module-null-sink", "sink_name=other"]))?;
+        }
+        let recorders = output(self.tool("pactl", &["list", "short", "source-outputs"]))?;
+        let recorders = String::from_utf8_lossy(&recorders).into_owned();
+        ensure!(!recorders.is_empty(), "nobody records");
+        for recorder in recorders.lines().filter_map(|line| line.split_whitespace().next()) {
+            output(self.tool("pactl", &["move-source-output", recorder, to]))?;
+        }
+        Ok(())
+    }
+
     fn tool(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(arguments).envs(self.env());

@@ -1,21 +1,24 @@
 //! Time. Wall time is what people read and may jump; monotonic time only goes forward.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 
 /// Unix time in milliseconds, as this machine believes it.
 #[must_use]
 pub fn wall_ms() -> i64 {
-    let t = clock_gettime(ClockId::Realtime);
-    t.tv_sec * 1000 + t.tv_nsec / 1_000_000
+    wall_us().div_euclid(1000)
 }
 
 /// Unix time in microseconds: the clock libav's devices stamp with.
 #[must_use]
 pub fn wall_us() -> i64 {
-    let t = clock_gettime(ClockId::Realtime);
-    t.tv_sec * 1_000_000 + t.tv_nsec / 1000
+    #[expect(clippy::disallowed_methods, reason = "the one place it is read; by libc, as libav reads it")]
+    let now = SystemTime::now();
+    match now.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, i64::wrapping_neg),
+    }
 }
 
 /// Time since boot, sleep included. Unlike [`mono`] it can be compared across processes of one boot.

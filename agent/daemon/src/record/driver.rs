@@ -1,5 +1,6 @@
 //! The one task that changes the lesson being recorded.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::live::Live;
+use super::owed::Owed;
 use super::process::{self, Heard};
 use super::{Answer, Ask, Handle, Mail, STUCK, bell, no};
 use crate::model::lesson::{Admission, Because, CutShort, Request, State, admit};
@@ -21,6 +23,8 @@ use crate::store::Store;
 
 /// How long a stop may take before the recorder is ended.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// The fact that names the lesson whose end was asked for.
+pub(super) const STOPPING: &str = "stopping";
 /// How long after the last look previews are still made.
 const LOOK: Duration = Duration::from_secs(4);
 
@@ -52,8 +56,8 @@ pub struct Driver {
     words: mpsc::Receiver<(u32, Heard)>,
     mail: mpsc::Receiver<Mail>,
     pub(super) preview: watch::Sender<Option<Arc<[u8]>>>,
-    /// Lessons whose end the store has not taken yet: a full disk refuses rows too.
-    pub(super) owed: Vec<LessonId>,
+    /// Rows the store has not taken yet.
+    pub(super) owed: VecDeque<Owed>,
     looked: Option<Duration>,
     disk_checked: Option<Duration>,
     pub(super) slot_shown: Option<Duration>,
@@ -75,7 +79,7 @@ impl Driver {
             words,
             mail,
             preview,
-            owed: Vec::new(),
+            owed: VecDeque::new(),
             looked: None,
             disk_checked: None,
             slot_shown: None,
@@ -320,6 +324,10 @@ impl Driver {
     pub(super) fn mark_stopping(&mut self) {
         let Some(live) = &mut self.live else { return };
         live.stopping = Some(clock::mono());
+        // Before the recorder hears of it: a lesson that was ended by hand must not go on after a crash.
+        if let Err(e) = self.store.set_fact(STOPPING, live.id.as_str()) {
+            tracing::error!("the press of stop could not be noted: {e}");
+        }
         let now = millis(clock::boot());
         self.store.board().update(|s| {
             if let Some(lesson) = &mut s.lesson {

@@ -1,6 +1,7 @@
 //! What the recorder says, and what follows from it: growth, warnings, the end of a take, its loss.
 
 use super::driver::{Driver, millis};
+use super::owed::Owed;
 use super::process::{self, Heard};
 use crate::model::lesson::{CutShort, Event, State};
 use crate::model::status::{Level, Warning};
@@ -146,20 +147,18 @@ impl Driver {
         if live.stopping.is_some() {
             let cut_short = live.cut_short;
             let end = cut_short.map_or(TakeEnd::Stopped, |c| TakeEnd::Interrupted(c.sentence().into()));
-            self.end_take(&end);
+            self.end_take(end);
             self.finish(cut_short).await;
         } else {
             let reason = CutShort::EndedByItself;
-            self.end_take(&TakeEnd::Interrupted(reason.sentence().into()));
+            self.end_take(TakeEnd::Interrupted(reason.sentence().into()));
             self.finish(Some(reason)).await;
         }
     }
 
-    fn end_take(&self, end: &TakeEnd) {
+    fn end_take(&mut self, end: TakeEnd) {
         let Some(live) = &self.live else { return };
-        if let Err(e) = self.store.end_take(&live.id, live.take, end) {
-            tracing::error!(lesson = %live.id, "the take's end could not be noted: {e}");
-        }
+        self.owe(Owed::TakeEnd(live.id.clone(), live.take, end));
     }
 
     /// The lesson ends; a reason says why it is not whole.
@@ -168,19 +167,17 @@ impl Driver {
             self.mark_stopping();
         }
         let Some(live) = &self.live else { return };
+        let id = live.id.clone();
+        tracing::info!(lesson = %id, takes = live.take, media_ms = live.before_ms + live.take_ms, "recording ended");
         if let Some(reason) = reason {
-            if let Err(e) = self.store.set_cut_short(&live.id, reason) {
-                tracing::error!(lesson = %live.id, "the reason could not be noted: {e}");
-            }
+            self.owe(Owed::CutShort(id.clone(), reason));
             self.store.board().update(|s| {
                 if let Some(lesson) = &mut s.lesson {
                     lesson.cut_short.get_or_insert(reason);
                 }
             });
         }
-        tracing::info!(lesson = %live.id, takes = live.take, media_ms = live.before_ms + live.take_ms, "recording ended");
-        self.owed.push(live.id.clone());
-        self.settle_owed();
+        self.owe(Owed::Ended(id));
         self.report("ended");
         self.store.board().update(|s| {
             s.level = None;
@@ -192,26 +189,6 @@ impl Driver {
             tokio::spawn(async move { drop(child.wait().await) });
         }
         self.store.bells().evidence.notify_one();
-    }
-
-    /// Moves lessons that have ended on to finishing, as soon as the store takes it.
-    pub(super) fn settle_owed(&mut self) {
-        let store = &self.store;
-        self.owed.retain(|id| match store.advance(id, Event::Ended) {
-            Ok(state) => {
-                store.board().update(|s| {
-                    if let Some(lesson) = s.lesson.as_mut().filter(|l| l.id == *id) {
-                        lesson.state = state;
-                    }
-                });
-                store.bells().evidence.notify_one();
-                false
-            }
-            Err(e) => {
-                tracing::error!(lesson = %id, "the lesson's end could not be noted yet: {e}");
-                true
-            }
-        });
     }
 
     /// The recorder is gone and the take had not ended.
@@ -228,14 +205,14 @@ impl Driver {
         if let Some(mut child) = live.child.take() {
             tokio::spawn(async move { drop(child.wait().await) });
         }
-        let stopping = live.stopping.is_some();
+        let (stopping, cut_short) = (live.stopping.is_some(), live.cut_short);
         let wait = live.lost(clock::mono());
-        self.end_take(&TakeEnd::Interrupted(reason.clone()));
+        self.end_take(TakeEnd::Interrupted(reason));
         self.advance(Event::RecorderLost);
         self.report("interrupted");
         match wait {
             // It was lost while ending: its last second is missing at most, and the take says why.
-            _ if stopping => self.finish(None).await,
+            _ if stopping => self.finish(cut_short).await,
             None => self.finish(Some(CutShort::RecorderLost)).await,
             Some(wait) => {
                 if let Some(live) = &mut self.live {

@@ -9,6 +9,7 @@ mod bell;
 mod driver;
 mod hear;
 mod live;
+mod owed;
 mod process;
 mod recover;
 

@@ -3,7 +3,7 @@
 //! | recorder | boot | last durable byte | then |
 //! |---|---|---|---|
 //! | answers | – | – | adopted: the lesson goes on as if nothing had been |
-//! | dead | this one | under 5 minutes ago | the lesson goes on in its next take |
+//! | dead | this one | under 5 minutes ago | the lesson goes on in its next take; one whose end was asked for ends |
 //! | dead | this one | longer ago | the lesson ends with what it has |
 //! | dead | an earlier one | – | the lesson ends with what it has: after a power cut nobody may be in the room, and only a hand starts a recording |
 
@@ -15,7 +15,7 @@ use lectern_base::clock;
 use lectern_wire::fmp4::Scanner;
 use lectern_wire::manifest::TakeEnd;
 
-use super::driver::{Driver, millis};
+use super::driver::{Driver, STOPPING, millis};
 use super::live::Live;
 use super::process;
 use crate::model::lesson::{CutShort, Event};
@@ -60,7 +60,10 @@ impl Driver {
         }
         let this_boot = lesson.boot_id == clock::boot_id();
         live.bell = lesson.bell.filter(|_| this_boot);
-        let fresh = this_boot && age_ms(&path).is_some_and(|age| age < FRESH_MS);
+        let stopping = self.store.fact(STOPPING)?.is_some_and(|id| id == lesson.id.as_str());
+        // A recorder that died before it made its take: then the folder tells when.
+        let age = age_ms(&path).or_else(|| age_ms(&folder));
+        let fresh = this_boot && !stopping && age.is_some_and(|age| age < FRESH_MS);
         let now = millis(clock::boot());
         self.store.board().update(|s| {
             s.lesson = Some(status::Lesson {
@@ -98,6 +101,7 @@ impl Driver {
         }
         if answers {
             tracing::info!(lesson = %lesson.id, take = last.n, "recorder found at work and adopted");
+            live.stopping = stopping.then(clock::mono);
             self.live = Some(live);
             process::listen(socket, last.n, Duration::from_secs(1), self.heard.clone());
             return Ok(());
@@ -112,12 +116,16 @@ impl Driver {
             live.restart_at = Some(clock::mono());
             self.live = Some(live);
         } else {
-            self.store.set_cut_short(&lesson.id, reason)?;
+            // It was lost while ending: its last second is missing at most, and the take says why.
+            let cut_short = (!stopping).then_some(reason);
+            if let Some(reason) = cut_short {
+                self.store.set_cut_short(&lesson.id, reason)?;
+            }
             let state = self.store.advance(&lesson.id, Event::Ended)?;
             self.store.board().update(|s| {
                 if let Some(shown) = s.lesson.as_mut().filter(|shown| shown.id == lesson.id) {
                     shown.state = state;
-                    shown.cut_short = Some(reason);
+                    shown.cut_short = shown.cut_short.or(cut_short);
                 }
             });
             self.store.bells().evidence.notify_one();

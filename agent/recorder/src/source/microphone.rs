@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use ffmpeg_next::media::Type;
 use lectern_base::clock;
 
+use super::stamps::Stamps;
 use super::{Block, Worker};
 use crate::av::Input;
 
@@ -23,16 +24,14 @@ pub(super) fn pump(worker: &Worker, device: &str) -> anyhow::Result<()> {
         .with_context(|| format!("the microphone {device} could not be opened"))?;
     input.stream(Type::Audio).context("the microphone has no sound")?;
     tracing::info!(device, "microphone open");
+    let mut stamps = Stamps::default();
     while !worker.patience.ended() {
         let packet = input
             .read(Duration::from_secs(5))
             .with_context(|| format!("the microphone {device} was lost"))?;
-        let now = clock::mono();
-        // libav stamps with the wall clock, which may step; only its distance from this instant counts.
-        let age = packet.pts().map_or(0, |pts| clock::wall_us().saturating_sub(pts));
-        let age = Duration::from_micros(u64::try_from(age).unwrap_or(0)).min(Duration::from_secs(2));
         let Some(data) = packet.data() else { continue };
-        worker.outlet.push(Block { bytes: data.to_vec(), at: now.saturating_sub(age) });
+        let at = stamps.stamp(clock::mono(), clock::wall_us(), packet.pts(), data.len() / 4);
+        worker.outlet.push(Block { bytes: data.to_vec(), at });
     }
     Ok(())
 }

@@ -11,6 +11,7 @@
 mod camera;
 mod microphone;
 mod screen;
+mod stamps;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

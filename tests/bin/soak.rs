@@ -1,0 +1,115 @@
+//! `lectern-soak`: every fault a classroom knows, at random instants, and a table of what came of it.
+//!
+//! Ends with a failure when anything was lost beyond its bound, does not play, is not explained by the
+//! manifest, became two lessons, or is not stored and verified. The seed is printed; `--seed` repeats a run.
+
+#[path = "../soak/mod.rs"]
+mod soak;
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use lectern_base::exit::Exit;
+use lectern_base::{chance, clock};
+
+use soak::table::{self, Row};
+use soak::{Plan, clocks, cut, full, hour, kill, sources};
+
+/// Tries every fault and prints a table.
+#[derive(Debug, Parser)]
+#[command(name = "lectern-soak")]
+struct Arguments {
+    /// A few instants of each fault that needs no waiting, in a minute.
+    #[arg(long)]
+    short: bool,
+    /// Tries only these; may be given several times.
+    #[arg(long, value_enum, value_name = "FAULT")]
+    only: Vec<Fault>,
+    /// Instants of SIGKILL.
+    #[arg(long)]
+    kills: Option<u32>,
+    /// Instants of a power cut.
+    #[arg(long)]
+    cuts: Option<u32>,
+    /// Instants of every other fault.
+    #[arg(long)]
+    others: Option<u32>,
+    /// Minutes of one recording in real time, with claps.
+    #[arg(long)]
+    minutes: Option<u32>,
+    /// Where chance begins.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Fault {
+    /// SIGKILL of recorder, daemon, both, hub.
+    Kill,
+    /// A recorder that stands still.
+    Frozen,
+    /// A hub that is away.
+    Hub,
+    /// The power is cut.
+    Power,
+    /// The disk is full.
+    Disk,
+    /// Screen, microphone and camera are taken away and given back.
+    Sources,
+    /// The wall clock steps.
+    Clock,
+    /// An hour with claps.
+    Hour,
+}
+
+/// The short form; what needs half a minute for each instant is left to the long one.
+const SHORT: [Fault; 5] = [Fault::Kill, Fault::Hub, Fault::Power, Fault::Disk, Fault::Clock];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let pick = |asked: Option<u32>, short, long| asked.unwrap_or(if arguments.short { short } else { long });
+    let plan = Plan {
+        kills: pick(arguments.kills, 4, 200),
+        cuts: pick(arguments.cuts, 2, 20),
+        others: pick(arguments.others, 1, 5),
+        minutes: pick(arguments.minutes, 0, 60),
+        seed: arguments.seed.unwrap_or_else(|| u64::from(u32::from_le_bytes(chance::bytes()))),
+    };
+    println!("seed {}: {plan:?}", plan.seed);
+    let mut rows = Vec::new();
+    for fault in Fault::value_variants() {
+        let wanted = if arguments.only.is_empty() {
+            !arguments.short || SHORT.contains(fault)
+        } else {
+            arguments.only.contains(fault)
+        };
+        if wanted {
+            let began = clock::mono();
+            rows.extend(attempt(*fault, &plan));
+            println!("{fault:?}: {} s", (clock::mono() - began).as_secs());
+        }
+    }
+    println!("\nseed {}\n{}", plan.seed, table::text(&rows));
+    if rows.iter().all(Row::good) { Exit::Done.into() } else { Exit::Failed.into() }
+}
+
+/// A fault that could not be tried is wrong too.
+fn attempt(fault: Fault, plan: &Plan) -> Vec<Row> {
+    println!("{fault:?} …");
+    let one = |row: anyhow::Result<Row>| row.map(|row| vec![row]);
+    let rows = match fault {
+        Fault::Kill => kill::sigkill(plan),
+        Fault::Frozen => one(kill::frozen(plan)),
+        Fault::Hub => one(kill::hub_away(plan)),
+        Fault::Power => one(cut::power(plan)),
+        Fault::Disk => one(full::disk(plan)),
+        Fault::Sources => sources::all(plan),
+        Fault::Clock => one(clocks::steps(plan)),
+        Fault::Hour => one(hour::claps(plan)),
+    };
+    rows.unwrap_or_else(|e| {
+        let mut row = Row::new(&format!("{fault:?}"), 0);
+        row.complain(format!("{e:#}"));
+        vec![row]
+    })
+}

@@ -1,0 +1,157 @@
+//! The wall clock steps in the middle of a lesson: an hour on, an hour back, to 2013 as a dead battery has it.
+//!
+//! Only recorder and daemon see it, by libfaketime, and only on CLOCK_REALTIME: the machine's own clock is
+//! left alone. Claps before and after each step are found where they were made.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use lectern_base::clock;
+use lectern_tests::clap::{self, Found};
+use lectern_tests::{Clap, Room, School, World};
+
+use super::table::Row;
+use super::{Plan, lesson_of, now_ms, record_for, spans, stored};
+
+/// Seconds from 2013-01-01 to now.
+fn since_2013() -> i64 {
+    clock::wall_ms() / 1000 - 1_356_998_400
+}
+
+/// The wall clock of the programs that were started with [`FakeClock::env`].
+struct FakeClock(PathBuf);
+
+impl FakeClock {
+    fn new(folder: &Path) -> anyhow::Result<Self> {
+        let fake = Self(folder.join("faketime"));
+        fake.off_by(0)?;
+        Ok(fake)
+    }
+
+    /// Seconds beside the real one. The file is replaced at once: half a number would be another step.
+    fn off_by(&self, seconds: i64) -> anyhow::Result<()> {
+        let new = self.0.with_extension("new");
+        std::fs::write(&new, format!("{seconds:+}\n"))?;
+        std::fs::rename(new, &self.0).context("the wall clock could not be stepped")
+    }
+
+    fn env(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let places = std::fs::read_dir("/usr/lib")?.flatten();
+        let mut libraries = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.find(|path| path.is_file()).context("libfaketime is not installed")?;
+        let env = [
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.0.display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+            ("NO_FAKE_STAT", "1".into()),
+        ];
+        Ok(env.map(|(key, value)| (key.to_owned(), value)).into())
+    }
+}
+
+fn claps(world: &World, hands: &Clap) -> anyhow::Result<()> {
+    for n in 0..5 {
+        // Not in step with the picture clock.
+        std::thread::sleep(Duration::from_millis(400 + n * 7));
+        hands.clap(&world.sound)?;
+    }
+    Ok(())
+}
+
+/// Three steps in one lesson, then a lesson that begins in 2013.
+pub fn steps(plan: &Plan) -> anyhow::Result<Row> {
+    let mut row = Row::new("wall clock steps", 1000);
+    let world = World::start()?;
+    let fake = FakeClock::new(world.folder.path())?;
+    let mut room = Room::of(&world, false);
+    room.env.extend(fake.env()?);
+    let school = School::start(&room)?;
+    let hands = Clap::on(world.screen.display())?;
+    for round in 0..usize::try_from(plan.others)? {
+        in_a_lesson(&world, &hands, &fake, &school, 2 * round + 1, &mut row)?;
+        in_2013(&fake, &school, 2 * round + 2, &mut row)?;
+    }
+    Ok(row)
+}
+
+fn in_a_lesson(
+    world: &World,
+    hands: &Clap,
+    fake: &FakeClock,
+    school: &School,
+    lessons: usize,
+    row: &mut Row,
+) -> anyhow::Result<()> {
+    fake.off_by(0)?;
+    school.agent.press("start")?;
+    let lesson = lesson_of(&school.agent)?;
+    // The microphone's latency settles in its first second.
+    record_for(&school.agent, 4000)?;
+    claps(world, hands)?;
+    let mut stepped = Vec::new();
+    for (what, seconds) in [
+        ("an hour on", 3600),
+        ("an hour back", 0),
+        ("an hour further back", -3600),
+        ("to 2013", -since_2013()),
+    ] {
+        stepped.push((what, now_ms()));
+        fake.off_by(seconds)?;
+        claps(world, hands)?;
+    }
+    school.agent.press("stop")?;
+    let stopped_ms = now_ms();
+    let kept = stored(school, &lesson, lessons, row)?;
+    let takes = spans(&kept);
+    ensure!(takes.len() == 1 && kept.takes.len() == 1, "a step ended the take: {takes:?}");
+    let (span, take) = (&takes[0], &kept.takes[0]);
+    let quiet = take["gaps"].as_array().is_some_and(Vec::is_empty);
+    let found = clap::find(&kept.folder.join("take-1.mp4"))?;
+    let second = |ms: u64| ms.saturating_sub(span.from_ms) as f64 / 1e3;
+    for (n, (what, at_ms)) in stepped.iter().enumerate() {
+        let until = stepped.get(n + 1).map_or(f64::INFINITY, |(_, ms)| second(*ms));
+        let after: Vec<Found> =
+            found.iter().copied().filter(|clap| (second(*at_ms)..until).contains(&clap.flash_s)).collect();
+        let (late, spread) = clap::sound_late(&after)?;
+        println!(
+            "  {what}: {} claps, sound {:+.1} ms, spread {:.1} ms",
+            after.len(),
+            late * 1e3,
+            spread * 1e3
+        );
+        let same = after.len() == 5 && late.abs() <= 0.040;
+        row.instant(
+            &format!(
+                "{lesson} {what}: {} claps, the sound {:+.0} ms, gaps {}",
+                after.len(),
+                late * 1e3,
+                take["gaps"]
+            ),
+            stopped_ms.saturating_sub(span.to_ms),
+            same && quiet,
+        );
+    }
+    Ok(())
+}
+
+/// A clock nobody believes: the lesson is as good, and its manifest says so.
+fn in_2013(fake: &FakeClock, school: &School, lessons: usize, row: &mut Row) -> anyhow::Result<()> {
+    fake.off_by(-since_2013())?;
+    school.agent.press("start")?;
+    let lesson = lesson_of(&school.agent)?;
+    record_for(&school.agent, 2000)?;
+    // The time service has found the hub's network at last.
+    fake.off_by(0)?;
+    record_for(&school.agent, 2000)?;
+    school.agent.press("stop")?;
+    let stopped_ms = now_ms();
+    let kept = stored(school, &lesson, lessons, row)?;
+    let (takes, take) = (spans(&kept), &kept.takes[0]);
+    let in_2013 = take["started_wall_ms"].as_i64().is_some_and(|ms| ms / 1000 < 1_356_998_400 + 86_400);
+    let said = in_2013 && take["clock_trusted"] == false && takes.len() == 1;
+    let lost_ms = takes.last().map_or(u64::MAX, |take| stopped_ms.saturating_sub(take.to_ms));
+    row.instant(&format!("{lesson} begun in 2013"), lost_ms, said);
+    Ok(())
+}

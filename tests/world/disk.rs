@@ -1,0 +1,103 @@
+//! Disks that can be filled, copied and pulled out. They need the right to mount.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A mounted file system, unmounted on drop.
+#[derive(Debug)]
+pub struct Disk {
+    image: Option<PathBuf>,
+    at: PathBuf,
+}
+
+fn run(program: &str, arguments: &[&str]) -> anyhow::Result<bool> {
+    let out = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
+    Ok(out.status.success())
+}
+
+impl Disk {
+    /// A small disk in memory; none where nothing may be mounted, which is then said.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn small(at: &Path, mib: u32) -> anyhow::Result<Option<Self>> {
+        let size = format!("size={mib}m");
+        Self::mount(None, at, &["-t", "tmpfs", "-o", &size, "tmpfs"])
+    }
+
+    /// A new ext4 in an image file; none where nothing may be mounted, which is then said.
+    ///
+    /// # Errors
+    /// When the image cannot be made.
+    pub fn ext4(image: PathBuf, at: &Path) -> anyhow::Result<Option<Self>> {
+        std::fs::File::create(&image)?.set_len(400 << 20)?;
+        ensure!(run("mkfs.ext4", &["-q", &image.to_string_lossy()])?, "mkfs.ext4 failed");
+        Self::of_image(image, at)
+    }
+
+    /// Mounts an image; its journal is replayed, as after a power cut.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn of_image(image: PathBuf, at: &Path) -> anyhow::Result<Option<Self>> {
+        let path = image.to_string_lossy().into_owned();
+        Self::mount(Some(image), at, &["-o", "loop", &path])
+    }
+
+    fn mount(image: Option<PathBuf>, at: &Path, options: &[&str]) -> anyhow::Result<Option<Self>> {
+        std::fs::create_dir_all(at)?;
+        let place = at.to_string_lossy();
+        if run("mount", &[options, &[&place]].concat())? {
+            return Ok(Some(Self { image, at: at.to_owned() }));
+        }
+        println!("SKIPPED: no file system may be mounted here");
+        Ok(None)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn at(&self) -> &Path {
+        &self.at
+    }
+
+    /// Copies what an image holds at this instant; whoever writes to it stands still meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be copied, or is no image.
+    pub fn copy(&self, to: &Path, writers: &[u32]) -> anyhow::Result<()> {
+        let image = self.image.as_ref().context("a disk in memory cannot be copied")?;
+        let signal = |signal: Signal| {
+            for pid in writers.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+                // One that ended meanwhile writes nothing any more.
+                kill_process(pid, signal).ok();
+            }
+        };
+        signal(Signal::STOP);
+        let copied = run("cp", &["--sparse=always", &image.to_string_lossy(), &to.to_string_lossy()]);
+        signal(Signal::CONT);
+        ensure!(copied?, "{} could not be copied", image.display());
+        Ok(())
+    }
+
+    /// Fills it to its last byte with one file, and gives that file.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub fn fill(&self) -> anyhow::Result<PathBuf> {
+        let filler = self.at.join("somebody-elses");
+        // It ends when the disk is full, which dd calls a failure.
+        run("dd", &["if=/dev/zero", "bs=64k", &format!("of={}", filler.display())])?;
+        ensure!(filler.is_file(), "nothing could be written to {}", self.at.display());
+        Ok(filler)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a process that is just being ended may still hold a file.
+        Command::new("umount").arg("-l").arg(&self.at).status().ok();
+    }
+}
