@@ -15,11 +15,11 @@ use tokio_util::io::ReaderStream;
 
 use super::guard::Who;
 use super::lesson::{Whole, find, not_stored};
-use super::{Console, Oops};
+use super::{Console, Oops, range};
 use crate::model::{name, playlist};
 use crate::store::lessons;
 
-async fn stored(console: &Console, id: &str) -> Result<Whole, Oops> {
+pub(super) async fn stored(console: &Console, id: &str) -> Result<Whole, Oops> {
     let whole = find(console, id).await?;
     if whole.lesson.state == StoreState::Stored && whole.manifest.is_some() {
         Ok(whole)
@@ -28,7 +28,12 @@ async fn stored(console: &Console, id: &str) -> Result<Whole, Oops> {
     }
 }
 
-async fn note(console: &Console, whole: &Whole, who: &str, kind: &'static str) -> Result<(), Oops> {
+pub(super) async fn note(
+    console: &Console,
+    whole: &Whole,
+    who: &str,
+    kind: &'static str,
+) -> Result<(), Oops> {
     let (lesson, who, now) = (whole.lesson.id.clone(), who.to_owned(), clock::wall_ms());
     console.store.write(move |db| lessons::note_view(db, &lesson, &who, kind, now)).await?;
     Ok(())
@@ -75,7 +80,7 @@ fn document(bytes: Vec<u8>, name: &str) -> Response {
 }
 
 /// Names a download, in UTF-8 (RFC 6266).
-fn attach(response: &mut Response, name: &str) {
+pub(super) fn attach(response: &mut Response, name: &str) {
     let quoted: String = name
         .bytes()
         .map(|c| {
@@ -105,93 +110,22 @@ pub async fn take(
     note(&console, &whole, &who, if download { "download" } else { "play" }).await?;
 
     let etag = format!("\"{}\"", take.sha256);
-    let same = |name| headers.get(name).and_then(|h| h.to_str().ok()).is_some_and(|h| h.contains(&etag));
-    if same(header::IF_NONE_MATCH) {
-        return Ok(StatusCode::NOT_MODIFIED.into_response());
-    }
-    let may_cut = !headers.contains_key(header::IF_RANGE) || same(header::IF_RANGE);
-    let asked = headers.get(header::RANGE).and_then(|h| h.to_str().ok()).filter(|_| may_cut);
-    let wish = asked.map_or(Wish::Whole, |range| wish(range, take.size));
-    let (status, start, length) = match wish {
-        Wish::Whole => (StatusCode::OK, 0, take.size),
-        Wish::Part { start, length } => (StatusCode::PARTIAL_CONTENT, start, length),
-        Wish::Beyond => {
-            let all = [(header::CONTENT_RANGE, format!("bytes */{}", take.size))];
-            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, all).into_response());
-        }
+    let part = match range::wanted(&headers, &etag, take.size) {
+        Ok(part) => part,
+        Err(answer) => return Ok(*answer),
     };
     let gone = |e: std::io::Error| {
         tracing::error!(lesson = %whole.lesson.id, take = n, "a stored take cannot be read: {e}");
         Oops::new(StatusCode::SERVICE_UNAVAILABLE, "这一段现在读不出来。请核验这节课，并查看中心的日志。")
     };
     let mut file = tokio::fs::File::open(console.objects.take(&whole.place(), n)).await.map_err(gone)?;
-    file.seek(SeekFrom::Start(start)).await.map_err(gone)?;
-    let stream = ReaderStream::with_capacity(file.take(length), 128 * 1024);
-    let mut response = (status, Body::from_stream(stream)).into_response();
-    let mut set = |name, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(name, value);
-        }
-    };
-    set(header::CONTENT_TYPE, "video/mp4".into());
-    set(header::ACCEPT_RANGES, "bytes".into());
-    set(header::CONTENT_LENGTH, length.to_string());
-    set(header::ETAG, etag);
-    set(header::CACHE_CONTROL, "private, no-cache".into());
-    if status == StatusCode::PARTIAL_CONTENT {
-        set(header::CONTENT_RANGE, format!("bytes {start}-{}/{}", start + length - 1, take.size));
-    }
+    file.seek(SeekFrom::Start(part.start)).await.map_err(gone)?;
+    let stream = ReaderStream::with_capacity(file.take(part.length), 128 * 1024);
+    let mut response = part.answer(Body::from_stream(stream));
     if download {
         let day = clock::local(whole.lesson.started_ms).strftime("%Y%m%d").to_string();
         let part = takes.filter(|t| t.len() > 1).map(|_| n);
         attach(&mut response, &name::download(&console.school, &whole.lesson.about, &day, part));
     }
     Ok(response)
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Wish {
-    Whole,
-    Part { start: u64, length: u64 },
-    Beyond,
-}
-
-/// One byte range (RFC 9110, section 14); several, or what is none, mean the whole.
-fn wish(range: &str, size: u64) -> Wish {
-    let Some((from, to)) = range.strip_prefix("bytes=").and_then(|r| r.split_once('-')) else {
-        return Wish::Whole;
-    };
-    let (from, to) = (from.trim(), to.trim());
-    let (start, end) = match (from.parse::<u64>(), to.parse::<u64>()) {
-        (Ok(start), Ok(end)) if start <= end => (start, end.saturating_add(1).min(size)),
-        (Ok(start), Err(_)) if to.is_empty() => (start, size),
-        (Err(_), Ok(last)) if from.is_empty() => (size.saturating_sub(last), size),
-        _ => return Wish::Whole,
-    };
-    if start < end { Wish::Part { start, length: end - start } } else { Wish::Beyond }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_understood_as_players_write_them() {
-        let part = |start, length| Wish::Part { start, length };
-        for (text, want) in [
-            ("bytes=0-99", part(0, 100)),
-            ("bytes=100-", part(100, 900)),
-            ("bytes=-10", part(990, 10)),
-            ("bytes=-5000", part(0, 1000)),
-            ("bytes=999-5000", part(999, 1)),
-            ("bytes=1000-", Wish::Beyond),
-            ("bytes=-0", Wish::Beyond),
-            ("bytes=9-2", Wish::Whole),
-            ("bytes=0-1,5-6", Wish::Whole),
-            ("items=0-1", Wish::Whole),
-            ("bytes=99999999999999999999-", Wish::Whole),
-        ] {
-            assert_eq!(wish(text, 1000), want, "{text}");
-        }
-    }
 }

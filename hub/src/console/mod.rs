@@ -5,12 +5,14 @@ mod chart;
 mod condition;
 mod devices;
 mod guard;
+mod joined;
 mod lesson;
 mod lessons;
 mod live;
 mod login;
 mod media;
 mod metrics;
+mod range;
 mod repairs;
 mod room;
 mod rooms;
@@ -66,6 +68,7 @@ struct Inner {
     /// Hashing a password and reading a lesson cost much: few at a time.
     hashing: Semaphore,
     checking: Semaphore,
+    heads: joined::Heads,
     stop: CancellationToken,
 }
 
@@ -83,6 +86,7 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         attempts: Mutex::default(),
         hashing: Semaphore::new(2),
         checking: Semaphore::new(1),
+        heads: joined::Heads::default(),
         stop,
     };
     let console = Console { inner: Arc::new(inner) };
@@ -96,6 +100,7 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         .route("/lessons/{lesson}", get(lesson::page))
         .route("/lessons/{lesson}/verify", post(lesson::verify))
         .route("/lessons/{lesson}/index.m3u8", get(media::playlist))
+        .route("/lessons/{lesson}/lesson.mp4", get(joined::lesson))
         .route("/lessons/{lesson}/takes/{file}", get(media::take))
         .route("/lessons/{lesson}/manifest.json", get(media::manifest))
         .route("/lessons/{lesson}/receipt.json", get(media::receipt))
