@@ -391,7 +391,13 @@ fn every_setting_of_the_daemon_stands_in_its_annotated_file() {
         .into_iter()
         .filter(|path| path.to_string_lossy().contains("src/config"))
         .collect::<Vec<_>>();
-    hold_settings(&config, &["config/agent.toml", "config/profiles/10-master.toml"]);
+    let references = [
+        "config/agent.toml",
+        "config/profiles/10-master.toml",
+        "config/timetable.toml",
+        "config/schemes/1-weinengli2.toml",
+    ];
+    hold_settings(&config, &references);
 }
 
 #[test]

@@ -67,6 +67,6 @@ pub struct Repair {
     pub id: String,
     /// What the teacher says; may be empty, at most [`REPAIR_MAX_CHARS`].
     pub text: String,
-    /// The machine's condition as `lectern doctor` sees it: findings with `name`, `good`, `what`.
+    /// The machine's condition: what its own page is told (see `GET /api/status`), without the lesson's description.
     pub condition: serde_json::Value,
 }
