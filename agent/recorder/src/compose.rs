@@ -155,12 +155,15 @@ impl Composer {
             pane.plate(&mut self.canvas);
             return Ok(());
         };
-        let Picture::Raw(packet, shape) = &newest.picture else {
+        let Picture::Raw(packet, shape) = &*newest.picture else {
             return draw(pane, &mut self.canvas, &newest.picture);
         };
-        let pixels = packet.data().context("a picture of the screen is empty")?;
         let fresh = pane.shown != Shown::Picture;
-        let before = self.last_screen.as_ref().filter(|_| !fresh).and_then(|last| match &last.picture {
+        if !fresh && self.last_screen.as_ref().is_some_and(|last| Arc::ptr_eq(&last.picture, &newest.picture)) {
+            return Ok(());
+        }
+        let pixels = packet.data().context("a picture of the screen is empty")?;
+        let before = self.last_screen.as_ref().filter(|_| !fresh).and_then(|last| match &*last.picture {
             Picture::Raw(packet, before) if before == shape => packet.data(),
             _ => None,
         });

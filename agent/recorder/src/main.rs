@@ -54,6 +54,8 @@ enum What {
     Inspect(inspect::Options),
     /// Make the clip or rendition described by the JSON line on standard input; its end cancels.
     Render,
+    /// Say in one sentence whether the screen of a Wayland session can be recorded here, or what is missing.
+    Portal,
 }
 
 fn main() -> ExitCode {
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         What::Listen => job::read_capture(std::io::stdin().lock()).and_then(|c| listen::run(&c)),
         What::Inspect(options) => inspect::run(&options),
         What::Render => render::run(),
+        What::Portal => source::check_portal(),
     };
     match outcome {
         Ok(()) => Exit::Done.into(),

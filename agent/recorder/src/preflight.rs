@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_wire::preflight::{CheckState, CheckedKind, Preflight, SourceCheck};
-use lectern_wire::recorder::{CaptureSettings, SourceKind};
+use lectern_wire::recorder::{CaptureSettings, Source, SourceKind};
 
 use crate::av::RATE;
 use crate::card;
@@ -33,16 +33,16 @@ fn check(capture: &CaptureSettings) -> anyhow::Result<Preflight> {
     let started = clock::mono();
     let metronome = Arc::new(Metronome::new(capture.video.fps));
     metronome.set(started);
+    let mut answers: Vec<_> = capture.sources.iter().map(not_yet_allowed).collect();
     let mut running = Vec::new();
-    for source in &capture.sources {
-        let running_source = source::start(source, &metronome)?;
-        running.push((running_source, Look::default()));
+    for (source, answer) in capture.sources.iter().zip(&answers) {
+        let started = answer.is_none().then(|| source::start(source, &metronome, capture.video));
+        running.push((started.transpose()?, Look::default()));
     }
-    let mut answers: Vec<Option<SourceCheck>> = vec![None; running.len()];
     while answers.iter().any(Option::is_none) {
         let age = clock::mono() - started;
         for ((source, look), answer) in running.iter_mut().zip(&mut answers) {
-            if answer.is_none() {
+            if let (None, Some(source)) = (&answer, source) {
                 look.look(source);
                 let verdict = look.verdict(source, capture, age);
                 *answer = verdict.map(|v| v.of(source, look, age));
@@ -53,10 +53,25 @@ fn check(capture: &CaptureSettings) -> anyhow::Result<Preflight> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    for (source, _) in &mut running {
+    for source in running.iter_mut().filter_map(|(source, _)| source.as_mut()) {
         source.stop();
     }
     Ok(Preflight { sources: answers.into_iter().flatten().collect() })
+}
+
+/// A screen that the desktop asks about first is not opened: a question that vanishes after a moment is worse than
+/// none.
+fn not_yet_allowed(source: &Source) -> Option<SourceCheck> {
+    let SourceKind::WaylandScreen { leave } = &source.kind else { return None };
+    source::portal_leave(leave).is_none().then(|| SourceCheck {
+        name: source.name.clone(),
+        kind: CheckedKind::Screen,
+        state: CheckState::NoPicture,
+        picture: None,
+        peak_dbfs: None,
+        problem: Some("the desktop asks once, when the lesson starts, whether the screen may be recorded".into()),
+        took_ms: 0,
+    })
 }
 
 /// What a source has given so far.
@@ -140,7 +155,7 @@ impl Verdict {
         SourceCheck {
             name: source.name.clone(),
             kind: match source.kind {
-                SourceKind::Screen { .. } => CheckedKind::Screen,
+                SourceKind::Screen { .. } | SourceKind::WaylandScreen { .. } => CheckedKind::Screen,
                 SourceKind::NetworkCamera { .. } => CheckedKind::Camera,
                 SourceKind::Microphone { .. } => CheckedKind::Microphone,
                 SourceKind::Test => CheckedKind::Test,
@@ -157,7 +172,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lectern_wire::recorder::{AudioSettings, Layout, Source, VideoSettings};
+    use lectern_wire::recorder::{AudioSettings, Layout, VideoSettings};
 
     #[test]
     fn each_source_gets_its_own_answer() {

@@ -116,6 +116,12 @@ pub enum SourceKind {
         /// X display, for example `:0`.
         display: String,
     },
+    /// The screen of a Wayland session, by the desktop portal.
+    WaylandScreen {
+        /// File in which the teacher's leave to see the screen is kept, so that the desktop asks once.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        leave: String,
+    },
     /// A PulseAudio (or PipeWire) source.
     Microphone {
         /// PulseAudio source name; `default` is the server's default.
@@ -137,7 +143,7 @@ impl SourceKind {
     /// Whether the source gives the main picture.
     #[must_use]
     pub fn is_screen(&self) -> bool {
-        matches!(self, Self::Screen { .. } | Self::Test)
+        matches!(self, Self::Screen { .. } | Self::WaylandScreen { .. } | Self::Test)
     }
 
     /// Whether the source gives the camera picture.
@@ -188,13 +194,15 @@ impl CaptureSettings {
         })
     }
 
-    /// The same settings with user and password taken out of every URL.
+    /// The same settings with user and password taken out of every URL, and without paths of this machine.
     #[must_use]
     pub fn without_secrets(&self) -> Self {
         let mut clean = self.clone();
         for source in &mut clean.sources {
-            if let SourceKind::NetworkCamera { url } = &mut source.kind {
-                *url = without_userinfo(url);
+            match &mut source.kind {
+                SourceKind::NetworkCamera { url } => *url = without_userinfo(url),
+                SourceKind::WaylandScreen { leave } => leave.clear(),
+                _ => {}
             }
         }
         clean

@@ -24,6 +24,7 @@ pub fn run(config: &Config, json: bool) -> Exit {
     let mut findings = vec![data(config), space(config), recorder(config), clock_state()];
     findings.extend(config.recording.capture.sources.iter().map(|source| match &source.kind {
         SourceKind::Screen { display } => screen(display),
+        SourceKind::WaylandScreen { .. } => wayland_screen(&config.recording.recorder),
         SourceKind::Microphone { device, .. } => {
             finding("microphone", Ok(format!("{device}: opened when a lesson starts")))
         }
@@ -113,6 +114,20 @@ fn screen(display: &str) -> Finding {
         match there || hidden {
             true => Ok(format!("X display {display} is there")),
             false => Err(format!("X display {display} is not there: is anybody logged in at the screen?")),
+        },
+    )
+}
+
+/// The recorder alone speaks to the desktop; it says one sentence.
+fn wayland_screen(recorder: &std::path::Path) -> Finding {
+    let outcome = std::process::Command::new(recorder).arg("portal").output();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    finding(
+        "screen",
+        match outcome {
+            Ok(out) if out.status.success() => Ok(text(&out.stdout)),
+            Ok(out) => Err(text(&out.stdout)),
+            Err(e) => Err(format!("{}: {e}", recorder.display())),
         },
     )
 }

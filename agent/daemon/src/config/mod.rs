@@ -151,7 +151,8 @@ impl Config {
         let device = device(&mut root);
         let hub = root.optional_section("hub").map(hub);
         let page = page(&mut root);
-        let recording = recording(&mut root);
+        let mut recording = recording(&mut root);
+        keep_leave_in(&device.data_dir, &mut recording.capture.sources);
         let school_day = root.section("school_day", |s| SchoolDay {
             timetable: s.path("timetable", "/etc/lectern/timetable.toml"),
             end_after_bell_s: s.number("end_after_bell_s", 180, 0..=3600),
@@ -335,10 +336,20 @@ fn recording(root: &mut Section<'_>) -> Recording {
     })
 }
 
+/// The teacher's leave to see a Wayland screen outlives the lesson: it stands with the state.
+fn keep_leave_in(data_dir: &Path, sources: &mut [Source]) {
+    for source in sources {
+        if let SourceKind::WaylandScreen { leave } = &mut source.kind {
+            *leave = data_dir.join("wayland-screen").to_string_lossy().into_owned();
+        }
+    }
+}
+
 fn source(mut s: Section<'_>) -> Option<Source> {
     let kind = s.text("kind", None, 40);
     let kind = match kind.as_str() {
         "screen" => Some(SourceKind::Screen { display: s.text("display", Some(":0"), 100) }),
+        "wayland_screen" => Some(SourceKind::WaylandScreen { leave: String::new() }),
         "microphone" => Some(SourceKind::Microphone {
             device: s.text("device", Some("default"), 200),
             gain_db: s.number("gain_db", 0, -40..=40),
@@ -354,7 +365,7 @@ fn source(mut s: Section<'_>) -> Option<Source> {
         other => {
             s.fault(
                 "kind",
-                &format!("{other:?} is not one of \"screen\", \"microphone\", \"network_camera\", \"test\""),
+                &format!("{other:?} is not one of \"screen\", \"wayland_screen\", \"microphone\", \"network_camera\", \"test\""),
             );
             s.forgive_unknown();
             None

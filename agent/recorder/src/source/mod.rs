@@ -10,6 +10,7 @@
 
 mod camera;
 mod microphone;
+mod portal;
 mod screen;
 mod stamps;
 
@@ -20,10 +21,12 @@ use std::time::Duration;
 
 use ffmpeg_next::{Packet, format::Pixel, frame};
 use lectern_base::clock;
-use lectern_wire::recorder::{Source, SourceKind};
+use lectern_wire::recorder::{Source, SourceKind, VideoSettings};
 
 use crate::av::{Patience, Raw};
 use crate::metronome::Metronome;
+
+pub use portal::{check as check_portal, leave as portal_leave};
 
 /// A picture as it came from its source.
 pub enum Picture {
@@ -35,8 +38,8 @@ pub enum Picture {
 
 /// The newest picture of a source.
 pub struct Stamped {
-    pub picture: Picture,
-    /// Monotonic time of capture.
+    pub picture: Arc<Picture>,
+    /// Monotonic time at which it was captured, or at which it was last known to be still the newest.
     pub at: Duration,
 }
 
@@ -44,7 +47,7 @@ impl Stamped {
     /// A number that differs between any two pictures a real camera makes: a hash of sampled luma.
     pub fn print(&self) -> Option<u64> {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-        let Picture::Frame(frame) = &self.picture else { return None };
+        let Picture::Frame(frame) = &*self.picture else { return None };
         let mut hasher = DefaultHasher::new();
         for line in frame.data(0).chunks(frame.stride(0).max(1)).step_by(8) {
             line.hash(&mut hasher);
@@ -54,7 +57,7 @@ impl Stamped {
 
     /// Width and height, pixels.
     pub fn size(&self) -> (u32, u32) {
-        match &self.picture {
+        match &*self.picture {
             Picture::Raw(_, shape) => (shape.width, shape.height),
             Picture::Frame(frame) => (frame.width(), frame.height()),
         }
@@ -65,7 +68,7 @@ impl Stamped {
     pub fn is_black(&self) -> bool {
         const DARK: u8 = 32;
         let (mut seen, mut lit) = (0u32, 0u32);
-        match &self.picture {
+        match &*self.picture {
             Picture::Raw(packet, shape) => {
                 // The fourth byte of a pixel is padding and may hold anything.
                 let skip = usize::from(matches!(shape.format, Pixel::ZBGR | Pixel::ZRGB));
@@ -112,7 +115,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Outlet {
     fn publish(&self, picture: Picture, at: Duration) {
-        *lock(&self.newest) = Some(Arc::new(Stamped { picture, at }));
+        *lock(&self.newest) = Some(Arc::new(Stamped { picture: Arc::new(picture), at }));
+    }
+
+    /// The newest picture, if there is one, is still the newest at this time: nothing has changed on the screen.
+    fn still(&self, at: Duration) {
+        let mut newest = lock(&self.newest);
+        if let Some(picture) = newest.as_ref().map(|stamped| stamped.picture.clone()) {
+            *newest = Some(Arc::new(Stamped { picture, at }));
+        }
+    }
+
+    /// Notes why there is nothing now.
+    fn note(&self, cause: String) {
+        *lock(&self.fault) = Some(cause);
     }
 
     fn push(&self, block: Block) {
@@ -148,11 +164,13 @@ pub struct Running {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts a source's thread; a test source has none, it is a function of time.
-pub fn start(source: &Source, metronome: &Arc<Metronome>) -> anyhow::Result<Running> {
+/// Starts a source's thread; a test source has none, it is a function of time. `video` is the picture the
+/// lesson will have.
+pub fn start(source: &Source, metronome: &Arc<Metronome>, video: VideoSettings) -> anyhow::Result<Running> {
     let outlet = Arc::new(Outlet::default());
     let patience = Arc::new(Patience::default());
-    let worker = Worker { outlet: outlet.clone(), patience: patience.clone(), metronome: metronome.clone() };
+    let (outlet_of, patience_of, metronome) = (outlet.clone(), patience.clone(), metronome.clone());
+    let worker = Worker { outlet: outlet_of, patience: patience_of, metronome, video };
     let kind = source.kind.clone();
     let thread = match source.kind {
         SourceKind::Test => None,
@@ -197,6 +215,7 @@ struct Worker {
     outlet: Arc<Outlet>,
     patience: Arc<Patience>,
     metronome: Arc<Metronome>,
+    video: VideoSettings,
 }
 
 impl Worker {
@@ -206,6 +225,7 @@ impl Worker {
             let opened = clock::mono();
             let outcome = match kind {
                 SourceKind::Screen { display } => screen::pump(self, display),
+                SourceKind::WaylandScreen { leave } => portal::pump(self, leave),
                 SourceKind::NetworkCamera { url } => camera::pump(self, url),
                 SourceKind::Microphone { device, .. } => microphone::pump(self, device),
                 SourceKind::Test => Ok(()),
@@ -215,7 +235,7 @@ impl Worker {
             }
             let cause = outcome.err().map_or_else(|| "the source ended".to_owned(), |e| format!("{e:#}"));
             tracing::warn!(source = name, cause, "source lost; it will be reopened");
-            *lock(&self.outlet.fault) = Some(cause);
+            self.outlet.note(cause);
             if clock::mono() - opened > Duration::from_secs(30) {
                 wait = Duration::from_millis(500);
             }
