@@ -14,6 +14,7 @@
 //! school, lessons  a hub and an agent, the built programs with real settings; a lesson as the hub holds it
 //! Disk             a file system that can be filled, and copied as a power cut would leave it
 //! programs         where the built programs are
+//! Wayland          a Wayland desktop with its portal, where it is installed
 //! ```
 //!
 //! Everything stands on free displays, ports and folders, so several worlds can run at once. What was
@@ -35,6 +36,7 @@ pub mod school;
 pub mod screen;
 pub mod slides;
 pub mod sound;
+pub mod wayland;
 
 use anyhow::Context as _;
 

@@ -11,7 +11,7 @@ use crate::grab::Frame;
 use crate::process::{Process, eventually};
 use crate::slides::Marker;
 
-const SLIDES: &str = include_str!("slides.html");
+pub(crate) const SLIDES: &str = include_str!("slides.html");
 
 /// Chromium's flags wherever the world starts one. The sandbox is off because it cannot start as root
 /// or in most containers; only our own pages are opened. The rest keeps it quiet and off the network.

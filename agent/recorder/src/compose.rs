@@ -159,7 +159,8 @@ impl Composer {
             return draw(pane, &mut self.canvas, &newest.picture);
         };
         let fresh = pane.shown != Shown::Picture;
-        if !fresh && self.last_screen.as_ref().is_some_and(|last| Arc::ptr_eq(&last.picture, &newest.picture)) {
+        if !fresh && self.last_screen.as_ref().is_some_and(|last| Arc::ptr_eq(&last.picture, &newest.picture))
+        {
             return Ok(());
         }
         let pixels = packet.data().context("a picture of the screen is empty")?;

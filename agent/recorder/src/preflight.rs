@@ -69,7 +69,9 @@ fn not_yet_allowed(source: &Source) -> Option<SourceCheck> {
         state: CheckState::NoPicture,
         picture: None,
         peak_dbfs: None,
-        problem: Some("the desktop asks once, when the lesson starts, whether the screen may be recorded".into()),
+        problem: Some(
+            "the desktop asks once, when the lesson starts, whether the screen may be recorded".into(),
+        ),
         took_ms: 0,
     })
 }

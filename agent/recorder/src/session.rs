@@ -240,7 +240,9 @@ impl<'a> Session<'a> {
             let fresh = || source.running.outlet.newest().filter(|p| now.saturating_sub(p.at) < STALE);
             match source.running.kind {
                 SourceKind::Test => self.composer.card(ms),
-                SourceKind::Screen { .. } | SourceKind::WaylandScreen { .. } => self.composer.screen(fresh())?,
+                SourceKind::Screen { .. } | SourceKind::WaylandScreen { .. } => {
+                    self.composer.screen(fresh())?
+                }
                 _ => {}
             }
         }

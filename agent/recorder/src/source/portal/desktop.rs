@@ -58,9 +58,8 @@ impl Cast {
         let options = |n: &'static str| Options::from([("handle_token", Variant::from(n))]);
         let mut create = options("lectern_create");
         create.insert("session_handle_token", Variant::from("lectern"));
-        let session = ask.hear(&mut owners, "lectern_create", async || {
-            cast.call("CreateSession", &(create,)).await
-        })?;
+        let session =
+            ask.hear(&mut owners, "lectern_create", async || cast.call("CreateSession", &(create,)).await)?;
         let session = session.get("session_handle").context("the portal gave no session")?;
         let session = OwnedObjectPath::try_from(String::try_from(session.clone())?)?;
         let of_session = block_on(Proxy::new_owned(
