@@ -39,9 +39,9 @@ impl Wayland {
         let programs = ["dbus-daemon", "pipewire", "wireplumber", "mutter", "gst-launch-1.0", "chromium"];
         let mut gone: Vec<_> = programs.into_iter().filter(|program| !runs(program)).collect();
         gone.extend(PORTALS.iter().filter(|portal| !Path::new(portal).exists()));
-        let source =
-            Command::new("gst-inspect-1.0").args(["--exists", "--atleast-version=0.0", "pipewiresrc"]);
-        let source = { source }.status().is_ok_and(|status| status.success());
+        let mut inspect = Command::new("gst-inspect-1.0");
+        inspect.args(["--exists", "--atleast-version=0.0", "pipewiresrc"]);
+        let source = inspect.status().is_ok_and(|status| status.success());
         gone.extend((!source).then_some("GStreamer's pipewiresrc"));
         (!gone.is_empty()).then(|| gone.join(", "))
     }
