@@ -26,7 +26,7 @@ fn tool(program: &str, arguments: &[&str], file: &Path, after: &[&str]) -> Strin
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-/// Hash and time (ms) of every picture.
+/// Hash of every picture and its time (ms) after the first; ffmpeg itself counts from the sound's priming.
 fn pictures(file: &Path) -> Vec<(String, i64)> {
     let text = tool("ffmpeg", &["-i"], file, &["-map", "0:v", "-f", "framemd5", "-"]);
     let base: f64 =
@@ -36,7 +36,9 @@ fn pictures(file: &Path) -> Vec<(String, i64)> {
         let pts: f64 = fields[2].parse().unwrap();
         (fields[5].to_owned(), (pts * 1000.0 / base).round() as i64)
     };
-    text.lines().filter(|l| !l.starts_with('#')).map(row).collect()
+    let rows: Vec<_> = text.lines().filter(|l| !l.starts_with('#')).map(row).collect();
+    let first = rows.first().unwrap().1;
+    rows.into_iter().map(|(hash, ms)| (hash, ms - first)).collect()
 }
 
 /// A take as a recorder writes it, of generated picture and sound.
@@ -296,7 +298,7 @@ fn a_clip_holds_the_pictures_of_its_takes_and_joins_them_without_a_hole() {
     let first = takes[0].iter().skip_while(|(_, ms)| *ms < 2000).map(|(hash, ms)| (hash.clone(), ms - 2000));
     let joined_at = reports[0].picture_ms as i64 - 2000;
     let second = takes[1].iter().map(|(hash, ms)| (hash.clone(), ms + joined_at));
-    assert_eq!(shown, first.chain(second).collect::<Vec<_>>(), "the same pictures at the same times");
+    assert!(shown == first.chain(second).collect::<Vec<_>>(), "not the same pictures at the same times");
     let bytes = std::fs::read(&file).unwrap();
     let at = |kind: &[u8]| bytes.windows(4).position(|w| w == kind).unwrap();
     assert!(at(b"moov") < at(b"mdat"), "its tables stand in front");
