@@ -247,7 +247,7 @@ mod tests {
             black_ms: 300_000,
             still_ms: 2_400_000,
             drift_ms: -800,
-            ..good.clone()
+            ..good
         };
         let reasons = [
             Reason::TooSmall(1280, 720),

@@ -16,16 +16,19 @@ const INK: &str = "0xf6f5f1";
 pub fn draw(title: &Title, size: (u32, u32)) -> anyhow::Result<frame::Video> {
     let font = font()?;
     let unit = size.1 / 18;
-    // A long heading becomes smaller rather than cut off.
-    let letters = u32::try_from(title.heading.chars().count()).unwrap_or(u32::MAX).max(1);
-    let large = (unit * 2).min(size.0 * 9 / 10 / letters).max(unit / 2);
+    // Long words become smaller rather than cut off.
+    let fitting = |text: &str, most: u32| {
+        let letters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX).max(1);
+        most.min(size.0 * 9 / 10 / letters).max(1)
+    };
+    let large = fitting(&title.heading, unit * 2);
     let lines = u32::try_from(title.lines.len()).unwrap_or(0);
     let height = large * 2 + lines * unit * 3 / 2;
     let mut y = size.1.saturating_sub(height) / 2;
     let mut words = vec![(title.heading.as_str(), large, y)];
     y += large * 2;
     for line in &title.lines {
-        words.push((line, unit, y));
+        words.push((line, fitting(line, unit), y));
         y += unit * 3 / 2;
     }
     picture(font, &words, size)

@@ -4,12 +4,12 @@ const CLIP = {
   "zh-CN": {
     open: "制作片段", from: "从", to: "到", profile: "规格", title: "加片头", make: "开始制作", cancel: "取消", remove: "删除", get: "下载", hint: "例如 12:00",
     state: { waiting: "排队中", making: "正在制作 {n}%", paused: "正在录课，先停一下，下课后继续", done: "做好了，{size}", failed: "没有做成：{why}", cancelled: "已取消" },
-    where: "文件在本机：{path}", bad: "时间请写成 12:00 这样", edition: "教材版本", volume: "册次", part: "第几课时",
+    where: "文件在本机：{path}", bad: "时间请写成 12:00 这样", report: "已逐段检查：画面 {picture}，声音 {sound}", dropped: "，少了 {n} 帧", loudness: "，响度 {n} LUFS", edition: "教材版本", volume: "册次", part: "第几课时",
   },
   "en": {
     open: "Make a clip", from: "From", to: "To", profile: "Profile", title: "With a title", make: "Make it", cancel: "Cancel", remove: "Remove", get: "Download", hint: "such as 12:00",
     state: { waiting: "waiting", making: "being made, {n}%", paused: "stands still during the lesson", done: "ready, {size}", failed: "failed: {why}", cancelled: "cancelled" },
-    where: "On this machine: {path}", bad: "Write times as 12:00", edition: "Edition", volume: "Volume", part: "Part",
+    where: "On this machine: {path}", bad: "Write times as 12:00", report: "Checked: picture {picture}, sound {sound}", dropped: ", {n} pictures missing", loudness: ", loudness {n} LUFS", edition: "Edition", volume: "Volume", part: "Part",
   },
 };
 let clipDrawn = "", clipProfiles = "";
@@ -67,10 +67,21 @@ function clipRows(clips) {
   });
 }
 
+// What was decoded of the finished lesson, in one line.
+function clipReport(lesson) {
+  const w = CLIP[language], takes = lesson.reports || [];
+  if (takes.length === 0) return "";
+  const sum = (key) => takes.reduce((all, take) => all + take[key], 0), dropped = sum("dropped_pictures");
+  const loudest = Math.max(...takes.map((take) => take.loudness_clufs));
+  return say(w.report, { picture: time(sum("picture_ms")), sound: time(sum("sound_ms")) })
+    + (dropped ? say(w.dropped, { n: dropped }) : "") + (loudest > -7000 ? say(w.loudness, { n: (loudest / 100).toFixed(1) }) : "");
+}
+
 // Asked for only while the panel can be used.
 async function clipLook() {
   const lesson = status && status.lesson, usable = !!lesson && ENDED.includes(situation());
   $("clip-box").hidden = !usable;
+  $("report").textContent = usable ? clipReport(lesson) : "";
   if (!usable) return;
   clipWords();
   if (!$("clip-box").open) return;
