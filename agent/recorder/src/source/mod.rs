@@ -13,6 +13,9 @@ mod microphone;
 mod screen;
 mod stamps;
 
+#[cfg(test)]
+pub use stamps::Stamps;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
