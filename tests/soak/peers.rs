@@ -53,12 +53,12 @@ fn refuse_for(port: u16, length: Duration) -> anyhow::Result<u32> {
     while clock::mono() < until {
         match listener.accept() {
             Ok((mut stream, _)) => {
-                // Whoever hangs up first has heard enough.
                 stream.set_read_timeout(Some(Duration::from_millis(200))).ok();
-                stream.read(&mut [0; 4096]).ok();
-                stream
-                    .write_all(b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                    .ok();
+                // What was asked does not matter, and whoever hangs up first has heard enough.
+                if stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {
+                    let later = b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                    stream.write_all(later).ok();
+                }
                 refused += 1;
             }
             Err(_) => std::thread::sleep(Duration::from_millis(10)),
