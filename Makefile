@@ -3,11 +3,16 @@
 #   make demo                a classroom in a box, the agent and the hub; prints where to look
 #   make demo ARGS=--once    one lesson from the press to the verified receipt, then ends
 #   make test                everything that must be true
+#   make soak                every fault a classroom knows, hundreds of times, and an hour with claps: about two hours
+#   make peers               ten faults, Lectern beside pyCA
 #   make bench               one line per figure
 #   make deb                 packages for Debian, in target/deb
 
-.PHONY: demo test bench deb setup
+.PHONY: demo test soak peers bench deb setup
 .DEFAULT_GOAL := test
+
+# Peers are kept outside the checkout.
+PYCA = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lectern/pyca
 
 demo: setup
 	cargo build --workspace --bins --locked
@@ -20,6 +25,19 @@ test: setup
 	.ci/deny
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked -- --test-threads=1
+	target/debug/lectern-soak --short
+
+# The 90 minutes run faster than the clock: the microphone is simulated, the rest is the recorder.
+soak: setup
+	cargo build --workspace --bins --locked
+	LECTERN_DRIFT_MINUTES=90 cargo test -p lectern-recorder --locked drift -- --nocapture
+	target/debug/lectern-soak $(ARGS)
+
+peers: setup
+	cargo build --workspace --bins --locked
+	python3 -m venv $(PYCA)
+	$(PYCA)/bin/pip install -q --disable-pip-version-check pyca==4.4
+	LECTERN_PYCA=$(PYCA)/bin/python target/debug/lectern-soak --peers
 
 bench: setup
 	cargo build --workspace --bins --release --locked

@@ -13,7 +13,7 @@ use lectern_base::exit::Exit;
 use lectern_base::{chance, clock};
 
 use soak::table::{self, Row};
-use soak::{Plan, clocks, cut, full, hour, kill, sources};
+use soak::{Plan, clocks, cut, full, hour, kill, peers, sources};
 
 /// Tries every fault and prints a table.
 #[derive(Debug, Parser)]
@@ -25,6 +25,9 @@ struct Arguments {
     /// Tries only these; may be given several times.
     #[arg(long, value_enum, value_name = "FAULT")]
     only: Vec<Fault>,
+    /// The ten faults with pyCA beside, and nothing else.
+    #[arg(long)]
+    peers: bool,
     /// Instants of SIGKILL.
     #[arg(long)]
     kills: Option<u32>,
@@ -67,6 +70,18 @@ const SHORT: [Fault; 5] = [Fault::Kill, Fault::Hub, Fault::Power, Fault::Disk, F
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.peers {
+        return match peers::beside() {
+            Ok((table, good)) => {
+                println!("\n{table}");
+                if good { Exit::Done.into() } else { Exit::Failed.into() }
+            }
+            Err(e) => {
+                eprintln!("lectern-soak: {e:#}");
+                Exit::Failed.into()
+            }
+        };
+    }
     let pick = |asked: Option<u32>, short, long| asked.unwrap_or(if arguments.short { short } else { long });
     let plan = Plan {
         kills: pick(arguments.kills, 4, 200),
@@ -76,19 +91,18 @@ fn main() -> ExitCode {
         seed: arguments.seed.unwrap_or_else(|| u64::from(u32::from_le_bytes(chance::bytes()))),
     };
     println!("seed {}: {plan:?}", plan.seed);
-    let mut rows = Vec::new();
-    for fault in Fault::value_variants() {
-        let wanted = if arguments.only.is_empty() {
-            !arguments.short || SHORT.contains(fault)
-        } else {
-            arguments.only.contains(fault)
-        };
-        if wanted {
-            let began = clock::mono();
-            rows.extend(attempt(*fault, &plan));
-            println!("{fault:?}: {} s", (clock::mono() - began).as_secs());
-        }
-    }
+    let wanted = |fault: &Fault| match arguments.only.as_slice() {
+        [] => !arguments.short || SHORT.contains(fault),
+        only => only.contains(fault),
+    };
+    let faults = Fault::value_variants().iter().copied().filter(wanted);
+    // The short form is in a hurry: what only waits for itself goes side by side. Claps need the machine.
+    let (together, alone): (Vec<_>, Vec<_>) = faults.partition(|f| arguments.short && *f != Fault::Clock);
+    let mut rows = std::thread::scope(|scope| {
+        let threads: Vec<_> = together.into_iter().map(|f| scope.spawn(move || attempt(f, &plan))).collect();
+        threads.into_iter().flat_map(|t| t.join().unwrap_or_else(|_| vec![broken()])).collect::<Vec<_>>()
+    });
+    rows.extend(alone.into_iter().flat_map(|fault| attempt(fault, &plan)));
     println!("\nseed {}\n{}", plan.seed, table::text(&rows));
     if rows.iter().all(Row::good) { Exit::Done.into() } else { Exit::Failed.into() }
 }
@@ -96,6 +110,7 @@ fn main() -> ExitCode {
 /// A fault that could not be tried is wrong too.
 fn attempt(fault: Fault, plan: &Plan) -> Vec<Row> {
     println!("{fault:?} …");
+    let began = clock::mono();
     let one = |row: anyhow::Result<Row>| row.map(|row| vec![row]);
     let rows = match fault {
         Fault::Kill => kill::sigkill(plan),
@@ -107,9 +122,16 @@ fn attempt(fault: Fault, plan: &Plan) -> Vec<Row> {
         Fault::Clock => one(clocks::steps(plan)),
         Fault::Hour => one(hour::claps(plan)),
     };
+    println!("{fault:?}: {} s", (clock::mono() - began).as_secs());
     rows.unwrap_or_else(|e| {
         let mut row = Row::new(&format!("{fault:?}"), 0);
         row.complain(format!("{e:#}"));
         vec![row]
     })
+}
+
+fn broken() -> Row {
+    let mut row = Row::new("the suite itself", 0);
+    row.complain("a fault's thread panicked; see above".into());
+    row
 }

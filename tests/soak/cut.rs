@@ -32,6 +32,8 @@ pub fn power(plan: &Plan) -> anyhow::Result<Row> {
     let mut room = Room::card();
     room.recording += "reserve_minutes = 1\n";
     let mut school = School::start_in(folder, &room)?;
+    // Taken away before the folder it stands in.
+    let disk = disk;
     school.agent.press("start")?;
     let lesson = lesson_of(&school.agent)?;
     record_for(&school.agent, 1000)?;

@@ -20,6 +20,8 @@ pub fn disk(plan: &Plan) -> anyhow::Result<Row> {
     let mut room = Room::card();
     room.recording += "reserve_minutes = 1\n";
     let school = School::start_in(folder, &room)?;
+    // Taken away before the folder it stands in.
+    let disk = disk;
     for lessons in 1..=usize::try_from(plan.others)? {
         school.agent.press("start")?;
         let lesson = lesson_of(&school.agent)?;

@@ -67,8 +67,13 @@ pub fn sigkill(plan: &Plan) -> anyhow::Result<Vec<Row>> {
             Err(e) => {
                 row.complain(format!("lesson {lessons}: {e:#}"));
                 done += 1;
-                school = School::start(&Room::card())?;
-                lessons = 0;
+                match School::start(&Room::card()) {
+                    Ok(next) => (school, lessons) = (next, 0),
+                    Err(e) => {
+                        row.complain(format!("no school could be started any more: {e:#}"));
+                        return Ok(rows.into());
+                    }
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ pub mod cut;
 pub mod full;
 pub mod hour;
 pub mod kill;
+pub mod peers;
 pub mod sources;
 pub mod table;
 

@@ -14,6 +14,8 @@
 mod av;
 mod card;
 mod compose;
+#[cfg(test)]
+mod drift;
 mod encode;
 mod inspect;
 mod job;

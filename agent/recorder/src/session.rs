@@ -30,11 +30,11 @@ use crate::take::Take;
 use crate::watch::{Change, Watchers};
 
 /// How long after a tick's instant it is composed, so that the picture captured at that instant is there.
-const COMPOSE_AFTER: Duration = Duration::from_millis(15);
+pub const COMPOSE_AFTER: Duration = Duration::from_millis(15);
 /// How long sound may take to arrive before silence is put in its place.
-const SOUND_LAG: Duration = Duration::from_millis(250);
+pub const SOUND_LAG: Duration = Duration::from_millis(250);
 /// Sound at the very start that is not waited for, so that the first fragment can be cut at once.
-const SILENT_START: i64 = 3 * SOUND_FRAME as i64;
+pub const SILENT_START: i64 = 3 * SOUND_FRAME as i64;
 /// A source without anything new for this long is lost.
 const STALE: Duration = Duration::from_secs(1);
 /// A source that was never there may take this long to open before that is a gap.
@@ -43,7 +43,7 @@ const OPENING: Duration = Duration::from_secs(3);
 static TERMINATED: AtomicBool = AtomicBool::new(false);
 
 /// Frame position of a monotonic instant in a take that began at `start`; negative before.
-fn position(start: Duration, at: Duration) -> i64 {
+pub fn position(start: Duration, at: Duration) -> i64 {
     let delta = at.as_micros() as i128 - start.as_micros() as i128;
     i64::try_from(delta * i128::from(RATE) / 1_000_000).unwrap_or(0)
 }

@@ -14,6 +14,9 @@ mod portal;
 mod screen;
 mod stamps;
 
+#[cfg(test)]
+pub use stamps::Stamps;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
