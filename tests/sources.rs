@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lectern_tests::grab::{self, Frame};
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Folder, Hub, Recorder, Room, Screen, World};
+use lectern_tests::{Agent, Folder, Hub, Recorder, Room, Screen, UsbCamera, World};
 use lectern_wire::preflight::{CheckState, Heard, Preflight};
 use serde_json::Value;
 
@@ -23,10 +23,15 @@ struct Classroom {
 
 fn classroom() -> Classroom {
     let world = World::start().unwrap();
+    let room = Room::of(&world, true);
+    with_room(world, &room)
+}
+
+fn with_room(world: World, room: &Room) -> Classroom {
     let folder = Folder::new().unwrap();
     let programs = Programs::find().unwrap();
     let (hub, password) = Hub::start(&folder, &programs).unwrap();
-    let agent = Agent::start(&folder, &programs, &Room::of(&world, true), &hub, &password).unwrap();
+    let agent = Agent::start(&folder, &programs, room, &hub, &password).unwrap();
     Classroom { world, hub, agent, _folder: folder }
 }
 
@@ -87,6 +92,33 @@ fn a_camera_that_stalls_gets_a_plate_and_comes_back() {
     let plate = Frame::of_file(&file, Duration::from_millis(plate_at)).unwrap();
     assert_ne!(there.light(0.80, 0.75), plate.light(0.80, 0.75), "no plate at {plate_at} ms");
     assert!(lectern_tests::slides::Marker::read(&plate).is_some(), "the screen went on");
+}
+
+#[test]
+fn a_camera_on_this_machine_is_recorded_and_comes_back_when_it_is_plugged_in_again() {
+    let world = World::start().unwrap();
+    let mut camera = UsbCamera::start(&world.folder).unwrap();
+    let mut room = Room::of(&world, false);
+    room.recording = "layout = \"screen+camera\"\n".into();
+    room.sources += "[[source]]\nname = \"camera\"\nkind = \"camera\"\ndevice = \"/dev/video0\"\n";
+    room.env.extend(camera.env());
+    let room = with_room(world, &room);
+    room.agent.press("start").unwrap();
+    room.agent.wait_for_media(5000, PATIENCE).unwrap();
+    room.wait_for_warning("no_picture", false);
+    camera.unplug();
+    room.wait_for_warning("no_picture", true);
+    let (plate_at, _) = (room.media_ms() + 1500, room.record_for(3000));
+    camera.plug(&room.world.folder).unwrap();
+    room.wait_for_warning("no_picture", false);
+    room.record_for(3000);
+    let (file, take) = room.finish();
+    assert!(gap(&take, "camera")["to_ms"].as_u64().is_some());
+    let board =
+        |ms: u64| Frame::of_file(&file, Duration::from_millis(ms)).unwrap().light(0.80, 0.75).unwrap();
+    let end = take["duration_ms"].as_u64().unwrap();
+    let (before, plate, after) = (board(4000), board(plate_at), board(end - 1000));
+    assert!(before.abs_diff(after) < 10 && before.abs_diff(plate) > 20, "{before} {plate} {after}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub fn run(capture: &CaptureSettings) -> anyhow::Result<()> {
     let mut microphones = Vec::new();
     for source in &capture.sources {
         if let SourceKind::Microphone { gain_db, .. } = source.kind {
-            microphones.push((source::start(source, &metronome)?, times(gain_db)));
+            microphones.push((source::start(source, &metronome, capture.video)?, times(gain_db)));
         }
     }
     ensure!(!microphones.is_empty(), "there is no microphone among the sources");

@@ -35,7 +35,7 @@ fn check(capture: &CaptureSettings) -> anyhow::Result<Preflight> {
     metronome.set(started);
     let mut running = Vec::new();
     for source in &capture.sources {
-        let running_source = source::start(source, &metronome)?;
+        let running_source = source::start(source, &metronome, capture.video)?;
         running.push((running_source, Look::default()));
     }
     let mut answers: Vec<Option<SourceCheck>> = vec![None; running.len()];
@@ -141,7 +141,7 @@ impl Verdict {
             name: source.name.clone(),
             kind: match source.kind {
                 SourceKind::Screen { .. } => CheckedKind::Screen,
-                SourceKind::NetworkCamera { .. } => CheckedKind::Camera,
+                SourceKind::Camera { .. } | SourceKind::NetworkCamera { .. } => CheckedKind::Camera,
                 SourceKind::Microphone { .. } => CheckedKind::Microphone,
                 SourceKind::Test => CheckedKind::Test,
             },

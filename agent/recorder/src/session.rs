@@ -109,7 +109,7 @@ impl<'a> Session<'a> {
         let now = clock::mono();
         let mut sources = Vec::new();
         for source in &capture.sources {
-            let running = source::start(source, &metronome)?;
+            let running = source::start(source, &metronome, capture.video)?;
             let timeline = match source.kind {
                 SourceKind::Microphone { gain_db, .. } => Some((Timeline::new()?, times(gain_db))),
                 _ => None,

@@ -124,6 +124,17 @@ pub enum SourceKind {
         #[serde(default)]
         gain_db: i32,
     },
+    /// A camera on this machine, by V4L2.
+    Camera {
+        /// Device file, such as `/dev/video0` or one of `/dev/v4l/by-id`, which stays the same camera's.
+        device: String,
+        /// Width and height, pixels; without it as near to the lesson's picture as the camera goes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<(u32, u32)>,
+        /// What it sends; without it what suits the size.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        format: Option<CameraFormat>,
+    },
     /// An RTSP camera.
     NetworkCamera {
         /// `rtsp://…`, with user and password where the camera asks for them.
@@ -131,6 +142,16 @@ pub enum SourceKind {
     },
     /// A generated card with a flash and a tone each second, clearly marked. Picture and sound.
     Test,
+}
+
+/// How a V4L2 camera sends its pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraFormat {
+    /// One JPEG each: large pictures at full rate over USB.
+    Mjpeg,
+    /// Pixels.
+    Raw,
 }
 
 impl SourceKind {
@@ -143,7 +164,7 @@ impl SourceKind {
     /// Whether the source gives the camera picture.
     #[must_use]
     pub fn is_camera(&self) -> bool {
-        matches!(self, Self::NetworkCamera { .. })
+        matches!(self, Self::Camera { .. } | Self::NetworkCamera { .. })
     }
 
     /// Whether the source gives sound.

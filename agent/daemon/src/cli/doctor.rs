@@ -27,6 +27,7 @@ pub fn run(config: &Config, json: bool) -> Exit {
         SourceKind::Microphone { device, .. } => {
             finding("microphone", Ok(format!("{device}: opened when a lesson starts")))
         }
+        SourceKind::Camera { device, .. } => local_camera(device),
         SourceKind::NetworkCamera { url } => camera(url),
         SourceKind::Test => finding("test card", Ok("a generated picture and tone, not a classroom".into())),
     }));
@@ -115,6 +116,11 @@ fn screen(display: &str) -> Finding {
             false => Err(format!("X display {display} is not there: is anybody logged in at the screen?")),
         },
     )
+}
+
+fn local_camera(device: &str) -> Finding {
+    let opened = std::fs::File::options().read(true).write(true).open(device);
+    finding("camera", opened.map(|_| format!("{device} is there")).map_err(|e| format!("{device}: {e}")))
 }
 
 fn camera(url: &str) -> Finding {

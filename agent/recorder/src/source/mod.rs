@@ -9,7 +9,9 @@
 //! ```
 
 mod camera;
+mod decode;
 mod microphone;
+mod network_camera;
 mod screen;
 mod stamps;
 
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use ffmpeg_next::{Packet, format::Pixel, frame};
 use lectern_base::clock;
-use lectern_wire::recorder::{Source, SourceKind};
+use lectern_wire::recorder::{Source, SourceKind, VideoSettings};
 
 use crate::av::{Patience, Raw};
 use crate::metronome::Metronome;
@@ -148,11 +150,13 @@ pub struct Running {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts a source's thread; a test source has none, it is a function of time.
-pub fn start(source: &Source, metronome: &Arc<Metronome>) -> anyhow::Result<Running> {
+/// Starts a source's thread; a test source has none, it is a function of time. `video` is the picture the
+/// lesson will have.
+pub fn start(source: &Source, metronome: &Arc<Metronome>, video: VideoSettings) -> anyhow::Result<Running> {
     let outlet = Arc::new(Outlet::default());
     let patience = Arc::new(Patience::default());
-    let worker = Worker { outlet: outlet.clone(), patience: patience.clone(), metronome: metronome.clone() };
+    let (outlet_of, patience_of, metronome) = (outlet.clone(), patience.clone(), metronome.clone());
+    let worker = Worker { outlet: outlet_of, patience: patience_of, metronome, video };
     let kind = source.kind.clone();
     let thread = match source.kind {
         SourceKind::Test => None,
@@ -197,6 +201,7 @@ struct Worker {
     outlet: Arc<Outlet>,
     patience: Arc<Patience>,
     metronome: Arc<Metronome>,
+    video: VideoSettings,
 }
 
 impl Worker {
@@ -206,7 +211,11 @@ impl Worker {
             let opened = clock::mono();
             let outcome = match kind {
                 SourceKind::Screen { display } => screen::pump(self, display),
-                SourceKind::NetworkCamera { url } => camera::pump(self, url),
+                SourceKind::NetworkCamera { url } => network_camera::pump(self, url),
+                SourceKind::Camera { device, size, format } => {
+                    let wish = (self.video.width, self.video.height, self.video.fps);
+                    camera::pump(self, device, *size, *format, wish)
+                }
                 SourceKind::Microphone { device, .. } => microphone::pump(self, device),
                 SourceKind::Test => Ok(()),
             };
@@ -219,11 +228,22 @@ impl Worker {
             if clock::mono() - opened > Duration::from_secs(30) {
                 wait = Duration::from_millis(500);
             }
-            let until = clock::mono() + wait;
-            while clock::mono() < until && !self.patience.ended() {
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            self.wait(kind, clock::mono() + wait);
             wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// Waits before the next attempt; no longer when a device file that was away appears: somebody has just
+    /// plugged it in again.
+    fn wait(&self, kind: &SourceKind, until: Duration) {
+        let file = match kind {
+            SourceKind::Camera { device, .. } => Some(std::path::Path::new(device)),
+            _ => None,
+        };
+        let away = |file: Option<&std::path::Path>| file.is_some_and(|file| !file.exists());
+        let was_away = away(file);
+        while clock::mono() < until && !self.patience.ended() && (!was_away || away(file)) {
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
