@@ -121,9 +121,8 @@ fn a_camera_on_this_machine_is_recorded_and_comes_back_when_it_is_plugged_in_aga
     assert!(before.abs_diff(after) < 10 && before.abs_diff(plate) > 20, "{before} {plate} {after}");
 }
 
-#[test]
-fn a_microphone_that_is_pulled_leaves_silence_and_picture_and_comes_back() {
-    let mut room = classroom();
+/// Pulls the microphone, server and all, and plugs it in again.
+fn pull_the_microphone(mut room: Classroom) {
     room.world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
     room.agent.press("start").unwrap();
     room.agent.wait_for_media(4000, PATIENCE).unwrap();
@@ -142,7 +141,64 @@ fn a_microphone_that_is_pulled_leaves_silence_and_picture_and_comes_back() {
     let loudness =
         |from: u64, to: u64| grab::loudness(grab::between(&sound, from as f64 / 1e3, to as f64 / 1e3));
     let (end, silence) = (take["duration_ms"].as_u64().unwrap(), loudness(silent_from, silent_to));
+    assert!(loudness(1500, 4000) > -45.0, "the voice is there at the start");
     assert!(silence < -60.0, "{silence:.1} dBFS while the microphone was away");
+    assert!(loudness(end - 4500, end) > -45.0, "the voice is back at the end");
+}
+
+#[test]
+fn a_microphone_that_is_pulled_leaves_silence_and_picture_and_comes_back() {
+    pull_the_microphone(classroom());
+}
+
+#[test]
+fn a_microphone_by_alsa_does_the_same() {
+    let world = World::start().unwrap();
+    let mut room = Room::of(&world, false);
+    // ALSA's own way to a sound server: no sound card is needed, and the recorder sees a PCM like any other.
+    let pcm = format!("pcm.room {{ type pulse; device {} }}\n", lectern_tests::sound::MICROPHONE);
+    let config = world.folder.join("asound.conf");
+    std::fs::write(&config, pcm).unwrap();
+    room.sources = room.sources.replace("device = \"mic.monitor\"", "system = \"alsa\"\ndevice = \"room\"");
+    room.env.push(("ALSA_CONFIG_PATH".into(), config.display().to_string()));
+    pull_the_microphone(with_room(world, &room));
+}
+
+#[test]
+fn no_other_microphone_is_recorded_in_place_of_one_that_was_pulled() {
+    let mut world = World::start().unwrap();
+    let sound = &mut world.sound;
+    // A desktop's sound server: what listens to a source that goes is moved to the default one, here a tone.
+    sound.load("module-rescue-streams").unwrap();
+    sound.load("module-null-sink sink_name=corridor rate=48000 channels=2").unwrap();
+    sound.load("module-sine sink=corridor frequency=440").unwrap();
+    let plug = "module-remap-source source_name=desk master=mic.monitor";
+    let desk = sound.load(plug).unwrap();
+    sound.pactl(&["set-default-source", "corridor.monitor"]).unwrap();
+    sound.keep_speaking(Duration::from_secs(1)).unwrap();
+    let mut room = Room::of(&world, false);
+    room.sources = room.sources.replace("\"mic.monitor\"", "\"desk\"");
+    let room = with_room(world, &room);
+    room.agent.press("start").unwrap();
+    room.agent.wait_for_media(4000, PATIENCE).unwrap();
+    let sound = &room.world.sound;
+    sound.pactl(&["unload-module", &desk]).unwrap();
+    room.wait_for_warning("no_sound", true);
+    let from = room.media_ms() + 500;
+    room.record_for(3000);
+    let to = room.media_ms();
+    sound.load(plug).unwrap();
+    room.wait_for_warning("no_sound", false);
+    room.record_for(5000);
+    let (file, take) = room.finish();
+    let gap = gap(&take, "microphone");
+    assert!(gap["to_ms"].as_u64().is_some() && gap["cause"].as_str().unwrap().contains("desk"), "{gap}");
+    let sound = grab::sound(&file).unwrap();
+    let loudness =
+        |from: u64, to: u64| grab::loudness(grab::between(&sound, from as f64 / 1e3, to as f64 / 1e3));
+    let away = loudness(from, to);
+    assert!(away < -60.0, "{away:.1} dBFS while the microphone was away: whose voice is that?");
+    let end = take["duration_ms"].as_u64().unwrap();
     assert!(loudness(end - 4500, end) > -45.0, "the voice is back at the end");
 }
 

@@ -116,10 +116,13 @@ pub enum SourceKind {
         /// X display, for example `:0`.
         display: String,
     },
-    /// A PulseAudio (or PipeWire) source.
+    /// A microphone.
     Microphone {
-        /// PulseAudio source name; `default` is the server's default.
+        /// PulseAudio source or ALSA PCM, by name; `default` is the system's default.
         device: String,
+        /// What has the microphone.
+        #[serde(default, skip_serializing_if = "SoundSystem::is_default")]
+        system: SoundSystem,
         /// Louder or, negative, softer by this many decibels before it is mixed.
         #[serde(default)]
         gain_db: i32,
@@ -142,6 +145,23 @@ pub enum SourceKind {
     },
     /// A generated card with a flash and a tone each second, clearly marked. Picture and sound.
     Test,
+}
+
+/// What has a microphone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoundSystem {
+    /// PulseAudio, or PipeWire, which speaks its protocol.
+    #[default]
+    Pulse,
+    /// The card itself, for machines without a sound server.
+    Alsa,
+}
+
+impl SoundSystem {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a V4L2 camera sends its pictures.

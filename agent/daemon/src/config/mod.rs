@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::recorder::{
-    AudioSettings, CameraFormat, CaptureSettings, Layout, Source, SourceKind, VideoSettings,
+    AudioSettings, CameraFormat, CaptureSettings, Layout, SoundSystem, Source, SourceKind, VideoSettings,
 };
 
 use crate::model::profile::Profile;
@@ -353,6 +353,11 @@ fn source(mut s: Section<'_>) -> Option<Source> {
         "screen" => Some(SourceKind::Screen { display: s.text("display", Some(":0"), 100) }),
         "microphone" => Some(SourceKind::Microphone {
             device: s.text("device", Some("default"), 200),
+            system: s.choice(
+                "system",
+                "pulse",
+                &[("pulse", SoundSystem::Pulse), ("alsa", SoundSystem::Alsa)],
+            ),
             gain_db: s.number("gain_db", 0, -40..=40),
         }),
         "camera" => {

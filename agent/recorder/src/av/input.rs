@@ -40,7 +40,8 @@ impl Patience {
         self.over.load(Ordering::Relaxed)
     }
 
-    fn lost(&self) -> bool {
+    /// Whether it is over: the time has passed, or [`Patience::end`] was called.
+    pub fn lost(&self) -> bool {
         let now = u64::try_from(clock::mono().as_millis()).unwrap_or(0);
         self.ended() || now > self.until_ms.load(Ordering::Relaxed)
     }

@@ -8,10 +8,12 @@
 //! opening ──ok──▶ live ──error, or nothing for 5 s──▶ lost ──0.5 … 5 s──▶ opening
 //! ```
 
+mod alsa;
 mod camera;
 mod decode;
 mod microphone;
 mod network_camera;
+mod pulse;
 mod screen;
 mod stamps;
 
@@ -216,7 +218,7 @@ impl Worker {
                     let wish = (self.video.width, self.video.height, self.video.fps);
                     camera::pump(self, device, *size, *format, wish)
                 }
-                SourceKind::Microphone { device, .. } => microphone::pump(self, device),
+                SourceKind::Microphone { device, system, .. } => microphone::pump(self, *system, device),
                 SourceKind::Test => Ok(()),
             };
             if self.patience.ended() {
