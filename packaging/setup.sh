@@ -13,6 +13,7 @@ packages=(
     libpulse-dev                          # microphones; libavdevice brings the library itself
     ffmpeg                                # tests look at recordings with it, not with our own code
     xvfb x11-utils                        # a display for the classroom in a box
+    tigervnc-standalone-server x11-xserver-utils # a display that can change its size
     chromium chromium-driver fonts-noto-cjk # slides in Chinese, and the browser that presses the button
     pulseaudio pulseaudio-utils espeak-ng # its microphone and its teacher's voice
     libasound2-plugins                    # the same microphone by ALSA

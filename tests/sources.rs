@@ -223,6 +223,46 @@ fn a_display_that_dies_leaves_a_plate_and_the_sound_goes_on() {
 }
 
 #[test]
+fn a_display_that_changes_its_size_is_shown_whole_and_ends_no_take() {
+    let beside = Folder::new().unwrap();
+    let display = Screen::resizable(&beside).unwrap();
+    let world = World::start().unwrap();
+    let mut room = Room::of(&world, false);
+    room.sources = room.sources.replace(world.screen.display(), display.display());
+    // White from edge to edge, whatever its size: the picture's borders say what was captured.
+    let xsetroot = |colour: &str| {
+        let mut xsetroot = std::process::Command::new("xsetroot");
+        xsetroot.args(["-display", display.display(), "-solid", colour]);
+        lectern_tests::process::output(xsetroot).unwrap();
+    };
+    xsetroot("white");
+    let room = with_room(world, &room);
+    room.agent.press("start").unwrap();
+    room.agent.wait_for_media(3000, PATIENCE).unwrap();
+    let mut seen = vec![room.media_ms()];
+    for (width, height) in [(1024, 768), (1920, 1200), (1920, 1080)] {
+        display.resize(width, height).unwrap();
+        xsetroot("white");
+        room.record_for(4000);
+        seen.push(room.media_ms() - 1000);
+    }
+    let (file, take) = room.finish();
+    let gaps = take["gaps"].as_array().unwrap();
+    let short =
+        |gap: &Value| gap["to_ms"].as_u64().is_some_and(|to| to - gap["from_ms"].as_u64().unwrap() < 2000);
+    assert!(gaps.iter().all(short), "{gaps:?}");
+    let picture = |n: usize| Frame::of_file(&file, Duration::from_millis(seen[n])).unwrap();
+    let (lit, dark) = (|light: u8| light > 200, |light: u8| light < 60);
+    for (n, edges_lit) in [(0, true), (1, false), (2, false), (3, true)] {
+        let picture = picture(n);
+        let light = |x: f64, y: f64| picture.light(x, y).unwrap();
+        // 1024x768 and 1920x1200 are narrower than the lesson's picture: dark left and right, white in between.
+        assert!(lit(light(0.15, 0.03)) && lit(light(0.85, 0.97)), "picture {n} is not whole");
+        assert_eq!((lit(light(0.01, 0.5)), dark(light(0.01, 0.5))), (edges_lit, !edges_lit), "edge of {n}");
+    }
+}
+
+#[test]
 fn a_preflight_says_how_every_source_is_and_keeps_nothing() {
     let mut world = World::start().unwrap();
     let recorder = Recorder::of(&world).unwrap();

@@ -5,7 +5,8 @@
 //! session looks there and judges by freshness alone.
 //!
 //! ```text
-//! opening ──ok──▶ live ──error, or nothing for 5 s──▶ lost ──0.5 … 5 s──▶ opening
+//! opening ──ok──▶ live ──error, or nothing for 5 s──▶ lost ──0.5 … 5 s, or plugged in again──▶ opening
+//!                   └──another size──▶ opening
 //! ```
 
 mod alsa;
@@ -224,7 +225,11 @@ impl Worker {
             if self.patience.ended() {
                 break;
             }
-            let cause = outcome.err().map_or_else(|| "the source ended".to_owned(), |e| format!("{e:#}"));
+            let Err(cause) = outcome else {
+                tracing::info!(source = name, "the source changed its shape and is opened anew");
+                continue;
+            };
+            let cause = format!("{cause:#}");
             tracing::warn!(source = name, cause, "source lost; it will be reopened");
             *lock(&self.outlet.fault) = Some(cause);
             if clock::mono() - opened > Duration::from_secs(30) {
