@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lectern_tests::grab::{self, Frame};
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Folder, Hub, Recorder, Room, Screen, UsbCamera, World};
+use lectern_tests::{Agent, Camera, Folder, Hub, Recorder, Room, Screen, UsbCamera, World};
 use lectern_wire::preflight::{CheckState, Heard, Preflight};
 use serde_json::Value;
 
@@ -306,6 +306,31 @@ fn a_preflight_says_how_every_source_is_and_keeps_nothing() {
     ]))
     .sources;
     assert!(gone.iter().all(|s| s.state == CheckState::Failed && s.took_ms < 4000), "{gone:#?}");
+}
+
+#[test]
+fn a_camera_with_a_login_opens_over_tcp_and_udp_and_its_password_is_never_said() {
+    let world = World::start().unwrap();
+    let recorder = Recorder::of(&world).unwrap();
+    let beside = Folder::new().unwrap();
+    let camera = Camera::with_login(&beside, "viewer", "plum-blossom").unwrap();
+    let check = |login: &str, transport: &str| {
+        let url = camera.url().replace("rtsp://", &format!("rtsp://{login}"));
+        let sources = serde_json::json!([
+            {"name": "screen", "kind": "screen", "display": world.screen.display()},
+            {"name": "camera", "kind": "network_camera", "url": url, "transport": transport}
+        ]);
+        recorder.preflight(&sources).unwrap().sources.remove(1)
+    };
+    for transport in ["tcp", "udp"] {
+        let found = check("viewer:plum-blossom@", transport);
+        assert_eq!((found.state, found.picture), (CheckState::Good, Some((1280, 720))), "{found:?}");
+    }
+    for wrong in ["viewer:plum-blossoms@", ""] {
+        let found = check(wrong, "tcp");
+        let said = found.problem.unwrap();
+        assert!(found.state == CheckState::Failed && !said.contains("plum"), "{said}");
+    }
 }
 
 #[test]

@@ -142,6 +142,9 @@ pub enum SourceKind {
     NetworkCamera {
         /// `rtsp://…`, with user and password where the camera asks for them.
         url: String,
+        /// What carries its pictures.
+        #[serde(default, skip_serializing_if = "Transport::is_default")]
+        transport: Transport,
     },
     /// A generated card with a flash and a tone each second, clearly marked. Picture and sound.
     Test,
@@ -159,6 +162,23 @@ pub enum SoundSystem {
 }
 
 impl SoundSystem {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What carries a network camera's pictures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// In order and whole, through firewalls.
+    #[default]
+    Tcp,
+    /// For cameras that cannot do otherwise; what is lost on the way stays lost.
+    Udp,
+}
+
+impl Transport {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -234,7 +254,7 @@ impl CaptureSettings {
     pub fn without_secrets(&self) -> Self {
         let mut clean = self.clone();
         for source in &mut clean.sources {
-            if let SourceKind::NetworkCamera { url } = &mut source.kind {
+            if let SourceKind::NetworkCamera { url, .. } = &mut source.kind {
                 *url = without_userinfo(url);
             }
         }
@@ -484,8 +504,8 @@ mod tests {
     fn messages_read_as_they_are_written_down() {
         let line = serde_json::to_string(&Command::Preview { on: true }).expect("json");
         assert_eq!(line, r#"{"command":"preview","on":true}"#);
-        let source =
-            Source { name: "camera".into(), kind: SourceKind::NetworkCamera { url: "rtsp://c".into() } };
+        let kind = SourceKind::NetworkCamera { url: "rtsp://c".into(), transport: Transport::default() };
+        let source = Source { name: "camera".into(), kind };
         assert_eq!(
             serde_json::to_string(&source).expect("json"),
             r#"{"name":"camera","kind":"network_camera","url":"rtsp://c"}"#

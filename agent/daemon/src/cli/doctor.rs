@@ -28,7 +28,7 @@ pub fn run(config: &Config, json: bool) -> Exit {
             finding("microphone", Ok(format!("{device}: opened when a lesson starts")))
         }
         SourceKind::Camera { device, .. } => local_camera(device),
-        SourceKind::NetworkCamera { url } => camera(url),
+        SourceKind::NetworkCamera { url, .. } => camera(url),
         SourceKind::Test => finding("test card", Ok("a generated picture and tone, not a classroom".into())),
     }));
     match &config.hub {

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::recorder::{
-    AudioSettings, CameraFormat, CaptureSettings, Layout, SoundSystem, Source, SourceKind, VideoSettings,
+    AudioSettings, CameraFormat, CaptureSettings, Layout, SoundSystem, Source, SourceKind, Transport,
+    VideoSettings,
 };
 
 use crate::model::profile::Profile;
@@ -340,6 +341,10 @@ fn recording(root: &mut Section<'_>) -> Recording {
 /// What a source may be.
 const KINDS: [&str; 5] = ["screen", "microphone", "camera", "network_camera", "test"];
 
+fn transport(s: &mut Section<'_>) -> Transport {
+    s.choice("transport", "tcp", &[("tcp", Transport::Tcp), ("udp", Transport::Udp)])
+}
+
 /// Width and height as people write them.
 fn size(text: &str) -> Result<(u32, u32), String> {
     let side = |text: &str| text.parse::<u32>().ok().filter(|side| (16..=7680).contains(side));
@@ -375,7 +380,7 @@ fn source(mut s: Section<'_>) -> Option<Source> {
                 Ok(url) if url.scheme() == "rtsp" && url.host_str().is_some() => Ok(text.to_owned()),
                 _ => Err("must be an rtsp:// address with a host".to_owned()),
             })
-            .map(|url| SourceKind::NetworkCamera { url }),
+            .map(|url| SourceKind::NetworkCamera { url, transport: transport(&mut s) }),
         "test" => Some(SourceKind::Test),
         "" => None,
         other => {

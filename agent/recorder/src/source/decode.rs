@@ -18,7 +18,7 @@ pub(super) fn follow(worker: &Worker, input: &mut Input, shown: &str) -> anyhow:
     let mut decoder = codec::context::Context::from_parameters(parameters)
         .and_then(|c| c.decoder().video())
         .with_context(|| format!("the camera {shown} sends a picture this libav cannot decode"))?;
-    tracing::info!(camera = shown, width = decoder.width(), height = decoder.height(), "camera open");
+    let mut open = false;
     while !worker.patience.ended() {
         let packet = input.read(PATIENCE).with_context(|| format!("the camera {shown} was lost"))?;
         if packet.stream() != index {
@@ -33,6 +33,14 @@ pub(super) fn follow(worker: &Worker, input: &mut Input, shown: &str) -> anyhow:
             let mut picture = frame::Video::empty();
             if decoder.receive_frame(&mut picture).is_err() {
                 break;
+            }
+            if !std::mem::replace(&mut open, true) {
+                tracing::info!(
+                    camera = shown,
+                    width = picture.width(),
+                    height = picture.height(),
+                    "camera open"
+                );
             }
             worker.outlet.publish(Picture::Frame(picture), clock::mono());
         }

@@ -214,7 +214,7 @@ impl Worker {
             let opened = clock::mono();
             let outcome = match kind {
                 SourceKind::Screen { display } => screen::pump(self, display),
-                SourceKind::NetworkCamera { url } => network_camera::pump(self, url),
+                SourceKind::NetworkCamera { url, transport } => network_camera::pump(self, url, *transport),
                 SourceKind::Camera { device, size, format } => {
                     let wish = (self.video.width, self.video.height, self.video.fps);
                     camera::pump(self, device, *size, *format, wish)
