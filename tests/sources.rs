@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lectern_tests::grab::{self, Frame};
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Folder, Hub, Recorder, Room, Screen, World};
+use lectern_tests::{Agent, Camera, Folder, Hub, Recorder, Room, Screen, UsbCamera, World};
 use lectern_wire::preflight::{CheckState, Heard, Preflight};
 use serde_json::Value;
 
@@ -23,10 +23,15 @@ struct Classroom {
 
 fn classroom() -> Classroom {
     let world = World::start().unwrap();
+    let room = Room::of(&world, true);
+    with_room(world, &room)
+}
+
+fn with_room(world: World, room: &Room) -> Classroom {
     let folder = Folder::new().unwrap();
     let programs = Programs::find().unwrap();
     let (hub, password) = Hub::start(&folder, &programs).unwrap();
-    let agent = Agent::start(&folder, &programs, &Room::of(&world, true), &hub, &password).unwrap();
+    let agent = Agent::start(&folder, &programs, room, &hub, &password).unwrap();
     Classroom { world, hub, agent, _folder: folder }
 }
 
@@ -90,8 +95,34 @@ fn a_camera_that_stalls_gets_a_plate_and_comes_back() {
 }
 
 #[test]
-fn a_microphone_that_is_pulled_leaves_silence_and_picture_and_comes_back() {
-    let mut room = classroom();
+fn a_camera_on_this_machine_is_recorded_and_comes_back_when_it_is_plugged_in_again() {
+    let world = World::start().unwrap();
+    let mut camera = UsbCamera::start(&world.folder).unwrap();
+    let mut room = Room::of(&world, false);
+    room.recording = "layout = \"screen+camera\"\n".into();
+    room.sources += "[[source]]\nname = \"camera\"\nkind = \"camera\"\ndevice = \"/dev/video0\"\n";
+    room.env.extend(camera.env());
+    let room = with_room(world, &room);
+    room.agent.press("start").unwrap();
+    room.agent.wait_for_media(5000, PATIENCE).unwrap();
+    room.wait_for_warning("no_picture", false);
+    camera.unplug();
+    room.wait_for_warning("no_picture", true);
+    let (plate_at, _) = (room.media_ms() + 1500, room.record_for(3000));
+    camera.plug(&room.world.folder).unwrap();
+    room.wait_for_warning("no_picture", false);
+    room.record_for(3000);
+    let (file, take) = room.finish();
+    assert!(gap(&take, "camera")["to_ms"].as_u64().is_some());
+    let board =
+        |ms: u64| Frame::of_file(&file, Duration::from_millis(ms)).unwrap().light(0.80, 0.75).unwrap();
+    let end = take["duration_ms"].as_u64().unwrap();
+    let (before, plate, after) = (board(4000), board(plate_at), board(end - 1000));
+    assert!(before.abs_diff(after) < 10 && before.abs_diff(plate) > 20, "{before} {plate} {after}");
+}
+
+/// Pulls the microphone, server and all, and plugs it in again.
+fn pull_the_microphone(mut room: Classroom) {
     room.world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
     room.agent.press("start").unwrap();
     room.agent.wait_for_media(4000, PATIENCE).unwrap();
@@ -110,7 +141,64 @@ fn a_microphone_that_is_pulled_leaves_silence_and_picture_and_comes_back() {
     let loudness =
         |from: u64, to: u64| grab::loudness(grab::between(&sound, from as f64 / 1e3, to as f64 / 1e3));
     let (end, silence) = (take["duration_ms"].as_u64().unwrap(), loudness(silent_from, silent_to));
+    assert!(loudness(1500, 4000) > -45.0, "the voice is there at the start");
     assert!(silence < -60.0, "{silence:.1} dBFS while the microphone was away");
+    assert!(loudness(end - 4500, end) > -45.0, "the voice is back at the end");
+}
+
+#[test]
+fn a_microphone_that_is_pulled_leaves_silence_and_picture_and_comes_back() {
+    pull_the_microphone(classroom());
+}
+
+#[test]
+fn a_microphone_by_alsa_does_the_same() {
+    let world = World::start().unwrap();
+    let mut room = Room::of(&world, false);
+    // ALSA's own way to a sound server: no sound card is needed, and the recorder sees a PCM like any other.
+    let pcm = format!("pcm.room {{ type pulse; device {} }}\n", lectern_tests::sound::MICROPHONE);
+    let config = world.folder.join("asound.conf");
+    std::fs::write(&config, pcm).unwrap();
+    room.sources = room.sources.replace("device = \"mic.monitor\"", "system = \"alsa\"\ndevice = \"room\"");
+    room.env.push(("ALSA_CONFIG_PATH".into(), config.display().to_string()));
+    pull_the_microphone(with_room(world, &room));
+}
+
+#[test]
+fn no_other_microphone_is_recorded_in_place_of_one_that_was_pulled() {
+    let mut world = World::start().unwrap();
+    let sound = &mut world.sound;
+    // A desktop's sound server: what listens to a source that goes is moved to the default one, here a tone.
+    sound.load("module-rescue-streams").unwrap();
+    sound.load("module-null-sink sink_name=corridor rate=48000 channels=2").unwrap();
+    sound.load("module-sine sink=corridor frequency=440").unwrap();
+    let plug = "module-remap-source source_name=desk master=mic.monitor";
+    let desk = sound.load(plug).unwrap();
+    sound.pactl(&["set-default-source", "corridor.monitor"]).unwrap();
+    sound.keep_speaking(Duration::from_secs(1)).unwrap();
+    let mut room = Room::of(&world, false);
+    room.sources = room.sources.replace("\"mic.monitor\"", "\"desk\"");
+    let room = with_room(world, &room);
+    room.agent.press("start").unwrap();
+    room.agent.wait_for_media(4000, PATIENCE).unwrap();
+    let sound = &room.world.sound;
+    sound.pactl(&["unload-module", &desk]).unwrap();
+    room.wait_for_warning("no_sound", true);
+    let from = room.media_ms() + 500;
+    room.record_for(3000);
+    let to = room.media_ms();
+    sound.load(plug).unwrap();
+    room.wait_for_warning("no_sound", false);
+    room.record_for(5000);
+    let (file, take) = room.finish();
+    let gap = gap(&take, "microphone");
+    assert!(gap["to_ms"].as_u64().is_some() && gap["cause"].as_str().unwrap().contains("desk"), "{gap}");
+    let sound = grab::sound(&file).unwrap();
+    let loudness =
+        |from: u64, to: u64| grab::loudness(grab::between(&sound, from as f64 / 1e3, to as f64 / 1e3));
+    let away = loudness(from, to);
+    assert!(away < -60.0, "{away:.1} dBFS while the microphone was away: whose voice is that?");
+    let end = take["duration_ms"].as_u64().unwrap();
     assert!(loudness(end - 4500, end) > -45.0, "the voice is back at the end");
 }
 
@@ -132,6 +220,46 @@ fn a_display_that_dies_leaves_a_plate_and_the_sound_goes_on() {
     assert!(after > -45.0, "the sound went on: {after:.1} dBFS");
     let plate = Frame::of_file(&file, Duration::from_millis(from + 2000)).unwrap();
     assert!(plate.mean() < 90, "the plate is dark, the slides are light: {}", plate.mean());
+}
+
+#[test]
+fn a_display_that_changes_its_size_is_shown_whole_and_ends_no_take() {
+    let beside = Folder::new().unwrap();
+    let display = Screen::resizable(&beside).unwrap();
+    let world = World::start().unwrap();
+    let mut room = Room::of(&world, false);
+    room.sources = room.sources.replace(world.screen.display(), display.display());
+    // White from edge to edge, whatever its size: the picture's borders say what was captured.
+    let xsetroot = |colour: &str| {
+        let mut xsetroot = std::process::Command::new("xsetroot");
+        xsetroot.args(["-display", display.display(), "-solid", colour]);
+        lectern_tests::process::output(xsetroot).unwrap();
+    };
+    xsetroot("white");
+    let room = with_room(world, &room);
+    room.agent.press("start").unwrap();
+    room.agent.wait_for_media(3000, PATIENCE).unwrap();
+    let mut seen = vec![room.media_ms()];
+    for (width, height) in [(1024, 768), (1920, 1200), (1920, 1080)] {
+        display.resize(width, height).unwrap();
+        xsetroot("white");
+        room.record_for(4000);
+        seen.push(room.media_ms() - 1000);
+    }
+    let (file, take) = room.finish();
+    let gaps = take["gaps"].as_array().unwrap();
+    let short =
+        |gap: &Value| gap["to_ms"].as_u64().is_some_and(|to| to - gap["from_ms"].as_u64().unwrap() < 2000);
+    assert!(gaps.iter().all(short), "{gaps:?}");
+    let picture = |n: usize| Frame::of_file(&file, Duration::from_millis(seen[n])).unwrap();
+    let (lit, dark) = (|light: u8| light > 200, |light: u8| light < 60);
+    for (n, edges_lit) in [(0, true), (1, false), (2, false), (3, true)] {
+        let picture = picture(n);
+        let light = |x: f64, y: f64| picture.light(x, y).unwrap();
+        // 1024x768 and 1920x1200 are narrower than the lesson's picture: dark left and right, white in between.
+        assert!(lit(light(0.15, 0.03)) && lit(light(0.85, 0.97)), "picture {n} is not whole");
+        assert_eq!((lit(light(0.01, 0.5)), dark(light(0.01, 0.5))), (edges_lit, !edges_lit), "edge of {n}");
+    }
 }
 
 #[test]
@@ -178,6 +306,31 @@ fn a_preflight_says_how_every_source_is_and_keeps_nothing() {
     ]))
     .sources;
     assert!(gone.iter().all(|s| s.state == CheckState::Failed && s.took_ms < 4000), "{gone:#?}");
+}
+
+#[test]
+fn a_camera_with_a_login_opens_over_tcp_and_udp_and_its_password_is_never_said() {
+    let world = World::start().unwrap();
+    let recorder = Recorder::of(&world).unwrap();
+    let beside = Folder::new().unwrap();
+    let camera = Camera::with_login(&beside, "viewer", "plum-blossom").unwrap();
+    let check = |login: &str, transport: &str| {
+        let url = camera.url().replace("rtsp://", &format!("rtsp://{login}"));
+        let sources = serde_json::json!([
+            {"name": "screen", "kind": "screen", "display": world.screen.display()},
+            {"name": "camera", "kind": "network_camera", "url": url, "transport": transport}
+        ]);
+        recorder.preflight(&sources).unwrap().sources.remove(1)
+    };
+    for transport in ["tcp", "udp"] {
+        let found = check("viewer:plum-blossom@", transport);
+        assert_eq!((found.state, found.picture), (CheckState::Good, Some((1280, 720))), "{found:?}");
+    }
+    for wrong in ["viewer:plum-blossoms@", ""] {
+        let found = check(wrong, "tcp");
+        let said = found.problem.unwrap();
+        assert!(found.state == CheckState::Failed && !said.contains("plum"), "{said}");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl Camera {
     /// # Errors
     /// When the RTSP server does not start.
     pub fn start(folder: &Folder) -> anyhow::Result<Self> {
-        Self::start_at(folder, 0)
+        Self::run(folder, 0, &[])
     }
 
     /// Starts it again at the same address after [`Self::stop`].
@@ -30,11 +30,19 @@ impl Camera {
     /// As [`Self::start`].
     pub fn restart(&mut self, folder: &Folder) -> anyhow::Result<()> {
         self.stop();
-        *self = Self::start_at(folder, self.port)?;
+        *self = Self::run(folder, self.port, &[])?;
         Ok(())
     }
 
-    fn start_at(folder: &Folder, port: u16) -> anyhow::Result<Self> {
+    /// As [`Self::start`], with a Digest login; [`Self::url`] does not hold it.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn with_login(folder: &Folder, user: &str, password: &str) -> anyhow::Result<Self> {
+        Self::run(folder, 0, &[user, password])
+    }
+
+    fn run(folder: &Folder, port: u16, arguments: &[&str]) -> anyhow::Result<Self> {
         let program = folder.join("camera.py");
         std::fs::write(&program, include_str!("camera.py"))?;
         // Debian's own Python: another one in the path has no GStreamer.
@@ -43,6 +51,7 @@ impl Camera {
         server
             .arg(program)
             .arg(port.to_string())
+            .args(arguments)
             .env("GST_REGISTRY", folder.join("gst-registry"))
             .env("PYTHONDONTWRITEBYTECODE", "1");
         let log = folder.join("camera.log");

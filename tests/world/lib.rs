@@ -5,6 +5,7 @@
 //!       ─ Screen   Xvfb, Chromium, slides that change by the wall clock
 //!       ─ Sound    PulseAudio with a null sink `mic`, a voice, clicks at a named instant
 //!       ─ Camera   an RTSP server
+//! UsbCamera        a V4L2 camera where there is none, by PipeWire
 //! Clap             a white flash and a click at one instant, to measure picture against sound
 //! Browser          Chromium under chromedriver: presses buttons as people do
 //! Console          the hub's console without a browser: forms, a cookie, bytes
@@ -36,6 +37,7 @@ pub mod school;
 pub mod screen;
 pub mod slides;
 pub mod sound;
+pub mod usb_camera;
 pub mod wayland;
 
 use anyhow::Context as _;
@@ -53,6 +55,7 @@ pub use recorder::{Listening, Recorder};
 pub use school::{Agent, Hub, Room};
 pub use screen::Screen;
 pub use sound::Sound;
+pub use usb_camera::UsbCamera;
 
 /// A whole classroom. Fields end in the order they stand here; the folder last.
 #[derive(Debug)]

@@ -60,15 +60,36 @@ impl Screen {
         let mut server = xvfb();
         server.args(["-displayfd", "1"]);
         let mut server = Process::start(folder, "xvfb", server)?;
-        let number = eventually(Duration::from_secs(20), "the display's number", || {
-            if !server.running() {
-                return Some(None);
-            }
-            let text = std::fs::read_to_string(server.log()).ok()?;
-            text.lines().find_map(|line| line.trim().parse::<u32>().ok()).map(Some)
-        })?;
-        let Some(number) = number else { return Err(server.must_run().err().context("Xvfb ended")?) };
+        let number = number(&mut server)?;
         Ok(Self { display: format!(":{number}"), slides: None, server })
+    }
+
+    /// Starts a display with nothing on it that can change its size, as a desktop's can: see [`Self::resize`].
+    ///
+    /// # Errors
+    /// When Xvnc cannot be started.
+    pub fn resizable(folder: &Folder) -> anyhow::Result<Self> {
+        let mut server = Command::new("Xvnc");
+        // Watched by nobody: its socket takes the place of its port.
+        server.args(["-displayfd", "1", "-geometry", "1920x1080", "-depth", "24", "-nolisten", "tcp"]);
+        server
+            .args(["-SecurityTypes", "None", "-rfbport", "-1", "-rfbunixpath"])
+            .arg(folder.join("vnc.socket"));
+        server.args(["-noreset", "-s", "0"]);
+        let mut server = Process::start(folder, "xvnc", server)?;
+        let number = number(&mut server)?;
+        Ok(Self { display: format!(":{number}"), slides: None, server })
+    }
+
+    /// Gives the display another of its sizes, such as 1024x768 or 1920x1200.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn resize(&self, width: u32, height: u32) -> anyhow::Result<()> {
+        let mut xrandr = Command::new("xrandr");
+        xrandr.args(["--display", &self.display, "--output", "VNC-0"]);
+        xrandr.args(["--mode", &format!("{width}x{height}")]);
+        crate::process::output(xrandr).map(drop)
     }
 
     /// Shows slides that change every `seconds`, in place of earlier ones.
@@ -158,6 +179,21 @@ fn xvfb() -> Command {
     let mut server = Command::new("Xvfb");
     server.args("-screen 0 1920x1080x24 -nolisten tcp -noreset -s 0 -dpms".split(' '));
     server
+}
+
+/// The number of the display that a server has picked.
+fn number(server: &mut Process) -> anyhow::Result<u32> {
+    let number = eventually(Duration::from_secs(20), "the display's number", || {
+        if !server.running() {
+            return Some(None);
+        }
+        let text = std::fs::read_to_string(server.log()).ok()?;
+        text.lines().find_map(|line| line.trim().parse::<u32>().ok()).map(Some)
+    })?;
+    match number {
+        Some(number) => Ok(number),
+        None => Err(server.must_run().err().context("the X server ended")?),
+    }
 }
 
 /// Chromium with a profile of its own inside the folder, so that it neither reads nor leaves anything in

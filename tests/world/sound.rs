@@ -158,23 +158,41 @@ impl Sound {
         *lock(&self.mixer.pipe) = None;
     }
 
-    /// Moves whoever records to another microphone, as a desktop's sound settings do: `other.monitor` hears
-    /// nothing, [`MICROPHONE`] is the room's own.
+    /// Asks the server to move whoever records to a microphone that hears nothing, as a desktop's sound settings
+    /// do, and holds it to its refusal: the recorder forbids it.
     ///
     /// # Errors
-    /// When nobody records or PulseAudio refuses.
-    pub fn move_recorders(&self, to: &str) -> anyhow::Result<()> {
-        let sources = output(self.tool("pactl", &["list", "short", "sources"]))?;
-        if !String::from_utf8_lossy(&sources).contains(to) {
-            output(self.tool("pactl", &["load-module", "module-null-sink", "sink_name=other"]))?;
+    /// When nobody records, or the server does move a recorder.
+    pub fn try_to_move_recorders(&self) -> anyhow::Result<()> {
+        if !self.pactl(&["list", "short", "sources"])?.contains("other.monitor") {
+            self.load("module-null-sink sink_name=other")?;
         }
-        let recorders = output(self.tool("pactl", &["list", "short", "source-outputs"]))?;
-        let recorders = String::from_utf8_lossy(&recorders).into_owned();
+        let recorders = self.pactl(&["list", "short", "source-outputs"])?;
         ensure!(!recorders.is_empty(), "nobody records");
         for recorder in recorders.lines().filter_map(|line| line.split_whitespace().next()) {
-            output(self.tool("pactl", &["move-source-output", recorder, to]))?;
+            let moved = self.pactl(&["move-source-output", recorder, "other.monitor"]);
+            ensure!(moved.is_err(), "the server moved a recorder to another microphone");
         }
         Ok(())
+    }
+
+    /// Runs `pactl` on the server; gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn pactl(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let said = output(self.tool("pactl", arguments))?;
+        Ok(String::from_utf8_lossy(&said).trim().to_owned())
+    }
+
+    /// Loads a module into the server, given with its arguments; gives its number, to unload it.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub fn load(&self, module: &str) -> anyhow::Result<String> {
+        let mut arguments = vec!["load-module"];
+        arguments.extend(module.split(' '));
+        self.pactl(&arguments)
     }
 
     fn tool(&self, program: &str, arguments: &[&str]) -> Command {

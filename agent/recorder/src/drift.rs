@@ -97,7 +97,7 @@ fn sound_late(ppm: f64, minutes: u32) -> (f64, f64) {
             let read = device.arrives();
             let (stamp, bytes) = device.block(&claps);
             let wall_us = |t: Duration| WALL_US + t.as_micros() as i64;
-            let at = stamps.stamp(BOOT + read, wall_us(read), Some(wall_us(stamp)), BLOCK as usize);
+            let at = stamps.stamp(BOOT + read, wall_us(read), read.saturating_sub(stamp), BLOCK as usize);
             timeline.push(position(BOOT, at), &bytes).expect("sound");
         }
         if tick % i64::from(FPS) == 3 {

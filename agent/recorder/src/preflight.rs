@@ -158,7 +158,7 @@ impl Verdict {
             name: source.name.clone(),
             kind: match source.kind {
                 SourceKind::Screen { .. } | SourceKind::WaylandScreen { .. } => CheckedKind::Screen,
-                SourceKind::NetworkCamera { .. } => CheckedKind::Camera,
+                SourceKind::Camera { .. } | SourceKind::NetworkCamera { .. } => CheckedKind::Camera,
                 SourceKind::Microphone { .. } => CheckedKind::Microphone,
                 SourceKind::Test => CheckedKind::Test,
             },
@@ -174,21 +174,17 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lectern_wire::recorder::{AudioSettings, Layout, VideoSettings};
+    use lectern_wire::recorder::{AudioSettings, Layout, Source, Transport, VideoSettings};
 
     #[test]
     fn each_source_gets_its_own_answer() {
         crate::av::start();
         let source = |name: &str, kind| Source { name: name.into(), kind };
+        let url = "rtsp://u:secret@127.0.0.1:1/live".into();
+        let camera = SourceKind::NetworkCamera { url, transport: Transport::Tcp };
         let capture = CaptureSettings {
             layout: Layout::Screen,
-            sources: vec![
-                source("card", SourceKind::Test),
-                source(
-                    "nobody",
-                    SourceKind::NetworkCamera { url: "rtsp://u:secret@127.0.0.1:1/live".into() },
-                ),
-            ],
+            sources: vec![source("card", SourceKind::Test), source("nobody", camera)],
             video: VideoSettings { width: 320, height: 180, fps: 25, max_kbps: 400, gop_s: 2 },
             audio: AudioSettings { kbps: 96 },
         };

@@ -122,21 +122,82 @@ pub enum SourceKind {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         leave: String,
     },
-    /// A PulseAudio (or PipeWire) source.
+    /// A microphone.
     Microphone {
-        /// PulseAudio source name; `default` is the server's default.
+        /// PulseAudio source or ALSA PCM, by name; `default` is the system's default.
         device: String,
+        /// What has the microphone.
+        #[serde(default, skip_serializing_if = "SoundSystem::is_default")]
+        system: SoundSystem,
         /// Louder or, negative, softer by this many decibels before it is mixed.
         #[serde(default)]
         gain_db: i32,
+    },
+    /// A camera on this machine, by V4L2.
+    Camera {
+        /// Device file, such as `/dev/video0` or one of `/dev/v4l/by-id`, which stays the same camera's.
+        device: String,
+        /// Width and height, pixels; without it as near to the lesson's picture as the camera goes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        size: Option<(u32, u32)>,
+        /// What it sends; without it what suits the size.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        format: Option<CameraFormat>,
     },
     /// An RTSP camera.
     NetworkCamera {
         /// `rtsp://…`, with user and password where the camera asks for them.
         url: String,
+        /// What carries its pictures.
+        #[serde(default, skip_serializing_if = "Transport::is_default")]
+        transport: Transport,
     },
     /// A generated card with a flash and a tone each second, clearly marked. Picture and sound.
     Test,
+}
+
+/// What has a microphone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoundSystem {
+    /// PulseAudio, or PipeWire, which speaks its protocol.
+    #[default]
+    Pulse,
+    /// The card itself, for machines without a sound server.
+    Alsa,
+}
+
+impl SoundSystem {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What carries a network camera's pictures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// In order and whole, through firewalls.
+    #[default]
+    Tcp,
+    /// For cameras that cannot do otherwise; what is lost on the way stays lost.
+    Udp,
+}
+
+impl Transport {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a V4L2 camera sends its pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraFormat {
+    /// One JPEG each: large pictures at full rate over USB.
+    Mjpeg,
+    /// Pixels.
+    Raw,
 }
 
 impl SourceKind {
@@ -149,7 +210,7 @@ impl SourceKind {
     /// Whether the source gives the camera picture.
     #[must_use]
     pub fn is_camera(&self) -> bool {
-        matches!(self, Self::NetworkCamera { .. })
+        matches!(self, Self::Camera { .. } | Self::NetworkCamera { .. })
     }
 
     /// Whether the source gives sound.
@@ -200,7 +261,7 @@ impl CaptureSettings {
         let mut clean = self.clone();
         for source in &mut clean.sources {
             match &mut source.kind {
-                SourceKind::NetworkCamera { url } => *url = without_userinfo(url),
+                SourceKind::NetworkCamera { url, .. } => *url = without_userinfo(url),
                 SourceKind::WaylandScreen { leave } => leave.clear(),
                 _ => {}
             }
@@ -451,8 +512,8 @@ mod tests {
     fn messages_read_as_they_are_written_down() {
         let line = serde_json::to_string(&Command::Preview { on: true }).expect("json");
         assert_eq!(line, r#"{"command":"preview","on":true}"#);
-        let source =
-            Source { name: "camera".into(), kind: SourceKind::NetworkCamera { url: "rtsp://c".into() } };
+        let kind = SourceKind::NetworkCamera { url: "rtsp://c".into(), transport: Transport::default() };
+        let source = Source { name: "camera".into(), kind };
         assert_eq!(
             serde_json::to_string(&source).expect("json"),
             r#"{"name":"camera","kind":"network_camera","url":"rtsp://c"}"#

@@ -28,7 +28,8 @@ pub fn run(config: &Config, json: bool) -> Exit {
         SourceKind::Microphone { device, .. } => {
             finding("microphone", Ok(format!("{device}: opened when a lesson starts")))
         }
-        SourceKind::NetworkCamera { url } => camera(url),
+        SourceKind::Camera { device, .. } => local_camera(device),
+        SourceKind::NetworkCamera { url, .. } => camera(url),
         SourceKind::Test => finding("test card", Ok("a generated picture and tone, not a classroom".into())),
     }));
     match &config.hub {
@@ -130,6 +131,11 @@ fn wayland_screen(recorder: &std::path::Path) -> Finding {
             Err(e) => Err(format!("{}: {e}", recorder.display())),
         },
     )
+}
+
+fn local_camera(device: &str) -> Finding {
+    let opened = std::fs::File::options().read(true).write(true).open(device);
+    finding("camera", opened.map(|_| format!("{device} is there")).map_err(|e| format!("{device}: {e}")))
 }
 
 fn camera(url: &str) -> Finding {

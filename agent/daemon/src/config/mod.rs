@@ -12,7 +12,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use lectern_wire::id::{DeviceId, SchoolId};
-use lectern_wire::recorder::{AudioSettings, CaptureSettings, Layout, Source, SourceKind, VideoSettings};
+use lectern_wire::recorder::{
+    AudioSettings, CameraFormat, CaptureSettings, Layout, SoundSystem, Source, SourceKind, Transport,
+    VideoSettings,
+};
 
 use crate::model::profile::Profile;
 use crate::model::scheme::Scheme;
@@ -345,6 +348,20 @@ fn keep_leave_in(data_dir: &Path, sources: &mut [Source]) {
     }
 }
 
+/// What a source may be.
+const KINDS: [&str; 6] = ["screen", "wayland_screen", "microphone", "camera", "network_camera", "test"];
+
+fn transport(s: &mut Section<'_>) -> Transport {
+    s.choice("transport", "tcp", &[("tcp", Transport::Tcp), ("udp", Transport::Udp)])
+}
+
+/// Width and height as people write them.
+fn size(text: &str) -> Result<(u32, u32), String> {
+    let side = |text: &str| text.parse::<u32>().ok().filter(|side| (16..=7680).contains(side));
+    let size = text.split_once('x').and_then(|(width, height)| Some((side(width)?, side(height)?)));
+    size.ok_or_else(|| format!("{text:?} is not a size such as \"1280x720\""))
+}
+
 fn source(mut s: Section<'_>) -> Option<Source> {
     let kind = s.text("kind", None, 40);
     let kind = match kind.as_str() {
@@ -352,20 +369,35 @@ fn source(mut s: Section<'_>) -> Option<Source> {
         "wayland_screen" => Some(SourceKind::WaylandScreen { leave: String::new() }),
         "microphone" => Some(SourceKind::Microphone {
             device: s.text("device", Some("default"), 200),
+            system: s.choice(
+                "system",
+                "pulse",
+                &[("pulse", SoundSystem::Pulse), ("alsa", SoundSystem::Alsa)],
+            ),
             gain_db: s.number("gain_db", 0, -40..=40),
         }),
+        "camera" => {
+            let device = s.path("device", "/dev/video0").to_string_lossy().into_owned();
+            let size = s.maybe_parsed("size", size);
+            let format = s.maybe_parsed("format", |text| match text {
+                "mjpeg" => Ok(CameraFormat::Mjpeg),
+                "raw" => Ok(CameraFormat::Raw),
+                other => Err(format!("{other:?} is not one of \"mjpeg\", \"raw\"")),
+            });
+            Some(SourceKind::Camera { device, size, format })
+        }
         "network_camera" => s
             .parsed("url", |text| match url::Url::parse(text) {
                 Ok(url) if url.scheme() == "rtsp" && url.host_str().is_some() => Ok(text.to_owned()),
                 _ => Err("must be an rtsp:// address with a host".to_owned()),
             })
-            .map(|url| SourceKind::NetworkCamera { url }),
+            .map(|url| SourceKind::NetworkCamera { url, transport: transport(&mut s) }),
         "test" => Some(SourceKind::Test),
         "" => None,
         other => {
             s.fault(
                 "kind",
-                &format!("{other:?} is not one of \"screen\", \"wayland_screen\", \"microphone\", \"network_camera\", \"test\""),
+                &format!("{other:?} is not one of {}", KINDS.map(|kind| format!("{kind:?}")).join(", ")),
             );
             s.forgive_unknown();
             None
@@ -409,6 +441,23 @@ mod tests {
             assert!(faults.iter().any(|f| f.starts_with(path)), "{path} is missing in {faults:#?}");
         }
         assert_eq!(faults.len(), 5, "{faults:#?}");
+    }
+
+    #[test]
+    fn a_camera_on_this_machine_is_read_and_its_faults_are_named() {
+        let with = |lines: &str| {
+            let text = format!("{REFERENCE}\n[[source]]\nname = \"board\"\nkind = \"camera\"\n{lines}\n");
+            Config::parse(&text).map(|config| config.recording.capture.sources[2].kind.clone())
+        };
+        let camera = |device: &str, size, format| SourceKind::Camera { device: device.into(), size, format };
+        assert_eq!(with(""), Ok(camera("/dev/video0", None, None)));
+        let full = "device = \"/dev/v4l/by-id/x\"\nsize = \"1280x720\"\nformat = \"raw\"";
+        assert_eq!(with(full), Ok(camera("/dev/v4l/by-id/x", Some((1280, 720)), Some(CameraFormat::Raw))));
+        for wrong in ["device = \"video0\"", "size = \"big\"", "size = \"1x2\"", "format = \"h264\""] {
+            let faults = with(wrong).expect_err("a fault");
+            let key = wrong.split(' ').next().unwrap_or_default();
+            assert!(faults.len() == 1 && faults[0].starts_with(&format!("source[3].{key}")), "{faults:?}");
+        }
     }
 
     #[test]

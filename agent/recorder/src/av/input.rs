@@ -40,7 +40,8 @@ impl Patience {
         self.over.load(Ordering::Relaxed)
     }
 
-    fn lost(&self) -> bool {
+    /// Whether it is over: the time has passed, or [`Patience::end`] was called.
+    pub fn lost(&self) -> bool {
         let now = u64::try_from(clock::mono().as_millis()).unwrap_or(0);
         self.ended() || now > self.until_ms.load(Ordering::Relaxed)
     }
@@ -57,6 +58,8 @@ pub struct Input {
     // Dropped before `patience`, which its interrupt callback points to.
     context: context::Input,
     patience: Arc<Patience>,
+    /// Packets lie in the driver's memory, which goes when the device is closed.
+    lent: bool,
 }
 
 /// What a raw video device says of its pictures: packed pixels of known shape.
@@ -101,6 +104,10 @@ impl Input {
             if context.is_null() {
                 bail!("no memory for an input");
             }
+            // These wait inside the driver, where no interrupt reaches them. Told not to, they say "again".
+            if matches!(format, Some("v4l2" | "alsa")) {
+                (*context).flags |= ffi::AVFMT_FLAG_NONBLOCK as c_int;
+            }
             (*context).interrupt_callback = ffi::AVIOInterruptCB {
                 callback: Some(interrupted),
                 opaque: Arc::as_ptr(&patience).cast_mut().cast(),
@@ -116,7 +123,8 @@ impl Input {
             if code < 0 {
                 return Err(anyhow!("{}", ffmpeg::Error::from(code)));
             }
-            Ok(Self { context: context::Input::wrap(context), patience })
+            let lent = name.is_some_and(|name| name.as_bytes() == b"v4l2");
+            Ok(Self { context: context::Input::wrap(context), patience, lent })
         }
     }
 
@@ -153,6 +161,8 @@ impl Input {
         let mut packet = Packet::empty();
         loop {
             match packet.read(&mut self.context) {
+                // Copied, so that a picture may be kept longer than its camera is open; clone copies deeply.
+                Ok(()) if self.lent => return Ok(packet.clone()),
                 Ok(()) => return Ok(packet),
                 Err(ffmpeg::Error::Other { errno: ffi::EAGAIN }) if !self.patience.lost() => {
                     std::thread::sleep(Duration::from_millis(2));

@@ -5,12 +5,17 @@
 //! session looks there and judges by freshness alone.
 //!
 //! ```text
-//! opening ──ok──▶ live ──error, or nothing for 5 s──▶ lost ──0.5 … 5 s──▶ opening
+//! opening ──ok──▶ live ──error, or nothing for 5 s──▶ lost ──0.5 … 5 s, or plugged in again──▶ opening
+//!                   └──another size──▶ opening
 //! ```
 
+mod alsa;
 mod camera;
+mod decode;
 mod microphone;
+mod network_camera;
 mod portal;
+mod pulse;
 mod screen;
 mod stamps;
 
@@ -229,24 +234,43 @@ impl Worker {
             let outcome = match kind {
                 SourceKind::Screen { display } => screen::pump(self, display),
                 SourceKind::WaylandScreen { leave } => portal::pump(self, leave),
-                SourceKind::NetworkCamera { url } => camera::pump(self, url),
-                SourceKind::Microphone { device, .. } => microphone::pump(self, device),
+                SourceKind::NetworkCamera { url, transport } => network_camera::pump(self, url, *transport),
+                SourceKind::Camera { device, size, format } => {
+                    let wish = (self.video.width, self.video.height, self.video.fps);
+                    camera::pump(self, device, *size, *format, wish)
+                }
+                SourceKind::Microphone { device, system, .. } => microphone::pump(self, *system, device),
                 SourceKind::Test => Ok(()),
             };
             if self.patience.ended() {
                 break;
             }
-            let cause = outcome.err().map_or_else(|| "the source ended".to_owned(), |e| format!("{e:#}"));
+            let Err(cause) = outcome else {
+                tracing::info!(source = name, "the source changed its shape and is opened anew");
+                continue;
+            };
+            let cause = format!("{cause:#}");
             tracing::warn!(source = name, cause, "source lost; it will be reopened");
             self.outlet.note(cause);
             if clock::mono() - opened > Duration::from_secs(30) {
                 wait = Duration::from_millis(500);
             }
-            let until = clock::mono() + wait;
-            while clock::mono() < until && !self.patience.ended() {
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            self.wait(kind, clock::mono() + wait);
             wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// Waits before the next attempt; no longer when a device file that was away appears: somebody has just
+    /// plugged it in again.
+    fn wait(&self, kind: &SourceKind, until: Duration) {
+        let file = match kind {
+            SourceKind::Camera { device, .. } => Some(std::path::Path::new(device)),
+            _ => None,
+        };
+        let away = |file: Option<&std::path::Path>| file.is_some_and(|file| !file.exists());
+        let was_away = away(file);
+        while clock::mono() < until && !self.patience.ended() && (!was_away || away(file)) {
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

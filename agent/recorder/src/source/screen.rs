@@ -1,4 +1,7 @@
 //! The screen of an X11 display, by libav's x11grab.
+//!
+//! x11grab knows the size it was opened with and no other: of a display that grew it would go on showing the old
+//! part, of one that shrank nothing. So the display's size is watched, and the screen opened again when it changes.
 
 use std::time::Duration;
 
@@ -6,15 +9,22 @@ use anyhow::{Context as _, bail};
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::media::Type;
 use lectern_base::clock;
+use x11rb::connection::Connection as _;
+use x11rb::protocol::Event;
+use x11rb::protocol::xproto::{ChangeWindowAttributesAux, ConnectionExt as _, EventMask};
+use x11rb::rust_connection::RustConnection;
 
 use super::{Picture, Worker};
 use crate::av::Input;
 
-/// Opens the display and leaves one picture per tick of the take's clock.
+/// Opens the display and leaves one picture per tick of the take's clock. Ends well when the display's size changed.
 pub(super) fn pump(worker: &Worker, x_display: &str) -> anyhow::Result<()> {
     worker.patience.renew(Duration::from_secs(5));
     // x11grab would pace itself by its own clock; asked for more pictures than we take, it never waits.
     let options = [("framerate", "120"), ("draw_mouse", "1")];
+    // Before the screen is opened, so that no change falls between the two.
+    let size =
+        Size::watch(x_display).with_context(|| format!("the screen {x_display} could not be opened"))?;
     let mut input = Input::open(Some("x11grab"), x_display, &options, worker.patience.clone())
         .with_context(|| format!("the screen {x_display} could not be opened"))?;
     let (_, parameters) = input.stream(Type::Video).context("the screen has no picture")?;
@@ -25,9 +35,50 @@ pub(super) fn pump(worker: &Worker, x_display: &str) -> anyhow::Result<()> {
     tracing::info!(screen = x_display, width = shape.width, height = shape.height, "screen open");
     while !worker.patience.ended() {
         worker.metronome.wait_for_next();
-        let packet =
-            input.read(Duration::from_secs(2)).with_context(|| format!("the screen {x_display} was lost"))?;
+        let packet = match input.read(Duration::from_secs(2)) {
+            Ok(packet) => packet,
+            // The picture may fail before the news of its size arrives.
+            Err(_) if size.changed_soon() => return Ok(()),
+            Err(e) => return Err(e).with_context(|| format!("the screen {x_display} was lost")),
+        };
+        if size.changed()? {
+            return Ok(());
+        }
         worker.outlet.publish(Picture::Raw(packet, shape), clock::mono());
     }
     Ok(())
+}
+
+/// A connection of our own that is told when the display's size changes.
+struct Size(RustConnection, u32);
+
+impl Size {
+    fn watch(x_display: &str) -> anyhow::Result<Self> {
+        let (connection, screen) = x11rb::connect(Some(x_display))?;
+        let root = connection.setup().roots.get(screen).context("the display has no such screen")?.root;
+        let wanted = ChangeWindowAttributesAux::new().event_mask(EventMask::STRUCTURE_NOTIFY);
+        connection.change_window_attributes(root, &wanted)?.check()?;
+        Ok(Self(connection, root))
+    }
+
+    fn changed(&self) -> anyhow::Result<bool> {
+        let mut changed = false;
+        while let Some(event) = self.0.poll_for_event()? {
+            changed |= matches!(event, Event::ConfigureNotify(news) if news.window == self.1);
+        }
+        Ok(changed)
+    }
+
+    /// As [`Self::changed`], after giving the display 200 ms to say so; false when it is gone.
+    fn changed_soon(&self) -> bool {
+        let until = clock::mono() + Duration::from_millis(200);
+        while clock::mono() < until {
+            match self.changed() {
+                Ok(false) => std::thread::sleep(Duration::from_millis(5)),
+                Ok(true) => return true,
+                Err(_) => return false,
+            }
+        }
+        false
+    }
 }

@@ -1,8 +1,8 @@
 //! When a block of sound was captured, by the monotonic clock.
 //!
-//! libav stamps PulseAudio's blocks with the wall clock, less the latency, through a filter that remembers:
-//! after a step of the wall clock its stamps are wrong for seconds (an hour's step: about 2 s, to 2013: about 4),
-//! and sound placed by them would be lost. So while the filter finds the new time, blocks follow each other.
+//! PulseAudio computes a block's age from stamps of the wall clock that client and server exchange, through a
+//! filter that remembers: after a step of the wall clock it may be wrong for seconds, and sound placed by it
+//! would be lost. So while the filter finds the new time, blocks follow each other.
 
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ pub struct Stamps {
 }
 
 impl Stamps {
-    /// Monotonic time of a block's first frame. `pts_us` is libav's stamp of it, `now` and `wall_us` this
+    /// Monotonic time of a block's first frame. `age` is what the server says of it, `now` and `wall_us` are this
     /// instant.
-    pub fn stamp(&mut self, now: Duration, wall_us: i64, pts_us: Option<i64>, frames: usize) -> Duration {
+    pub fn stamp(&mut self, now: Duration, wall_us: i64, age: Duration, frames: usize) -> Duration {
         let offset_us = wall_us - i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
         let before = self.offset_us.replace(offset_us).unwrap_or(offset_us);
         if offset_us.abs_diff(before) > STEP_US.unsigned_abs() {
@@ -40,8 +40,7 @@ impl Stamps {
         let at = if now < self.distrusted_until {
             self.next.clamp(now.saturating_sub(OLDEST), now)
         } else {
-            let age_us = u64::try_from(pts_us.map_or(0, |pts| wall_us.saturating_sub(pts))).unwrap_or(0);
-            now.saturating_sub(Duration::from_micros(age_us).min(OLDEST))
+            now.saturating_sub(age.min(OLDEST))
         };
         self.next = at + Duration::from_micros(frames as u64 * 1_000_000 / u64::from(RATE));
         at
@@ -52,8 +51,8 @@ impl Stamps {
 mod tests {
     use super::*;
 
-    /// 20 ms blocks, 30 ms old when they are read, while the wall clock steps; `filter` is what libav's
-    /// stamps are off by, so many blocks after the step. Gives the greatest error of a stamp.
+    /// 20 ms blocks, 30 ms old when they are read, while the wall clock steps; `filter` is what the server's
+    /// answer is off by, so many blocks after the step. Gives the greatest error of a stamp.
     fn worst_error(step_us: i64, filter: impl Fn(i64) -> i64) -> Duration {
         let mut stamps = Stamps::default();
         let mut worst = Duration::ZERO;
@@ -63,8 +62,9 @@ mod tests {
             let since = i64::try_from(n).expect("small") - 200;
             let stepped_us = if since < 0 { 0 } else { step_us };
             let wall_us = 1_790_000_000_000_000 + i64::try_from(now.as_micros()).expect("small") + stepped_us;
-            let pts = wall_us - 30_000 + if since < 0 { 0 } else { filter(since) };
-            worst = worst.max(stamps.stamp(now, wall_us, Some(pts), 960).abs_diff(captured));
+            let age_us = 30_000 - if since < 0 { 0 } else { filter(since) };
+            let age = Duration::from_micros(u64::try_from(age_us).unwrap_or(0));
+            worst = worst.max(stamps.stamp(now, wall_us, age, 960).abs_diff(captured));
         }
         worst
     }
@@ -84,6 +84,6 @@ mod tests {
     fn without_a_step_the_device_is_believed() {
         assert!(worst_error(0, |_| 0) < Duration::from_millis(1));
         assert_eq!(worst_error(0, |_| -700_000), Duration::from_millis(700), "a late block is late");
-        assert_eq!(Stamps::default().stamp(OLDEST * 9, 0, Some(-99_000_000), 960), OLDEST * 8);
+        assert_eq!(Stamps::default().stamp(OLDEST * 9, 0, OLDEST * 50, 960), OLDEST * 8);
     }
 }
