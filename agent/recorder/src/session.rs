@@ -241,7 +241,7 @@ impl<'a> Session<'a> {
             match source.running.kind {
                 SourceKind::Test => self.composer.card(ms),
                 SourceKind::Screen { .. } | SourceKind::WaylandScreen { .. } => {
-                    self.composer.screen(fresh())?
+                    self.composer.screen(fresh())?;
                 }
                 _ => {}
             }

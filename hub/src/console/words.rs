@@ -66,6 +66,7 @@ pub fn cause(said: &str) -> &str {
         "nothing new arrived for 1 s" => "没有信号",
         "the source ended" => "信号断开",
         "the desktop, or its portal, broke off" | "the desktop session ended" => "桌面会话断开",
+        "the desktop sends no picture of the screen" => "桌面没有送出画面",
         "the desktop ended the sharing of the screen" => "桌面停止了共享屏幕",
         _ if said.starts_with("the question on the screen") => "等待在屏幕上同意录屏",
         _ if said.starts_with("sharing the screen was refused") => "在屏幕上拒绝了录屏",

@@ -28,6 +28,9 @@ use super::{Picture, Worker};
 /// What the child needs, as Debian names it.
 const PACKAGES: &str = "gstreamer1.0-tools, gstreamer1.0-plugins-base and gstreamer1.0-pipewire";
 
+/// An open screen that has sent nothing for this long is opened anew.
+const FIRST_PICTURE: Duration = Duration::from_secs(5);
+
 /// The teacher's leave kept in this file, if there is one.
 pub fn leave(file: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
@@ -67,12 +70,19 @@ pub(super) fn pump(worker: &Worker, file: &str) -> anyhow::Result<()> {
     let remote = cast.remote.take().context("the portal gave no PipeWire socket")?;
     let mut pictures = Pictures::open(remote, cast.node, worker.video)?;
     tracing::info!(node = cast.node, "screen open, by the desktop portal");
+    // The first picture comes even if nothing moves.
+    let mut first_by = Some(clock::mono() + FIRST_PICTURE);
     while !worker.patience.ended() {
         match pictures.next()? {
             Some(packet) => {
+                first_by = None;
                 let shape = pictures.shape();
                 worker.outlet.publish(Picture::Raw(packet, shape), clock::mono());
             }
+            None if first_by.is_some_and(|by| clock::mono() > by) => {
+                bail!("the desktop sends no picture of the screen")
+            }
+            None if first_by.is_some() => {}
             None => worker.outlet.still(clock::mono()),
         }
         cast.must_live()?;

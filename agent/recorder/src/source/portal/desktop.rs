@@ -133,7 +133,7 @@ impl Asking<'_> {
         let path = format!("/org/freedesktop/portal/desktop/request/{me}/{token}");
         let request = block_on(Proxy::new(self.bus, PORTAL, path, "org.freedesktop.portal.Request"))?;
         let mut answers = block_on(request.receive_signal("Response"))?;
-        block_on(call()).map_err(refused_call)?;
+        block_on(call()).map_err(|e| refused_call(&e))?;
         loop {
             if let Some(answer) = answers.next().now_or_never() {
                 let answer = answer.context("the session bus was lost")?;
@@ -152,7 +152,7 @@ impl Asking<'_> {
 }
 
 /// The error's own words tell its causes already.
-fn refused_call(e: zbus::Error) -> anyhow::Error {
+fn refused_call(e: &zbus::Error) -> anyhow::Error {
     anyhow::anyhow!("the desktop portal did not do as asked: {e}")
 }
 
