@@ -51,10 +51,13 @@ impl FakeClock {
     }
 }
 
+/// Claps after each step.
+const CLAPS: u64 = 7;
+
 fn claps(world: &World, hands: &Clap) -> anyhow::Result<()> {
-    for n in 0..5 {
+    for n in 0..CLAPS {
         // Not in step with the picture clock.
-        std::thread::sleep(Duration::from_millis(400 + n * 7));
+        std::thread::sleep(Duration::from_millis(200 + n * 7));
         hands.clap(&world.sound)?;
     }
     Ok(())
@@ -108,7 +111,8 @@ fn in_a_lesson(
     ensure!(takes.len() == 1 && kept.takes.len() == 1, "a step ended the take: {takes:?}");
     let (span, take) = (&takes[0], &kept.takes[0]);
     let quiet = take["gaps"].as_array().is_some_and(Vec::is_empty);
-    let found = clap::find(&kept.folder.join("take-1.mp4"))?;
+    let (found, silent) = clap::find_all(&kept.folder.join("take-1.mp4"))?;
+    println!("  {} claps, without a click: {silent:.1?}", found.len() + silent.len());
     let second = |ms: u64| ms.saturating_sub(span.from_ms) as f64 / 1e3;
     for (n, (what, at_ms)) in stepped.iter().enumerate() {
         let until = stepped.get(n + 1).map_or(f64::INFINITY, |(_, ms)| second(*ms));
@@ -121,7 +125,8 @@ fn in_a_lesson(
             late * 1e3,
             spread * 1e3
         );
-        let same = after.len() == 5 && late.abs() <= 0.040;
+        // One may be the busy room's; a sound that was lost for two seconds is three.
+        let same = after.len() as u64 + 1 >= CLAPS && late.abs() <= 0.040;
         row.instant(
             &format!(
                 "{lesson} {what}: {} claps, the sound {:+.0} ms, gaps {}",

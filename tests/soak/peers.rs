@@ -81,8 +81,10 @@ const FAULTS: [Fault; 10] = [
     Fault {
         name: "503 on upload, then well",
         run: |school| {
+            whole();
             school.hub.process.kill();
-            let refused = refuse_for(school.hub.http, Duration::from_secs(SLOT_S))?;
+            school.agent.press("stop")?;
+            let refused = refuse_for(school.hub.http, Duration::from_secs(5))?;
             ensure!(refused > 0, "nobody asked to be refused");
             school.hub.restart(&school.folder)
         },
