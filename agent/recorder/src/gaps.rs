@@ -41,8 +41,8 @@ impl Tracked {
             return None;
         }
         self.gap = lost;
-        // One that never opened was away from the start.
-        let at_ms = if self.last.is_none() { 0 } else { at_ms };
+        // One that was away when the take began was away from its start.
+        let at_ms = if self.last.is_none_or(|last| last < start) { 0 } else { at_ms };
         let source = self.running.name.clone();
         Some(if lost {
             let fault = self.running.outlet.fault();
@@ -56,6 +56,11 @@ impl Tracked {
             tracing::info!(source, at_ms, "gap closed");
             (Fact::GapClosed { source: source.clone(), at_ms }, Event::GapClosed { source, at_ms })
         })
+    }
+
+    /// The take begins now: what is away is said again.
+    pub fn begin(&mut self) {
+        self.gap = false;
     }
 
     /// The take stood still and goes on now, with its sound at `sound_at`.

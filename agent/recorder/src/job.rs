@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use anyhow::{Context as _, bail, ensure};
-use lectern_wire::recorder::{CaptureSettings, Job, SourceKind};
+use lectern_wire::recorder::{Armed, CaptureSettings, Job, SourceKind};
 
 /// Longest job line, bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -12,10 +12,24 @@ const MAX_LINE: u64 = 64 * 1024;
 pub fn read(input: impl BufRead) -> anyhow::Result<Job> {
     let job: Job =
         serde_json::from_str(&line(input)?).context("the job is not a JSON line of the expected shape")?;
+    check_job(&job)?;
+    Ok(job)
+}
+
+/// Checks a job that was read.
+pub fn check_job(job: &Job) -> anyhow::Result<()> {
     ensure!((1..=1440).contains(&job.max_minutes), "{} minutes is not usable: 1 to 1440", job.max_minutes);
     ensure!(job.take >= 1, "takes are numbered from 1");
-    check(&job.capture)?;
-    Ok(job)
+    check(&job.capture)
+}
+
+/// Reads one line that says what to be ready for, and checks it.
+pub fn read_armed(input: impl BufRead) -> anyhow::Result<Armed> {
+    let armed: Armed =
+        serde_json::from_str(&line(input)?).context("this is not a JSON line of what to be armed for")?;
+    ensure!(armed.ring_s <= 60, "{} s before the press is too much: 0 to 60", armed.ring_s);
+    check(&armed.capture)?;
+    Ok(armed)
 }
 
 /// Reads one line that holds only what to capture, and checks it.

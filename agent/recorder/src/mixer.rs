@@ -5,9 +5,8 @@ use std::time::Duration;
 use lectern_base::clock;
 use lectern_wire::recorder::{AudioSettings, SourceKind};
 
-use crate::av::{Mux, RATE};
 use crate::card;
-use crate::encode::{Audio, SOUND_FRAME};
+use crate::encode::{Audio, Packets, SOUND_FRAME};
 use crate::gaps::Tracked;
 use crate::sound::{Meter, Reading};
 use crate::ticks::Ticks;
@@ -51,15 +50,15 @@ impl Mixer {
         sources: &mut [Tracked],
         ticks: &Ticks,
         until: i64,
-        mux: &mut Mux,
+        to: &mut dyn Packets,
     ) -> anyhow::Result<Vec<(Reading, u64)>> {
         self.take_in(sources, ticks)?;
         let mut readings = Vec::new();
         while self.at + SOUND_FRAME as i64 <= until {
             let frames = self.mixed(sources);
-            self.audio.encode(self.at, &frames, mux)?;
+            self.audio.encode(self.at, &frames, to)?;
             if let Some(reading) = self.meter.push(&frames) {
-                readings.push((reading, u64::try_from(self.at).unwrap_or(0) * 1000 / u64::from(RATE)));
+                readings.push((reading, ticks.sound_ms(self.at)));
             }
             self.at += SOUND_FRAME as i64;
         }

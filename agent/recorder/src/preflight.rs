@@ -172,7 +172,7 @@ mod tests {
                     SourceKind::NetworkCamera { url: "rtsp://u:secret@127.0.0.1:1/live".into() },
                 ),
             ],
-            video: VideoSettings { width: 320, height: 180, fps: 25, max_kbps: 400, gop_s: 2 },
+            video: VideoSettings { width: 320, height: 180, fps: 25, max_kbps: 400, gop_s: 2, encoder: None },
             audio: AudioSettings { kbps: 96 },
         };
         let found = check(&capture).expect("a check").sources;

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! opening ──first picture, or 2 s──▶ running ⇄ paused ──stop, signal, limit──▶ ended
+//!    └──when armed──▶ waiting ──start──▶ running
 //! ```
 //!
 //! Tick `n` stands for the instant `start + n / fps` of the take, pauses left out. The clock is
 //! monotonic; the wall clock is only written down. When encoding falls behind, ticks are left out and the next
-//! picture simply stands longer: sound is never dropped.
+//! picture simply stands longer, and when it stays behind the [`Pace`] is slowed: sound is never dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +16,16 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use lectern_base::clock;
 use lectern_wire::manifest::{FindingKind, MARK_MAX_CHARS};
-use lectern_wire::recorder::{Command, Event, Fact, Job, SourceKind};
+use lectern_wire::recorder::{CaptureSettings, Command, Event, Fact, Job, SourceKind};
 
-use crate::av::{self, Mux};
-use crate::compose::Composer;
-use crate::encode::{Jpeg, Video};
-use crate::gaps::{OPENING, STALE, Tracked};
+use crate::av;
+use crate::gaps::Tracked;
 use crate::link::Link;
 use crate::metronome::Metronome;
 use crate::mixer::{Mixer, SOUND_LAG};
+use crate::output::Output;
+use crate::pace::Pace;
+use crate::picture::Picture;
 use crate::sound::{Timeline, times};
 use crate::take::Take;
 use crate::ticks::Ticks;
@@ -36,7 +38,19 @@ const COMPOSE_AFTER: Duration = Duration::from_millis(15);
 /// Runs the job to its end.
 pub fn run(job: &Job) -> anyhow::Result<()> {
     signals::watch()?;
-    let hello = Event::Hello {
+    let link = Link::open(&job.socket_path, hello(job))?;
+    told(&link, || {
+        let mut session = Session::open(&job.capture, &link, None)?;
+        session.wait_for_picture();
+        let outcome = session.begin(job).and_then(|()| session.record(job));
+        session.close_sources();
+        outcome
+    })
+}
+
+/// The greeting of a job's recorder.
+pub fn hello(job: &Job) -> Event {
+    Event::Hello {
         lesson_id: job.lesson_id.clone(),
         take: job.take,
         pid: std::process::id(),
@@ -44,41 +58,52 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
         libav: av::version(),
         paused: false,
         layout: job.capture.layout,
-    };
-    let link = Link::open(&job.socket_path, hello)?;
-    let outcome = Session::open(job, &link).and_then(|mut session| {
-        let outcome = session.record();
-        session.close_sources();
-        outcome
-    });
+    }
+}
+
+/// Does it, and says why it could not.
+pub fn told(link: &Link, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let outcome = work();
     if let Err(e) = &outcome {
         link.speaker.say(&Event::Fatal { message: format!("{e:#}") });
     }
     outcome
 }
 
-struct Session<'a> {
-    job: &'a Job,
+/// Sources, encoders and, from the press on, the take.
+pub struct Session<'a> {
+    capture: &'a CaptureSettings,
     link: &'a Link,
-    take: Take,
+    take: Option<Take>,
     sources: Vec<Tracked>,
-    composer: Composer,
-    watchers: Watchers,
-    video: Video,
+    picture: Picture,
     mixer: Mixer,
-    mux: Mux,
-    jpeg: Option<Jpeg>,
+    output: Output,
+    watchers: Watchers,
     preview_wanted: bool,
     ticks: Ticks,
+    /// The next tick to make.
+    tick: i64,
+    last_key: i64,
+    key_due: bool,
+    /// The tick before which the open fragment ends.
+    cut_at: i64,
     metronome: Arc<Metronome>,
+    pace: Pace,
     ticks_left_out: u64,
+    /// When gaps, watchers and the preview were last looked after, in their own steps.
+    looked: [i64; 3],
 }
 
 impl<'a> Session<'a> {
-    fn open(job: &'a Job, link: &'a Link) -> anyhow::Result<Self> {
-        let capture = &job.capture;
-        let metronome = Arc::new(Metronome::new(capture.video.fps));
-        let now = clock::mono();
+    /// Opens everything; a ring length makes what is encoded before the press be kept in memory.
+    pub fn open(
+        capture: &'a CaptureSettings,
+        link: &'a Link,
+        ring: Option<Duration>,
+    ) -> anyhow::Result<Self> {
+        let fps = capture.video.fps;
+        let metronome = Arc::new(Metronome::new(fps));
         let mut sources = Vec::new();
         for source in &capture.sources {
             let running = source::start(source, &metronome)?;
@@ -88,35 +113,36 @@ impl<'a> Session<'a> {
             };
             sources.push(Tracked::new(running, timeline));
         }
-        let take = Take::create(&job.take_path, &job.journal_path, link.speaker.clone())?;
-        let video = Video::new(capture.video)?;
+        let picture = Picture::new(capture)?;
         let mut mixer = Mixer::new(capture.audio)?;
-        let mux = Mux::new(video.context(), mixer.encoder().context())?;
-        let mut session = Self {
-            job,
+        let output = Output::new(picture.encoder().parameters(), mixer.encoder().parameters(), ring)?;
+        Ok(Self {
+            capture,
             link,
-            take,
+            take: None,
             sources,
-            composer: Composer::new(capture.video, capture.layout),
-            watchers: Watchers::default(),
-            video,
+            picture,
             mixer,
-            mux,
-            jpeg: None,
+            output,
+            watchers: Watchers::default(),
             preview_wanted: false,
-            ticks: Ticks::new(capture.video.fps, now),
+            ticks: Ticks::new(fps, clock::mono()),
+            tick: 0,
+            last_key: 0,
+            key_due: true,
+            cut_at: 0,
             metronome,
+            pace: Pace::new(fps),
             ticks_left_out: 0,
-        };
-        session.wait_for_picture();
-        Ok(session)
+            looked: [-1; 3],
+        })
     }
 
     /// Waits for the main picture, but not for ever: a dark screen must not lose the lesson.
-    fn wait_for_picture(&mut self) {
+    pub fn wait_for_picture(&mut self) {
         let give_up = clock::mono() + Duration::from_secs(2);
         while clock::mono() < give_up && !signals::terminated() {
-            let screen = self.job.capture.layout.shows().0 > 0;
+            let screen = self.capture.layout.shows().0 > 0;
             let main = |kind: &SourceKind| if screen { kind.is_screen() } else { kind.is_camera() };
             let there =
                 self.sources.iter().filter(|s| main(&s.running.kind)).all(|s| {
@@ -129,97 +155,147 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn record(&mut self) -> anyhow::Result<()> {
-        self.ticks = Ticks::new(self.job.capture.video.fps, clock::mono());
+    /// Starts the clock at tick 0 now.
+    pub fn start_clock(&mut self) {
+        self.ticks = Ticks::new(self.capture.video.fps, clock::mono());
         self.metronome.set(self.ticks.start());
-        self.take.fact(Fact::Started {
-            wall_ms: clock::wall_ms(),
-            mono_ms: u64::try_from(clock::boot().as_millis())?,
+        self.metronome.slow(self.pace.fps());
+    }
+
+    /// Captures the screen only so often a second, while nothing is encoded.
+    pub fn idle(&mut self, pace: u32) {
+        self.metronome.set(clock::mono());
+        self.metronome.slow(pace);
+    }
+
+    /// What is said and shown now is not kept.
+    pub fn forget(&mut self) {
+        for source in &self.sources {
+            drop(source.running.outlet.blocks());
+        }
+    }
+
+    /// The take begins: with what was kept before, if anything was, else now.
+    pub fn begin(&mut self, job: &Job) -> anyhow::Result<()> {
+        if !self.output.keeps() {
+            self.start_clock();
+        }
+        let take = Take::create(&job.take_path, &job.journal_path, self.link.speaker.clone())?;
+        let kept = self.output.begin(self.tick, self.capture.video.fps)?;
+        let origin = kept.as_ref().map_or(self.tick, |kept| kept.origin);
+        self.ticks.set_origin(origin);
+        let age = clock::mono().saturating_sub(self.ticks.start());
+        let age_ms = u64::try_from(age.as_millis())?;
+        take.fact(Fact::Started {
+            wall_ms: clock::wall_ms() - i64::try_from(age_ms)?,
+            mono_ms: u64::try_from(clock::boot().saturating_sub(age).as_millis())?,
             boot_id: clock::boot_id(),
             clock_trusted: clock::trusted(),
             recorder: env!("CARGO_PKG_VERSION").into(),
             libav: av::version(),
+            encoder: self.picture.encoder().kind().name().into(),
+            ring_ms: kept.as_ref().map(|_| age_ms),
         })?;
-        let fps = self.ticks.per_second();
-        let gop = fps * i64::from(self.job.capture.video.gop_s);
-        let limit = i64::from(self.job.max_minutes) * 60 * fps;
-        let (mut tick, mut cut_at, mut key_due) = (0i64, 3i64, true);
-        let mut last_key = 0i64;
+        for (bytes, end_ms) in kept.into_iter().flat_map(|kept| kept.fragments) {
+            take.fragment(bytes, end_ms)?;
+        }
+        self.sources.iter_mut().for_each(Tracked::begin);
+        self.watchers = Watchers::default();
+        // Without anything before it the take needs a key frame first; the ring began with one.
+        self.key_due |= origin == self.tick;
+        self.cut_at = i64::MAX;
+        self.take = Some(take);
+        Ok(())
+    }
+
+    /// Records until the take's end.
+    pub fn record(&mut self, job: &Job) -> anyhow::Result<()> {
+        let limit = i64::from(job.max_minutes) * 60 * self.ticks.per_second();
         loop {
             if signals::terminated() {
                 tracing::info!("asked to end by a signal");
-                return self.end(tick, None);
+                return self.end(None);
             }
             let mut paused = false;
             while let Ok(command) = self.link.commands.try_recv() {
                 match command {
-                    Command::Stop => return self.stop(tick),
+                    Command::Stop => return self.stop(),
                     Command::Pause => paused = true,
-                    Command::Resume => {}
-                    other => self.obey(other, tick)?,
+                    other => self.obey(other)?,
                 }
             }
-            if paused {
-                if self.pause(tick)? {
-                    return self.stop(tick);
-                }
-                (key_due, cut_at) = (true, self.ticks.next_second(tick));
+            if paused && self.pause()? {
+                return self.stop();
             }
-            if tick >= limit {
-                tracing::warn!(minutes = self.job.max_minutes, "the longest take is reached");
-                return self.end(tick, None);
+            if self.ticks.taken(self.tick) >= limit {
+                tracing::warn!(minutes = job.max_minutes, "the longest take is reached");
+                return self.end(None);
             }
-
-            let due = self.ticks.instant(tick) + COMPOSE_AFTER;
-            let now = clock::mono();
-            if now < due {
-                std::thread::sleep(due - now);
-            } else {
-                let behind = self.ticks.between(due, now);
-                self.ticks_left_out += u64::try_from(behind)?;
-                tick += behind;
+            self.turn()?;
+            // The first fragment is cut at once: from then on something is durable.
+            if self.cut_at == i64::MAX {
+                self.cut()?;
             }
-            if tick >= cut_at {
-                let bytes = self.mux.cut()?;
-                self.take.fragment(bytes, self.ticks.ms(tick))?;
-                cut_at = self.ticks.next_second(tick);
-            }
-            let key = key_due || tick / gop != last_key / gop;
-            if key {
-                (last_key, key_due) = (tick, false);
-            }
-            self.compose(tick)?;
-            self.video.encode(self.composer.canvas(), tick, key, &mut self.mux)?;
-            self.sound(Mixer::due(&self.ticks))?;
-            self.look_after(tick)?;
-            tick += 1;
         }
     }
 
-    fn compose(&mut self, tick: i64) -> anyhow::Result<()> {
+    /// Waits for the tick that is due, and makes its picture and the sound that belongs to it.
+    pub fn turn(&mut self) -> anyhow::Result<()> {
+        let due = self.ticks.instant(self.tick) + COMPOSE_AFTER;
         let now = clock::mono();
-        let ms = self.ticks.ms(tick);
-        for source in &self.sources {
-            let fresh = || source.running.outlet.newest().filter(|p| now.saturating_sub(p.at) < STALE);
-            match source.running.kind {
-                SourceKind::Test => self.composer.card(ms),
-                SourceKind::Screen { .. } => self.composer.screen(fresh())?,
-                _ => {}
-            }
+        let mut left_out = 0;
+        if now < due {
+            std::thread::sleep(due - now);
+        } else {
+            left_out = self.ticks.between(due, now);
+            self.tick += left_out;
+            self.ticks_left_out += u64::try_from(left_out)?;
         }
-        for (n, source) in self.sources.iter().filter(|s| s.running.kind.is_camera()).enumerate() {
-            let newest = source.running.outlet.newest();
-            if newest.is_none() && now.saturating_sub(self.ticks.start()) < OPENING {
-                continue;
-            }
-            self.composer.camera(n, newest.filter(|p| now.saturating_sub(p.at) < STALE).as_deref())?;
+        let (tick, began) = (self.tick, clock::mono());
+        if self.take.is_some() && tick >= self.cut_at {
+            self.cut()?;
         }
+        let gop = self.ticks.per_second() * i64::from(self.capture.video.gop_s);
+        let key = self.key_due || tick / gop != self.last_key / gop;
+        if key {
+            (self.last_key, self.key_due) = (tick, false);
+        }
+        self.picture.make(&self.sources, &self.ticks, tick, key, &mut self.output)?;
+        self.sound(Mixer::due(&self.ticks))?;
+        self.look_after()?;
+        let ended = clock::mono();
+        if self.pace.worked(ended, left_out, ended.saturating_sub(began)) {
+            self.paced()?;
+        }
+        self.tick = self.pace.next(tick + 1);
+        Ok(())
+    }
+
+    /// Ends the open fragment before the next tick.
+    fn cut(&mut self) -> anyhow::Result<()> {
+        let bytes = self.output.cut()?;
+        let at_ms = self.ticks.ms(self.tick);
+        self.cut_at = self.ticks.next_second(self.tick);
+        match &self.take {
+            Some(take) => take.fragment(bytes, at_ms),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a fact down, if there is a take to write it into, and says it.
+    fn note(&self, fact: Fact, event: &Event) -> anyhow::Result<()> {
+        let Some(take) = &self.take else { return Ok(()) };
+        take.fact(fact)?;
+        self.link.speaker.say(event);
         Ok(())
     }
 
     /// Encodes sound up to a position, and says how loud it is.
     fn sound(&mut self, until: i64) -> anyhow::Result<()> {
-        let readings = self.mixer.run(&mut self.sources, &self.ticks, until, &mut self.mux)?;
+        let readings = self.mixer.run(&mut self.sources, &self.ticks, until, &mut self.output)?;
+        if self.take.is_none() {
+            return Ok(());
+        }
         for (reading, ms) in readings {
             for (kind, change) in self.watchers.hear(reading, ms) {
                 self.tell(kind, change)?;
@@ -233,33 +309,48 @@ impl<'a> Session<'a> {
     }
 
     /// Gaps, darkness and the preview; none of it every tick.
-    fn look_after(&mut self, tick: i64) -> anyhow::Result<()> {
-        let (fps, at_ms) = (self.ticks.per_second(), self.ticks.ms(tick));
-        if tick % (fps / 5).max(1) == 0 {
-            self.gaps(at_ms)?;
+    fn look_after(&mut self) -> anyhow::Result<()> {
+        let (fps, at_ms) = (self.ticks.per_second(), self.ticks.ms(self.tick));
+        let every = [fps / 5, fps / 2, fps].map(|every| self.tick / every.max(1));
+        let [gaps, watch, preview] = std::array::from_fn(|n| every[n] != self.looked[n]);
+        self.looked = every;
+        if self.take.is_none() {
+            return Ok(());
         }
-        if tick % (fps / 2).max(1) == 0 {
-            let black = self.composer.is_black();
+        if gaps {
+            let start = self.ticks.start();
+            let changed: Vec<_> = self.sources.iter_mut().filter_map(|s| s.look(start, at_ms)).collect();
+            for (fact, event) in changed {
+                self.note(fact, &event)?;
+            }
+        }
+        if watch {
+            let black = self.picture.is_black();
             let cameras = self.sources.iter().filter(|s| s.running.kind.is_camera());
             let prints: Vec<_> = cameras.map(|s| s.running.outlet.newest().and_then(|p| p.print())).collect();
             for (kind, change) in self.watchers.look(black, &prints, at_ms) {
                 self.tell(kind, change)?;
             }
         }
-        if tick % fps == 0 && self.preview_wanted && self.link.speaker.heard() {
-            self.preview();
+        if preview && self.preview_wanted && self.link.speaker.heard() {
+            // A preview is a courtesy: if it fails the take goes on.
+            match self.picture.preview() {
+                Ok(bytes) => {
+                    let jpeg = base64::engine::general_purpose::STANDARD.encode(bytes);
+                    self.link.speaker.say(&Event::Preview { jpeg });
+                }
+                Err(e) => tracing::warn!("no preview: {e:#}"),
+            }
         }
         Ok(())
     }
 
-    fn gaps(&mut self, at_ms: u64) -> anyhow::Result<()> {
-        for source in &mut self.sources {
-            if let Some((fact, event)) = source.look(self.ticks.start(), at_ms) {
-                self.take.fact(fact)?;
-                self.link.speaker.say(&event);
-            }
-        }
-        Ok(())
+    /// The pace has changed.
+    fn paced(&mut self) -> anyhow::Result<()> {
+        let (fps, full, at_ms) = (self.pace.fps(), self.pace.full(), self.ticks.ms(self.tick));
+        tracing::warn!(fps, at_ms, "the pace changes: the machine is too busy, or no longer");
+        self.metronome.slow(fps);
+        self.note(Fact::Paced { at_ms, fps }, &Event::Paced { fps, full })
     }
 
     fn tell(&mut self, kind: FindingKind, change: Change) -> anyhow::Result<()> {
@@ -271,59 +362,38 @@ impl<'a> Session<'a> {
                 (Fact::FindingClosed { kind, at_ms }, Event::FindingClosed { kind, at_ms })
             }
         };
-        self.take.fact(fact)?;
-        self.link.speaker.say(&event);
-        Ok(())
+        self.note(fact, &event)
     }
 
     /// Carries out what changes neither the clock nor the take's end.
-    fn obey(&mut self, command: Command, tick: i64) -> anyhow::Result<()> {
-        let at_ms = self.ticks.ms(tick);
+    fn obey(&mut self, command: Command) -> anyhow::Result<()> {
+        let at_ms = self.ticks.ms(self.tick);
         match command {
             Command::Preview { on } => self.preview_wanted = on,
             Command::Mark { word } => {
                 let word = word.chars().filter(|c| !c.is_control()).take(MARK_MAX_CHARS).collect();
-                self.take.fact(Fact::Marked { at_ms, word })?;
-                self.link.speaker.say(&Event::Marked { at_ms });
+                self.note(Fact::Marked { at_ms, word }, &Event::Marked { at_ms })?;
             }
-            Command::Layout { layout } if self.job.capture.layouts().any(|l| l == layout) => {
-                if layout != self.composer.layout() {
-                    self.composer.set_layout(layout);
-                    self.take.fact(Fact::LayoutChanged { at_ms, layout })?;
+            Command::Layout { layout } if self.capture.layouts().any(|l| l == layout) => {
+                if layout == self.picture.layout() {
+                    self.link.speaker.say(&Event::LayoutChanged { layout });
+                } else {
+                    self.picture.set_layout(layout);
+                    self.note(Fact::LayoutChanged { at_ms, layout }, &Event::LayoutChanged { layout })?;
                 }
-                self.link.speaker.say(&Event::LayoutChanged { layout });
             }
             Command::Layout { layout } => {
                 tracing::warn!(layout = layout.name(), "there are no sources for this layout");
             }
-            Command::Pause | Command::Resume | Command::Stop => {}
+            Command::Pause | Command::Resume | Command::Stop | Command::Start { .. } => {}
         }
         Ok(())
     }
 
-    /// A preview is a courtesy: if it fails the take goes on.
-    fn preview(&mut self) {
-        let made = match &mut self.jpeg {
-            Some(jpeg) => jpeg.encode(self.composer.canvas()),
-            None => Jpeg::new(self.job.capture.video).and_then(|mut jpeg| {
-                let picture = jpeg.encode(self.composer.canvas());
-                self.jpeg = Some(jpeg);
-                picture
-            }),
-        };
-        match made {
-            Ok(bytes) => {
-                let jpeg = base64::engine::general_purpose::STANDARD.encode(bytes);
-                self.link.speaker.say(&Event::Preview { jpeg });
-            }
-            Err(e) => tracing::warn!("no preview: {e:#}"),
-        }
-    }
-
-    /// Waits for the sound that belongs before a tick.
-    fn settle(&mut self, tick: i64) -> anyhow::Result<()> {
-        let end = self.ticks.sound(tick);
-        let give_up = self.ticks.instant(tick) + SOUND_LAG;
+    /// Waits for the sound that belongs before the next tick.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        let end = self.ticks.sound(self.tick);
+        let give_up = self.ticks.instant(self.tick) + SOUND_LAG;
         while clock::mono() < give_up {
             std::thread::sleep(Duration::from_millis(10));
             self.sound(Mixer::due(&self.ticks).min(end))?;
@@ -332,17 +402,15 @@ impl<'a> Session<'a> {
     }
 
     /// Stands still until told to go on; true when told to stop instead.
-    fn pause(&mut self, tick: i64) -> anyhow::Result<bool> {
-        let at_ms = self.ticks.ms(tick);
-        let began = self.ticks.instant(tick).max(clock::mono());
-        self.take.fact(Fact::Paused { at_ms, wall_ms: clock::wall_ms() })?;
-        self.link.speaker.say(&Event::Paused { at_ms });
-        self.settle(tick)?;
+    fn pause(&mut self) -> anyhow::Result<bool> {
+        let at_ms = self.ticks.ms(self.tick);
+        let began = self.ticks.instant(self.tick).max(clock::mono());
+        self.note(Fact::Paused { at_ms, wall_ms: clock::wall_ms() }, &Event::Paused { at_ms })?;
+        self.settle()?;
         for (kind, change) in self.watchers.end(at_ms) {
             self.tell(kind, change)?;
         }
-        let bytes = self.mux.cut()?;
-        self.take.fragment(bytes, at_ms)?;
+        self.cut()?;
         let stop = loop {
             if signals::terminated() {
                 break false;
@@ -351,55 +419,55 @@ impl<'a> Session<'a> {
                 Ok(Command::Stop) => break true,
                 Ok(Command::Resume) => break false,
                 Ok(Command::Pause) | Err(_) => {}
-                Ok(other) => self.obey(other, tick)?,
+                Ok(other) => self.obey(other)?,
             }
-            // What is said and shown now is not kept.
-            for source in &self.sources {
-                drop(source.running.outlet.blocks());
-            }
+            self.forget();
         };
         let now = clock::mono();
         let paused_ms = u64::try_from(now.saturating_sub(began).as_millis())?;
         // Media time goes on exactly where it stood.
-        self.ticks.resume(tick, now);
-        self.metronome.set(self.ticks.start());
+        self.ticks.resume(self.tick, now);
+        self.metronome.set(self.ticks.instant(0));
         for source in &mut self.sources {
             source.resume(now, self.mixer.at());
         }
-        self.take.fact(Fact::Resumed { at_ms, paused_ms })?;
+        self.pace.rest();
+        self.key_due = true;
+        if let Some(take) = &self.take {
+            take.fact(Fact::Resumed { at_ms, paused_ms })?;
+        }
         if !stop {
             self.link.speaker.say(&Event::Resumed { at_ms });
         }
         Ok(stop)
     }
 
-    fn stop(&mut self, tick: i64) -> anyhow::Result<()> {
-        let media_ms = self.ticks.ms(tick);
-        self.end(tick, Some(Fact::Stopped { media_ms }))
+    fn stop(&mut self) -> anyhow::Result<()> {
+        let media_ms = self.ticks.ms(self.tick);
+        self.end(Some(Fact::Stopped { media_ms }))
     }
 
     /// Ends the take: what is captured is encoded, written and durable, then said.
-    fn end(&mut self, tick: i64, fact: Option<Fact>) -> anyhow::Result<()> {
-        self.settle(tick)?;
-        self.video.end(&mut self.mux)?;
-        self.mixer.encoder().end(&mut self.mux)?;
-        let bytes = self.mux.cut()?;
-        self.take.fragment(bytes, self.ticks.ms(tick))?;
+    fn end(&mut self, fact: Option<Fact>) -> anyhow::Result<()> {
+        self.settle()?;
+        self.picture.end(&mut self.output)?;
+        self.mixer.encoder().end(&mut self.output)?;
+        self.cut()?;
+        let mut take = self.take.take().context("there is no take to end")?;
         if let Some(fact) = fact {
-            self.take.fact(fact)?;
+            take.fact(fact)?;
         }
-        let bytes = self.take.end().context("the end of the take is not durable")?;
+        let bytes = take.end().context("the end of the take is not durable")?;
         if self.ticks_left_out > 0 {
-            tracing::warn!(
-                ticks = self.ticks_left_out,
-                "pictures were left out because encoding fell behind"
-            );
+            let ticks = self.ticks_left_out;
+            tracing::warn!(ticks, "pictures were left out because encoding fell behind");
         }
-        self.link.speaker.say(&Event::Stopped { bytes, media_ms: self.ticks.ms(tick) });
+        self.link.speaker.say(&Event::Stopped { bytes, media_ms: self.ticks.ms(self.tick) });
         Ok(())
     }
 
-    fn close_sources(&mut self) {
+    /// Closes what was opened.
+    pub fn close_sources(&mut self) {
         for source in &mut self.sources {
             source.running.stop();
         }

@@ -12,12 +12,14 @@ use crate::av::RATE;
 pub struct Ticks {
     fps: u32,
     start: Duration,
+    /// Tick of the take's time 0: not 0 when something was kept before the press.
+    origin: i64,
 }
 
 impl Ticks {
     /// A clock of so many ticks a second whose tick 0 is at `start`, monotonic.
     pub fn new(fps: u32, start: Duration) -> Self {
-        Self { fps, start }
+        Self { fps, start, origin: 0 }
     }
 
     /// Ticks a second.
@@ -25,9 +27,19 @@ impl Ticks {
         i64::from(self.fps)
     }
 
-    /// Monotonic instant of tick 0, moved on by every pause.
+    /// Monotonic instant of the take's time 0, moved on by every pause.
     pub fn start(&self) -> Duration {
-        self.start
+        self.instant(self.origin)
+    }
+
+    /// The take's time 0 is at this tick.
+    pub fn set_origin(&mut self, tick: i64) {
+        self.origin = tick;
+    }
+
+    /// Ticks since the take's time 0.
+    pub fn taken(&self, tick: i64) -> i64 {
+        tick - self.origin
     }
 
     /// Monotonic instant of a tick.
@@ -48,7 +60,7 @@ impl Ticks {
 
     /// Where a tick is in the take.
     pub fn ms(&self, tick: i64) -> u64 {
-        u64::try_from(tick * 1000 / self.per_second()).unwrap_or(0)
+        u64::try_from((tick - self.origin) * 1000 / self.per_second()).unwrap_or(0)
     }
 
     /// Frames of sound before a monotonic instant; negative before the start.
@@ -60,6 +72,11 @@ impl Ticks {
     /// Frames of sound before a tick.
     pub fn sound(&self, tick: i64) -> i64 {
         tick * i64::from(RATE) / self.per_second()
+    }
+
+    /// Where a frame of sound is in the take.
+    pub fn sound_ms(&self, position: i64) -> u64 {
+        u64::try_from((position - self.sound(self.origin)) * 1000 / i64::from(RATE)).unwrap_or(0)
     }
 
     /// From now on `tick` is at `now`.
@@ -80,6 +97,9 @@ mod tests {
         assert_eq!(ticks.instant(75), Duration::from_secs(301));
         assert_eq!(ticks.position(Duration::from_secs(301)), 3 * i64::from(RATE));
         assert_eq!((ticks.ms(75), ticks.sound(75), ticks.next_second(75)), (3000, 144_000, 100));
+        ticks.set_origin(50);
+        assert_eq!((ticks.ms(75), ticks.sound_ms(144_000)), (1000, 1000));
+        assert_eq!(ticks.start(), Duration::from_secs(300));
         assert_eq!(ticks.between(Duration::from_millis(0), Duration::from_millis(119)), 2);
     }
 }

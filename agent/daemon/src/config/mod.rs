@@ -12,7 +12,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use lectern_wire::id::{DeviceId, SchoolId};
-use lectern_wire::recorder::{AudioSettings, CaptureSettings, Layout, Source, SourceKind, VideoSettings};
+use lectern_wire::recorder::{
+    AudioSettings, CaptureSettings, Encoder, Layout, Source, SourceKind, VideoSettings,
+};
 
 use crate::model::profile::Profile;
 use crate::model::scheme::Scheme;
@@ -285,12 +287,15 @@ fn recording(root: &mut Section<'_>) -> Recording {
         let layout = s.choice("layout", "screen", &layouts);
         let size =
             s.choice("picture", "1920x1080", &[("1920x1080", (1920, 1080)), ("1280x720", (1280, 720))]);
+        let encoders = Encoder::NAMES.map(|(encoder, name)| (name, Some(encoder)));
+        let encoder = s.choice("encoder", "auto", &[&[("auto", None)], &encoders[..]].concat());
         let video = VideoSettings {
             width: size.0,
             height: size.1,
             fps: s.number("fps", 25, 5..=30),
             max_kbps: s.number("max_kbps", 4000, 200..=20_000),
             gop_s: 2,
+            encoder,
         };
         let audio = AudioSettings { kbps: s.number("sound_kbps", 128, 64..=256) };
         let count = |is: fn(&SourceKind) -> bool| sources.iter().filter(|s| is(&s.kind)).count();

@@ -139,6 +139,11 @@ pub enum Warning {
     },
     /// What a watcher sees or hears.
     Finding(FindingKind),
+    /// The machine is too busy: fewer pictures are made a second.
+    Slow {
+        /// Pictures a second.
+        fps: u32,
+    },
     /// Less than this many minutes fit.
     LittleSpace {
         /// Minutes.

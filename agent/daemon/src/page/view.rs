@@ -98,6 +98,7 @@ fn warning(warning: &Warning) -> Value {
             json!({ "kind": if *sound { "no_sound" } else { "no_picture" }, "source": source, "cause": cause })
         }
         Warning::Finding(kind) => json!({ "kind": kind }),
+        Warning::Slow { fps } => json!({ "kind": "slow", "fps": fps }),
         Warning::LittleSpace { minutes } => json!({ "kind": "little_space", "minutes": minutes }),
     }
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use lectern_base::{chance, clock, disk};
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{About, MARK_MAX_CHARS};
-use lectern_wire::recorder::{CaptureSettings, Command as Order, Job};
+use lectern_wire::recorder::{CaptureSettings, Command as Order, Encoder, Job};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::encoders;
 use super::live::Live;
 use super::owed::Owed;
 use super::process::{self, Heard};
@@ -90,6 +91,10 @@ impl Driver {
     /// Runs until told to stop. A recorder at work is left at work: the next daemon finds it again.
     pub async fn run(mut self, stop: CancellationToken) {
         self.recover();
+        let (chosen, mut encoder) = mpsc::channel(1);
+        if self.settings.capture.video.encoder.is_none() && self.settings.recorder.is_file() {
+            encoders::choose(self.settings.recorder.clone(), chosen);
+        }
         let mut tick = tokio::time::interval(Duration::from_millis(250));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -97,6 +102,8 @@ impl Driver {
                 () = stop.cancelled() => return,
                 Some((ask, reply)) = self.mail.recv() => self.answer(ask, reply).await,
                 Some((take, heard)) = self.words.recv() => self.hear(take, heard).await,
+                // Only the first word counts: a driver that has failed meanwhile is not trusted again.
+                Some(best) = encoder.recv() => drop(self.settings.capture.video.encoder.get_or_insert(best)),
                 _ = tick.tick() => self.look_after().await,
             }
         }
@@ -195,7 +202,9 @@ impl Driver {
         let id = LessonId::new(format!("{stamp}-{}", chance::hex::<6>()))?;
         // Invariant 1: folder and row, durable, before anything records.
         disk::make_folder(&self.store.lesson_folder(&id))?;
-        self.store.begin_lesson(&id, wall, &clock::boot_id(), about, &self.settings.capture)?;
+        let mut capture = self.settings.capture.clone();
+        capture.video.encoder.get_or_insert(Encoder::Libx264);
+        self.store.begin_lesson(&id, wall, &clock::boot_id(), about, &capture)?;
         if let Some(bell) = bell {
             self.store.set_bell(&id, bell)?;
         }

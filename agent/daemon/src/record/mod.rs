@@ -7,6 +7,7 @@
 
 mod bell;
 mod driver;
+pub mod encoders;
 mod hear;
 mod live;
 mod owed;

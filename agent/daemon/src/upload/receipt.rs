@@ -68,7 +68,14 @@ mod tests {
             capture: CaptureSettings {
                 layout: Layout::Screen,
                 sources: vec![],
-                video: VideoSettings { width: 64, height: 64, fps: 25, max_kbps: 100, gop_s: 2 },
+                video: VideoSettings {
+                    width: 64,
+                    height: 64,
+                    fps: 25,
+                    max_kbps: 100,
+                    gop_s: 2,
+                    encoder: None,
+                },
                 audio: AudioSettings { kbps: 96 },
             },
             cut_short: None,

@@ -7,12 +7,14 @@ mod input;
 mod mux;
 mod resample;
 mod scale;
+mod surface;
 
 pub use describe::same;
 pub use input::{Input, Patience, Raw};
 pub use mux::Mux;
 pub use resample::{RATE, Resampler};
 pub use scale::{Area, Scaler, Source as ScaleSource};
+pub use surface::{Surfaces, nv12};
 
 use ffmpeg_next as ffmpeg;
 

@@ -1,0 +1,180 @@
+//! The recording engine under stress: encoders that cannot be had, a machine that is too busy.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use lectern_tests::grab;
+use lectern_tests::process::output;
+use lectern_tests::programs::Programs;
+use lectern_tests::{Agent, Folder, Hub, Room, World, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Line {
+    hub: Hub,
+    agent: Agent,
+    programs: Programs,
+    folder: Folder,
+}
+
+fn line(room: impl FnOnce(&Folder) -> Room, programs: impl FnOnce(&Folder, Programs) -> Programs) -> Line {
+    let folder = Folder::new().unwrap();
+    let room = room(&folder);
+    let programs = programs(&folder, Programs::find().unwrap());
+    let (hub, password) = Hub::start(&folder, &programs).unwrap();
+    let agent = Agent::start(&folder, &programs, &room, &hub, &password).unwrap();
+    Line { hub, agent, programs, folder }
+}
+
+impl Line {
+    /// Stops and gives the stored manifest.
+    fn finish(&self) -> Value {
+        self.agent.press("stop").unwrap();
+        let status = self.agent.wait_for(&["stored"], PATIENCE).unwrap();
+        let folder = self.hub.lesson_folder(status["lesson"]["id"].as_str().unwrap());
+        assert_eq!(self.agent.verify(&folder).unwrap()["sound"], true);
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+        manifest["document"].clone()
+    }
+
+    fn take(&self, manifest: &Value, n: usize) -> std::path::PathBuf {
+        let file = manifest["takes"][n - 1]["file"].as_str().unwrap();
+        self.hub.lesson_folder(manifest["lesson_id"].as_str().unwrap()).join(file)
+    }
+}
+
+/// A recorder that writes down the jobs it is given.
+fn noting(folder: &Folder, programs: Programs) -> Programs {
+    let (script, jobs) = (folder.join("recorder.sh"), folder.join("jobs"));
+    let real = programs.recorder.display();
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" = record ] || exec {real} \"$@\"\nIFS= read -r job\n\
+         printf '%s\\n' \"$job\" >> {}\nexec {real} record <<EOF\n$job\nEOF\n",
+        jobs.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Programs { recorder: script, ..programs }
+}
+
+fn jobs(folder: &Folder) -> Vec<Value> {
+    let text = std::fs::read_to_string(folder.join("jobs")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Seconds at which the packets of a stream (`v` or `a`) begin.
+fn times(file: &Path, stream: &str) -> Vec<f64> {
+    let mut probe = Command::new("ffprobe");
+    probe.args(["-v", "error", "-select_streams", stream, "-of", "csv=p=0"]);
+    probe.args(["-show_entries", "packet=pts_time"]).arg(file);
+    let text = String::from_utf8_lossy(&output(probe).unwrap()).into_owned();
+    text.lines().filter_map(|t| t.trim_end_matches(',').parse().ok()).collect()
+}
+
+#[test]
+fn every_encoder_is_tried_and_says_why_it_cannot_be_used() {
+    let programs = Programs::find().unwrap();
+    let mut command = Command::new(&programs.recorder);
+    command.arg("encoders");
+    let reports: Value = serde_json::from_slice(&output(command).unwrap()).unwrap();
+    let reports = reports.as_array().unwrap();
+    let names: Vec<_> = reports.iter().map(|r| r["encoder"].as_str().unwrap()).collect();
+    assert_eq!(names, ["h264_vaapi", "h264_qsv", "h264_nvenc", "h264_v4l2m2m", "libx264"]);
+    assert!(reports[4]["fault"].is_null(), "libx264 works everywhere: {reports:?}");
+    for (report, device) in reports.iter().zip(["/dev/dri", "/dev/dri", "/dev/nvidiactl", "/dev/video0"]) {
+        // Where the device is, the answer depends on it; where it is not, the sentence names it.
+        let said = report["fault"].as_str().unwrap_or_default();
+        assert!(Path::new(device).exists() || said.contains(device.trim_end_matches('0')), "{report}");
+    }
+}
+
+#[test]
+fn an_encoder_that_fails_gives_way_to_libx264_and_is_not_trusted_again() {
+    let room = |_: &Folder| Room {
+        recording: "picture = \"1280x720\"\nencoder = \"h264_nvenc\"\n".into(),
+        ..Room::card()
+    };
+    let line = line(room, noting);
+    let (doctor, _) = line.agent.lectern(&["doctor"]).unwrap();
+    let rows = doctor["findings"].as_array().unwrap();
+    let row = rows.iter().find(|r| r["what"] == "encoder").unwrap();
+    let there = row["ok"] == true;
+    assert!(there || row["detail"].as_str().unwrap().contains("gives way to libx264"), "{row}");
+
+    line.agent.press("start").unwrap();
+    line.agent.wait_for_media(3000, PATIENCE).unwrap();
+    // What a driver does when it crashes.
+    for pid in line.agent.recorders(&line.folder) {
+        kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+    }
+    line.agent.wait_for_media(7000, PATIENCE).unwrap();
+    let manifest = line.finish();
+    let asked = jobs(&line.folder);
+    let asked: Vec<_> = asked.iter().map(|j| j["capture"]["video"]["encoder"].as_str().unwrap()).collect();
+    assert_eq!(asked, ["h264_nvenc", "libx264"], "the next take trusts only libx264");
+    assert_eq!(manifest["capture"]["video"]["encoder"], "h264_nvenc");
+    let used: Vec<_> =
+        manifest["takes"].as_array().unwrap().iter().map(|t| t["encoder"].as_str().unwrap()).collect();
+    assert_eq!(used, [if there { "h264_nvenc" } else { "libx264" }, "libx264"]);
+    assert!(line.programs.recorder.is_file());
+}
+
+#[test]
+fn a_machine_too_busy_makes_fewer_pictures_then_all_again_and_loses_no_sound() {
+    let mut world = World::start().unwrap();
+    world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
+    let line = line(|_| Room::of(&world, false), |_, programs| programs);
+    line.agent.press("start").unwrap();
+    line.agent.wait_for_media(4000, PATIENCE).unwrap();
+    let slow = |there: bool| {
+        let status = line.agent.status().ok()?;
+        let has = status["warnings"].as_array()?.iter().any(|w| w["kind"] == "slow");
+        (has == there).then_some(())
+    };
+    // Three quarters of the time something else has the processor, for as long as it takes.
+    let pid = line.agent.recorders(&line.folder)[0];
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let busy = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while busy.load(std::sync::atomic::Ordering::Relaxed) {
+                kill_process(pid, Signal::STOP).unwrap();
+                std::thread::sleep(Duration::from_millis(300));
+                kill_process(pid, Signal::CONT).unwrap();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let outcome = eventually(PATIENCE, "a slower pace", || slow(true));
+        std::thread::sleep(Duration::from_secs(3));
+        busy.store(false, std::sync::atomic::Ordering::Relaxed);
+        outcome.unwrap();
+    });
+    eventually(Duration::from_secs(240), "the full pace again", || slow(false)).unwrap();
+    let media = line.agent.status().unwrap()["lesson"]["media_ms"].as_u64().unwrap();
+    line.agent.wait_for_media(media + 3000, PATIENCE).unwrap();
+    let manifest = line.finish();
+
+    let take = &manifest["takes"][0];
+    let paces: Vec<_> =
+        take["paces"].as_array().unwrap().iter().map(|p| p["fps"].as_u64().unwrap()).collect();
+    assert!(paces[0] == 15 && *paces.last().unwrap() == 25, "{paces:?}");
+    assert!(take["gaps"].as_array().unwrap().is_empty(), "nothing was lost: {}", take["gaps"]);
+    let file = line.take(&manifest, 1);
+    let sound = times(&file, "a");
+    let longest = sound.windows(2).map(|w| w[1] - w[0]).fold(0.0, f64::max);
+    assert!(longest < 0.022, "a hole of {longest:.3} s in the sound");
+    let (sound, end) = (grab::sound(&file).unwrap(), take["duration_ms"].as_u64().unwrap() / 1000);
+    for second in 1..end - 3 {
+        let (from, to) =
+            (f64::from(u32::try_from(second).unwrap()), f64::from(u32::try_from(second + 3).unwrap()));
+        let loudness = grab::loudness(grab::between(&sound, from, to));
+        assert!(loudness > -45.0, "nobody is heard from {from} to {to} s: {loudness:.1} dBFS");
+    }
+}
