@@ -178,3 +178,98 @@ fn a_machine_too_busy_makes_fewer_pictures_then_all_again_and_loses_no_sound() {
         assert!(loudness > -45.0, "nobody is heard from {from} to {to} s: {loudness:.1} dBFS");
     }
 }
+
+/// Seconds at which the card's flash appears and its tone begins, each second of a take.
+fn flashes_and_tones(file: &Path) -> (Vec<f64>, Vec<f64>) {
+    let lights = grab::lights(file).unwrap();
+    let lit = lights.windows(2).filter(|w| w[1].1 - w[0].1 > 5.0).map(|w| w[1].0).collect();
+    let sound = grab::sound(file).unwrap();
+    let (mut tones, mut quiet) = (Vec::new(), 0_u32);
+    for (n, sample) in (0_u32..).zip(&sound) {
+        if sample.abs() > 0.1 {
+            if quiet > grab::RATE / 2 {
+                tones.push(f64::from(n) / f64::from(grab::RATE));
+            }
+            quiet = 0;
+        } else {
+            quiet += 1;
+        }
+    }
+    (lit, tones)
+}
+
+#[test]
+fn the_seconds_before_the_press_are_in_the_lesson_and_nowhere_before_it() {
+    let room = |_: &Folder| Room { recording: "picture = \"1280x720\"\nring_s = 4\n".into(), ..Room::card() };
+    let line = line(room, |_, programs| programs);
+    let ring = |want: Value| {
+        let what = format!("ring_s {want}");
+        eventually(PATIENCE, &what, || (line.agent.status().ok()?["ring_s"] == want).then_some(())).unwrap();
+    };
+    ring(Value::from(4));
+    std::thread::sleep(Duration::from_secs(9));
+    let kept = std::fs::read_dir(line.agent.data.join("lessons")).unwrap().count();
+    assert_eq!(kept, 0, "nothing is written before the press");
+    line.agent.press("start").unwrap();
+    ring(Value::Null);
+    line.agent.wait_for_media(9000, PATIENCE).unwrap();
+    let manifest = line.finish();
+    let take = &manifest["takes"][0];
+    let before = take["ring_ms"].as_u64().unwrap();
+    assert!((4000..8000).contains(&before), "{before} ms before the press");
+    assert_eq!(manifest["takes"].as_array().unwrap().len(), 1);
+    let file = line.take(&manifest, 1);
+    let pictures = times(&file, "v");
+    assert!(pictures[0].abs() < 0.001, "the take begins with its first picture: {}", pictures[0]);
+    let sound = times(&file, "a");
+    let longest = sound.windows(2).map(|w| w[1] - w[0]).fold(0.0, f64::max);
+    assert!(longest < 0.022, "a hole of {longest:.3} s in the sound");
+    let (flashes, tones) = flashes_and_tones(&file);
+    assert!(flashes.len() >= 7, "{flashes:?}");
+    for flash in &flashes {
+        let near = tones.iter().map(|tone| (tone - flash).abs()).fold(f64::MAX, f64::min);
+        // The very first tone may lie before the first sample, the last after the end.
+        assert!(near < 0.04 || *flash < 1.0, "flash at {flash:.3}, tones {tones:?}");
+    }
+    // The next one is ready again, and none stays behind.
+    ring(Value::from(4));
+}
+
+#[test]
+fn a_recorder_that_is_ready_takes_the_job_and_a_dead_one_is_no_loss() {
+    let room =
+        |_: &Folder| Room { recording: "picture = \"1280x720\"\narmed = true\n".into(), ..Room::card() };
+    let mut line = line(room, |_, programs| programs);
+    let armed = |line: &Line| {
+        let is_armed = |pid: &u32| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|b| *b == 0).nth(1) == Some(b"arm".as_slice())
+        };
+        line.folder.processes().into_iter().filter(is_armed).collect::<Vec<_>>()
+    };
+    let wait = |line: &Line| {
+        let pid = eventually(PATIENCE, "an armed recorder", || armed(line).first().copied()).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        pid
+    };
+    let pid = wait(&line);
+    line.agent.press("start").unwrap();
+    let status = line.agent.wait_for_media(2000, PATIENCE).unwrap();
+    assert_eq!(armed(&line), [pid], "the one that was ready records");
+    assert!(status["lesson"]["first_durable_ms"].as_u64().is_some());
+    assert!(status["ring_s"].is_null(), "nothing is kept before the press");
+    let manifest = line.finish();
+    assert!(manifest["takes"][0].get("ring_ms").is_none());
+
+    let pid = wait(&line);
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+    line.agent.press("start").unwrap();
+    line.agent.wait_for_media(2000, PATIENCE).unwrap();
+    let manifest = line.finish();
+    assert_eq!(manifest["takes"].as_array().unwrap().len(), 1, "another was started at once");
+
+    let pid = wait(&line);
+    line.agent.process.stop();
+    let gone = || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(());
+    eventually(PATIENCE, "the armed recorder's end", gone).unwrap();
+}

@@ -64,7 +64,7 @@ impl Picture {
         for source in sources {
             let newest = || source.running.outlet.newest().filter(|p| fresh(p.at));
             match source.running.kind {
-                SourceKind::Test => self.composer.card(ticks.ms(tick)),
+                SourceKind::Test => self.composer.card(ticks.clock_ms(tick)),
                 SourceKind::Screen { .. } => self.composer.screen(newest())?,
                 _ => {}
             }

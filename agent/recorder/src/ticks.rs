@@ -74,6 +74,11 @@ impl Ticks {
         tick * i64::from(RATE) / self.per_second()
     }
 
+    /// Where a tick is in the clock's own time, which may have begun before the take's.
+    pub fn clock_ms(&self, tick: i64) -> u64 {
+        u64::try_from(tick * 1000 / self.per_second()).unwrap_or(0)
+    }
+
     /// Where a frame of sound is in the take.
     pub fn sound_ms(&self, position: i64) -> u64 {
         u64::try_from((position - self.sound(self.origin)) * 1000 / i64::from(RATE)).unwrap_or(0)

@@ -86,6 +86,10 @@ pub struct Page {
 pub struct Recording {
     /// The recorder program.
     pub recorder: PathBuf,
+    /// Whether a recorder is kept ready before the press.
+    pub armed: bool,
+    /// Seconds before the press that are kept in memory; 0 keeps nothing.
+    pub ring_s: u32,
     /// Longest take, minutes.
     pub max_minutes: u32,
     /// Minutes of lesson that must fit on the disk before one may start.
@@ -329,6 +333,8 @@ fn recording(root: &mut Section<'_>) -> Recording {
         }
         Recording {
             recorder: s.path("recorder", "/usr/bin/lectern-recorder"),
+            armed: s.choice_of_bool("armed"),
+            ring_s: s.number("ring_s", 0, 0..=60),
             max_minutes: s.number("max_minutes", 180, 1..=1440),
             reserve_minutes: s.number("reserve_minutes", 10, 1..=1440),
             keep_stored_days: s.number("keep_stored_days", 7, 0..=3650),

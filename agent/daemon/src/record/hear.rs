@@ -41,6 +41,8 @@ impl Driver {
                 live.pid = Some(pid);
                 self.composed(layout);
             }
+            // Said while it waited.
+            Said::Armed { .. } => {}
             Said::Durable { bytes, media_ms } => self.grew(bytes, media_ms),
             Said::Paused { .. } => self.advance(Event::Paused),
             Said::Resumed { .. } => {
