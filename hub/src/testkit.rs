@@ -115,6 +115,7 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
                 encoder: None,
             },
             audio: AudioSettings { kbps: 128 },
+            copy_camera: false,
         },
         software: Software { agent: "0.1.0".into(), recorder: "0.1.0".into(), libav: "59".into() },
         prev: None,

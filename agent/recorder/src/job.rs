@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use anyhow::{Context as _, bail, ensure};
-use lectern_wire::recorder::{Armed, CaptureSettings, Job, SourceKind};
+use lectern_wire::recorder::{Armed, CaptureSettings, Job, Layout, SourceKind};
 
 /// Longest job line, bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -77,6 +77,13 @@ fn check(capture: &CaptureSettings) -> anyhow::Result<()> {
     ensure!(count(SourceKind::is_screen) <= 1, "at most one screen (or test) source is supported");
     ensure!(count(SourceKind::is_camera) <= 2, "at most two cameras are supported");
     ensure!(count(SourceKind::is_sound) <= 4, "at most four sources of sound are supported");
+    let (screens, cameras) = (count(SourceKind::is_screen), count(SourceKind::is_camera));
+    let network = count(|kind| matches!(kind, SourceKind::NetworkCamera { .. }));
+    ensure!(
+        !capture.copy_camera
+            || (capture.layout == Layout::Camera && (screens, cameras, network) == (0, 1, 1)),
+        "only a network camera that is the only picture can be copied"
+    );
     ensure!(
         capture.layouts().any(|layout| layout == capture.layout),
         "layout {} needs more screens or cameras than there are",

@@ -15,6 +15,7 @@ mod armed;
 mod av;
 mod card;
 mod compose;
+mod copy;
 mod encode;
 mod gaps;
 mod inspect;

@@ -107,15 +107,16 @@ impl<'a> Session<'a> {
         let mut sources = Vec::new();
         for source in &capture.sources {
             let running = source::start(source, &metronome)?;
+            running.outlet.wire.want(capture.copy_camera && running.kind.is_camera());
             let timeline = match source.kind {
                 SourceKind::Microphone { gain_db, .. } => Some((Timeline::new()?, times(gain_db))),
                 _ => None,
             };
             sources.push(Tracked::new(running, timeline));
         }
-        let picture = Picture::new(capture)?;
+        let picture = Picture::new(capture, &sources)?;
         let mut mixer = Mixer::new(capture.audio)?;
-        let output = Output::new(picture.encoder().parameters(), mixer.encoder().parameters(), ring)?;
+        let output = Output::new(picture.parameters(), mixer.encoder().parameters(), ring)?;
         Ok(Self {
             capture,
             link,
@@ -157,7 +158,7 @@ impl<'a> Session<'a> {
 
     /// Starts the clock at tick 0 now.
     pub fn start_clock(&mut self) {
-        self.ticks = Ticks::new(self.capture.video.fps, clock::mono());
+        self.ticks = Ticks::new(self.capture.video.fps, self.picture.first_at(&self.sources));
         self.metronome.set(self.ticks.start());
         self.metronome.slow(self.pace.fps());
     }
@@ -173,6 +174,7 @@ impl<'a> Session<'a> {
         for source in &self.sources {
             drop(source.running.outlet.blocks());
         }
+        self.picture.forget(&self.sources);
     }
 
     /// The take begins: with what was kept before, if anything was, else now.
@@ -193,7 +195,7 @@ impl<'a> Session<'a> {
             clock_trusted: clock::trusted(),
             recorder: env!("CARGO_PKG_VERSION").into(),
             libav: av::version(),
-            encoder: self.picture.encoder().kind().name().into(),
+            encoder: self.picture.encoder().into(),
             ring_ms: kept.as_ref().map(|_| age_ms),
         })?;
         for (bytes, end_ms) in kept.into_iter().flat_map(|kept| kept.fragments) {
@@ -260,7 +262,7 @@ impl<'a> Session<'a> {
         if key {
             (self.last_key, self.key_due) = (tick, false);
         }
-        self.picture.make(&self.sources, &self.ticks, tick, key, &mut self.output)?;
+        self.picture.make(&mut self.sources, &self.ticks, tick, key, &mut self.output)?;
         self.sound(Mixer::due(&self.ticks))?;
         self.look_after()?;
         let ended = clock::mono();
@@ -377,8 +379,7 @@ impl<'a> Session<'a> {
             Command::Layout { layout } if self.capture.layouts().any(|l| l == layout) => {
                 if layout == self.picture.layout() {
                     self.link.speaker.say(&Event::LayoutChanged { layout });
-                } else {
-                    self.picture.set_layout(layout);
+                } else if self.picture.set_layout(layout) {
                     self.note(Fact::LayoutChanged { at_ms, layout }, &Event::LayoutChanged { layout })?;
                 }
             }

@@ -57,6 +57,9 @@ pub struct CaptureSettings {
     pub video: VideoSettings,
     /// The sound.
     pub audio: AudioSettings,
+    /// Whether the only picture, that of a network camera, is kept as the camera sends it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy_camera: bool,
 }
 
 /// How the picture is composed.

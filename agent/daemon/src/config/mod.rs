@@ -331,6 +331,12 @@ fn recording(root: &mut Section<'_>) -> Recording {
                 faults.add("source", "names must differ from each other");
             }
         }
+        let copy_camera = s.choice_of_bool("copy_camera");
+        let network = count(|kind| matches!(kind, SourceKind::NetworkCamera { .. }));
+        let pictures = count(SourceKind::is_screen) + count(SourceKind::is_camera);
+        if copy_camera && (layout != Layout::Camera || (network, pictures) != (1, 1)) {
+            s.fault("copy_camera", "needs layout \"camera\" and one network camera as the only picture");
+        }
         Recording {
             recorder: s.path("recorder", "/usr/bin/lectern-recorder"),
             armed: s.choice_of_bool("armed"),
@@ -341,7 +347,7 @@ fn recording(root: &mut Section<'_>) -> Recording {
             full_check: s.choice_of_bool("full_check"),
             profiles: s.path("profiles", "/etc/lectern/profiles"),
             schemes: s.path("schemes", "/etc/lectern/schemes"),
-            capture: CaptureSettings { layout, sources: sources.clone(), video, audio },
+            capture: CaptureSettings { layout, sources: sources.clone(), video, audio, copy_camera },
         }
     })
 }

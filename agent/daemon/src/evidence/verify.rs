@@ -373,6 +373,7 @@ mod tests {
                     encoder: None,
                 },
                 audio: AudioSettings { kbps: 96 },
+                copy_camera: false,
             },
             software: Software { agent: "0".into(), recorder: "0".into(), libav: "0".into() },
             prev: None,

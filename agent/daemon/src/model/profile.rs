@@ -214,6 +214,7 @@ mod tests {
                     encoder: None,
                 },
                 audio: AudioSettings { kbps: 128 },
+                copy_camera: false,
             },
             software: Software { agent: String::new(), recorder: String::new(), libav: String::new() },
             prev: None,

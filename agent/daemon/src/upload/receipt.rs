@@ -77,6 +77,7 @@ mod tests {
                     encoder: None,
                 },
                 audio: AudioSettings { kbps: 96 },
+                copy_camera: false,
             },
             cut_short: None,
             discarded_wall_ms: None,

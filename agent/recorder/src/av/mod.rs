@@ -3,6 +3,7 @@
 //! One context belongs to one thread; contexts move by value and are never shared.
 
 mod describe;
+mod coded;
 mod input;
 mod mux;
 mod resample;
@@ -10,6 +11,7 @@ mod scale;
 mod surface;
 
 pub use describe::same;
+pub use coded::{decode, header, with_shape};
 pub use input::{Input, Patience, Raw};
 pub use mux::Mux;
 pub use resample::{RATE, Resampler};

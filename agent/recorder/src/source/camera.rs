@@ -28,6 +28,7 @@ pub(super) fn pump(worker: &Worker, url: &str) -> anyhow::Result<()> {
     worker.patience.renew(Duration::from_secs(8));
     input.find_streams().with_context(|| format!("the camera {shown} sends nothing"))?;
     let (index, parameters) = input.stream(Type::Video).context("the camera sends no picture")?;
+    worker.outlet.wire.connected(&parameters);
     let mut decoder = codec::context::Context::from_parameters(parameters)
         .and_then(|c| c.decoder().video())
         .with_context(|| format!("the camera {shown} sends a picture this libav cannot decode"))?;
@@ -38,6 +39,8 @@ pub(super) fn pump(worker: &Worker, url: &str) -> anyhow::Result<()> {
         if packet.stream() != index {
             continue;
         }
+        let base = input.base(index);
+        let Some(packet) = worker.outlet.wire.keep(packet, base) else { continue };
         if let Err(e) = decoder.send_packet(&packet) {
             // A damaged picture on the line is not the end of the camera; freshness will tell.
             tracing::debug!(camera = shown, "a picture could not be decoded: {e}");

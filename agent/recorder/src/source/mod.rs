@@ -9,6 +9,7 @@
 //! ```
 
 mod camera;
+mod coded;
 mod microphone;
 mod screen;
 mod stamps;
@@ -24,6 +25,8 @@ use lectern_wire::recorder::{Source, SourceKind};
 
 use crate::av::{Patience, Raw};
 use crate::metronome::Metronome;
+
+pub use coded::Coded;
 
 /// A picture as it came from its source.
 pub enum Picture {
@@ -101,6 +104,8 @@ pub struct Outlet {
     newest: Mutex<Option<Arc<Stamped>>>,
     blocks: Mutex<VecDeque<Block>>,
     fault: Mutex<Option<String>>,
+    /// Of a camera: its pictures as they come, while they are wanted so.
+    pub wire: coded::Wire,
 }
 
 /// Sound kept while nobody takes it; more than this is old news.
