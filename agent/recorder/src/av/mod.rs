@@ -2,16 +2,16 @@
 //!
 //! One context belongs to one thread; contexts move by value and are never shared.
 
-mod describe;
 mod coded;
+mod describe;
 mod input;
 mod mux;
 mod resample;
 mod scale;
 mod surface;
 
-pub use describe::same;
 pub use coded::{decode, header, with_shape};
+pub use describe::same;
 pub use input::{Input, Patience, Raw};
 pub use mux::Mux;
 pub use resample::{RATE, Resampler};
