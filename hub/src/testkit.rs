@@ -79,6 +79,9 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
                 marks: vec![],
                 layouts: vec![],
                 report: None,
+                encoder: String::new(),
+                paces: vec![],
+                ring_ms: None,
             };
             all.push(data);
             take
@@ -103,8 +106,16 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
         capture: CaptureSettings {
             layout: Layout::Screen,
             sources: vec![Source { name: "test".into(), kind: SourceKind::Test }],
-            video: VideoSettings { width: 1920, height: 1080, fps: 25, max_kbps: 4000, gop_s: 2 },
+            video: VideoSettings {
+                width: 1920,
+                height: 1080,
+                fps: 25,
+                max_kbps: 4000,
+                gop_s: 2,
+                encoder: None,
+            },
             audio: AudioSettings { kbps: 128 },
+            copy_camera: false,
         },
         software: Software { agent: "0.1.0".into(), recorder: "0.1.0".into(), libav: "59".into() },
         prev: None,

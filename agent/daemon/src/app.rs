@@ -89,6 +89,10 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let settings = record::Settings {
         recorder: config.recording.recorder.clone(),
         capture: config.recording.capture.clone(),
+        before: record::Wanted {
+            armed: config.recording.armed || config.recording.ring_s > 0,
+            ring_s: config.recording.ring_s,
+        },
         max_minutes: config.recording.max_minutes,
         reserve_minutes: config.recording.reserve_minutes,
         bytes_per_minute: config.bytes_per_minute(),

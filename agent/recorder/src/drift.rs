@@ -12,11 +12,14 @@ use ffmpeg_next::{format::Pixel, frame};
 use lectern_tests::clap;
 use lectern_wire::recorder::{AudioSettings, VideoSettings};
 
-use crate::av::{Mux, RATE};
+use crate::av::RATE;
 use crate::encode::{Audio, SOUND_FRAME, Video};
-use crate::session::{COMPOSE_AFTER, SILENT_START, SOUND_LAG, position};
+use crate::mixer::{SILENT_START, SOUND_LAG};
+use crate::output::Output;
+use crate::session::COMPOSE_AFTER;
 use crate::sound::Timeline;
 use crate::source::Stamps;
+use crate::ticks::Ticks;
 
 const FPS: u32 = 25;
 const BLOCK: u64 = 960;
@@ -77,16 +80,18 @@ fn paint(canvas: &mut frame::Video, light: u8) {
 /// How late the sound is against the picture in the first and in the last 40 claps, seconds.
 fn sound_late(ppm: f64, minutes: u32) -> (f64, f64) {
     crate::av::start();
-    let settings = VideoSettings { width: 160, height: 90, fps: FPS, max_kbps: 400, gop_s: 2 };
+    let settings = VideoSettings { width: 160, height: 90, fps: FPS, max_kbps: 400, gop_s: 2, encoder: None };
     let mut video = Video::new(settings).expect("libx264");
     let mut audio = Audio::new(AudioSettings { kbps: 64 }).expect("AAC");
-    let mut mux = Mux::new(video.context(), audio.context()).expect("a muxer");
+    let mut output = Output::new(video.parameters(), audio.parameters(), None).expect("a muxer");
+    output.begin(0, FPS).expect("a take");
     let mut canvas = frame::Video::new(Pixel::YUV420P, settings.width, settings.height);
     let folder = lectern_tests::Folder::new().expect("a folder");
     let path = folder.join("take.mp4");
     let mut file = std::fs::File::create(&path).expect("a file");
 
     let claps = claps(minutes);
+    let ticks = Ticks::new(FPS, BOOT);
     let mut device = Device { rate: f64::from(RATE) * (1.0 + ppm / 1e6), read: 0 };
     let (mut stamps, mut timeline) = (Stamps::default(), Timeline::new().expect("resampler"));
     let (mut sound_at, mut flash) = (0i64, 0);
@@ -98,27 +103,27 @@ fn sound_late(ppm: f64, minutes: u32) -> (f64, f64) {
             let (stamp, bytes) = device.block(&claps);
             let wall_us = |t: Duration| WALL_US + t.as_micros() as i64;
             let at = stamps.stamp(BOOT + read, wall_us(read), read.saturating_sub(stamp), BLOCK as usize);
-            timeline.push(position(BOOT, at), &bytes).expect("sound");
+            timeline.push(ticks.position(at), &bytes).expect("sound");
         }
         if tick % i64::from(FPS) == 3 {
-            file.write_all(&mux.cut().expect("a fragment")).expect("written");
+            file.write_all(&output.cut().expect("a fragment")).expect("written");
         }
         let t = instant.as_secs_f64();
         flash += usize::from(claps.get(flash).is_some_and(|clap| *clap + 0.24 < t));
         let lit = claps.get(flash).is_some_and(|clap| (*clap..*clap + 0.24).contains(&t));
         paint(&mut canvas, if lit { 235 } else { 60 });
-        video.encode(&mut canvas, tick, tick % 50 == 0, &mut mux).expect("a picture");
-        let until = position(BOOT, (BOOT + now).saturating_sub(SOUND_LAG)).max(SILENT_START);
+        video.encode(&mut canvas, tick, tick % 50 == 0, &mut output).expect("a picture");
+        let until = ticks.position((BOOT + now).saturating_sub(SOUND_LAG)).max(SILENT_START);
         while sound_at + SOUND_FRAME as i64 <= until {
             let mut frames = [[0.0; 2]; SOUND_FRAME];
             timeline.mix(sound_at, 1.0, &mut frames);
-            audio.encode(sound_at, &frames, &mut mux).expect("sound");
+            audio.encode(sound_at, &frames, &mut output).expect("sound");
             sound_at += SOUND_FRAME as i64;
         }
     }
-    video.end(&mut mux).expect("an end");
-    audio.end(&mut mux).expect("an end");
-    file.write_all(&mux.cut().expect("a fragment")).expect("written");
+    video.end(&mut output).expect("an end");
+    audio.end(&mut output).expect("an end");
+    file.write_all(&output.cut().expect("a fragment")).expect("written");
     drop(file);
 
     let found = clap::find(&path).expect("claps");

@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use anyhow::{Context as _, bail, ensure};
-use lectern_wire::recorder::{CaptureSettings, Job, SourceKind};
+use lectern_wire::recorder::{Armed, CaptureSettings, Job, Layout, SourceKind};
 
 /// Longest job line, bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -12,10 +12,24 @@ const MAX_LINE: u64 = 64 * 1024;
 pub fn read(input: impl BufRead) -> anyhow::Result<Job> {
     let job: Job =
         serde_json::from_str(&line(input)?).context("the job is not a JSON line of the expected shape")?;
+    check_job(&job)?;
+    Ok(job)
+}
+
+/// Checks a job that was read.
+pub fn check_job(job: &Job) -> anyhow::Result<()> {
     ensure!((1..=1440).contains(&job.max_minutes), "{} minutes is not usable: 1 to 1440", job.max_minutes);
     ensure!(job.take >= 1, "takes are numbered from 1");
-    check(&job.capture)?;
-    Ok(job)
+    check(&job.capture)
+}
+
+/// Reads one line that says what to be ready for, and checks it.
+pub fn read_armed(input: impl BufRead) -> anyhow::Result<Armed> {
+    let armed: Armed =
+        serde_json::from_str(&line(input)?).context("this is not a JSON line of what to be armed for")?;
+    ensure!(armed.ring_s <= 60, "{} s before the press is too much: 0 to 60", armed.ring_s);
+    check(&armed.capture)?;
+    Ok(armed)
 }
 
 /// Reads one line that holds only what to capture, and checks it.
@@ -63,6 +77,13 @@ fn check(capture: &CaptureSettings) -> anyhow::Result<()> {
     ensure!(count(SourceKind::is_screen) <= 1, "at most one screen (or test) source is supported");
     ensure!(count(SourceKind::is_camera) <= 2, "at most two cameras are supported");
     ensure!(count(SourceKind::is_sound) <= 4, "at most four sources of sound are supported");
+    let (screens, cameras) = (count(SourceKind::is_screen), count(SourceKind::is_camera));
+    let network = count(|kind| matches!(kind, SourceKind::NetworkCamera { .. }));
+    ensure!(
+        !capture.copy_camera
+            || (capture.layout == Layout::Camera && (screens, cameras, network) == (0, 1, 1)),
+        "only a network camera that is the only picture can be copied"
+    );
     ensure!(
         capture.layouts().any(|layout| layout == capture.layout),
         "layout {} needs more screens or cameras than there are",

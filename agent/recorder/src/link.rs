@@ -2,6 +2,7 @@
 //!
 //! The recorder listens, so a daemon that was restarted finds it again by the socket's name.
 
+use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,8 +13,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lectern_wire::recorder::{Command, Event};
 
-/// Longest command line, bytes.
-const MAX_LINE: u64 = 4096;
+/// Longest command line, bytes: a job for an armed recorder is the longest.
+const MAX_LINE: u64 = 64 * 1024;
 
 /// Sends events; cheap to clone.
 #[derive(Clone)]
@@ -70,7 +71,7 @@ fn line(event: &Event) -> Option<Vec<u8>> {
 pub struct Link {
     pub speaker: Speaker,
     pub commands: Receiver<Command>,
-    path: String,
+    path: RefCell<String>,
 }
 
 impl Link {
@@ -94,14 +95,22 @@ impl Link {
                 }
             }
         })?;
-        Ok(Self { speaker, commands, path: path.to_owned() })
+        Ok(Self { speaker, commands, path: RefCell::new(path.to_owned()) })
+    }
+
+    /// From now on the socket is found at another path, and greets in another way.
+    pub fn moves_to(&self, path: &str, hello: Event) -> anyhow::Result<()> {
+        self.speaker.lock().hello = hello;
+        let before = self.path.replace(path.to_owned());
+        std::fs::rename(&before, path).with_context(|| format!("the socket could not be moved to {path}"))
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_file(&self.path) {
-            tracing::warn!(path = self.path, "the socket could not be removed: {e}");
+        let path = self.path.borrow();
+        if let Err(e) = std::fs::remove_file(path.as_str()) {
+            tracing::warn!(path = *path, "the socket could not be removed: {e}");
         }
     }
 }

@@ -11,30 +11,40 @@
 //!
 //! All `unsafe` lives in [`av`].
 
+mod armed;
 mod av;
 mod card;
 mod compose;
+mod copy;
 #[cfg(test)]
 mod drift;
 mod encode;
+mod gaps;
 mod inspect;
 mod job;
 mod link;
 mod listen;
 mod metronome;
+mod mixer;
+mod output;
+mod pace;
+mod picture;
 mod polite;
 mod preflight;
 mod render;
 mod session;
+mod signals;
 mod sound;
 mod source;
 mod take;
+mod ticks;
 mod watch;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lectern_base::exit::Exit;
+use lectern_wire::recorder::Encoder;
 
 /// Records one take of a lesson; started by the lectern daemon.
 #[derive(Debug, Parser)]
@@ -48,6 +58,14 @@ struct Arguments {
 enum What {
     /// Record the take described by the JSON line on standard input.
     Record,
+    /// Be ready for a take with the sources and settings of the JSON line on standard input.
+    Arm,
+    /// Try every encoder of the picture with real pictures and print which can be used, and why others cannot, as JSON.
+    Encoders {
+        /// Try only this one: prints nothing when it works, else the reason.
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Open every source of the settings on standard input for a moment and print how each was found.
     Preflight,
     /// Open the microphones of the settings on standard input and print how loud it is, until that is closed.
@@ -74,12 +92,36 @@ fn main() -> ExitCode {
         What::Inspect(options) => inspect::run(&options),
         What::Render => render::run(),
         What::Portal => source::check_portal(),
+        What::Arm => job::read_armed(std::io::stdin().lock()).and_then(|armed| armed::run(&armed)),
+        What::Encoders { only: None } => encoders(),
+        What::Encoders { only: Some(name) } => return encoder(&name),
     };
     match outcome {
         Ok(()) => Exit::Done.into(),
         Err(e) => {
             tracing::error!("{e:#}");
             eprintln!("lectern-recorder: {e:#}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// Prints what became of trying them all.
+fn encoders() -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(&encode::probe_all()?)?);
+    Ok(())
+}
+
+/// Tries one; the reason goes to whoever started this process.
+fn encoder(name: &str) -> ExitCode {
+    let outcome = match Encoder::from_name(name) {
+        Some(encoder) => encode::probe_one(encoder),
+        None => Err(anyhow::anyhow!("no encoder is called {name:?}")),
+    };
+    match outcome {
+        Ok(()) => Exit::Done.into(),
+        Err(e) => {
+            println!("{e:#}");
             Exit::Failed.into()
         }
     }

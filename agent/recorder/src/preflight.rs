@@ -185,8 +185,9 @@ mod tests {
         let capture = CaptureSettings {
             layout: Layout::Screen,
             sources: vec![source("card", SourceKind::Test), source("nobody", camera)],
-            video: VideoSettings { width: 320, height: 180, fps: 25, max_kbps: 400, gop_s: 2 },
+            video: VideoSettings { width: 320, height: 180, fps: 25, max_kbps: 400, gop_s: 2, encoder: None },
             audio: AudioSettings { kbps: 96 },
+            copy_camera: false,
         };
         let found = check(&capture).expect("a check").sources;
         let state = |n: usize| (found[n].name.as_str(), found[n].kind, found[n].state);

@@ -2,56 +2,55 @@
 //!
 //! ```text
 //! opening ──first picture, or 2 s──▶ running ⇄ paused ──stop, signal, limit──▶ ended
+//!    └──when armed──▶ waiting ──start──▶ running
 //! ```
 //!
 //! Tick `n` stands for the instant `start + n / fps` of the take, pauses left out. The clock is
 //! monotonic; the wall clock is only written down. When encoding falls behind, ticks are left out and the next
-//! picture simply stands longer: sound is never dropped.
+//! picture simply stands longer, and when it stays behind the [`Pace`] is slowed: sound is never dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use lectern_base::clock;
 use lectern_wire::manifest::{FindingKind, MARK_MAX_CHARS};
-use lectern_wire::recorder::{Command, Event, Fact, Job, SourceKind};
+use lectern_wire::recorder::{CaptureSettings, Command, Event, Fact, Job, SourceKind};
 
-use crate::av::{self, Mux, RATE};
-use crate::card;
-use crate::compose::Composer;
-use crate::encode::{Audio, Jpeg, SOUND_FRAME, Video};
+use crate::av;
+use crate::gaps::Tracked;
 use crate::link::Link;
 use crate::metronome::Metronome;
-use crate::sound::{Meter, Timeline, times};
-use crate::source::{self, Running};
+use crate::mixer::{Mixer, SOUND_LAG};
+use crate::output::Output;
+use crate::pace::Pace;
+use crate::picture::Picture;
+use crate::sound::{Timeline, times};
 use crate::take::Take;
+use crate::ticks::Ticks;
 use crate::watch::{Change, Watchers};
+use crate::{signals, source};
 
 /// How long after a tick's instant it is composed, so that the picture captured at that instant is there.
 pub const COMPOSE_AFTER: Duration = Duration::from_millis(15);
-/// How long sound may take to arrive before silence is put in its place.
-pub const SOUND_LAG: Duration = Duration::from_millis(250);
-/// Sound at the very start that is not waited for, so that the first fragment can be cut at once.
-pub const SILENT_START: i64 = 3 * SOUND_FRAME as i64;
-/// A source without anything new for this long is lost.
-const STALE: Duration = Duration::from_secs(1);
-/// A source that was never there may take this long to open before that is a gap.
-const OPENING: Duration = Duration::from_secs(3);
-
-static TERMINATED: AtomicBool = AtomicBool::new(false);
-
-/// Frame position of a monotonic instant in a take that began at `start`; negative before.
-pub fn position(start: Duration, at: Duration) -> i64 {
-    let delta = at.as_micros() as i128 - start.as_micros() as i128;
-    i64::try_from(delta * i128::from(RATE) / 1_000_000).unwrap_or(0)
-}
 
 /// Runs the job to its end.
 pub fn run(job: &Job) -> anyhow::Result<()> {
-    signals::watch(&TERMINATED)?;
-    let hello = Event::Hello {
+    signals::watch()?;
+    let link = Link::open(&job.socket_path, hello(job))?;
+    told(&link, || {
+        let mut session = Session::open(&job.capture, &link, None)?;
+        session.wait_for_picture();
+        let outcome = session.begin(job).and_then(|()| session.record(job));
+        session.close_sources();
+        outcome
+    })
+}
+
+/// The greeting of a job's recorder.
+pub fn hello(job: &Job) -> Event {
+    Event::Hello {
         lesson_id: job.lesson_id.clone(),
         take: job.take,
         pid: std::process::id(),
@@ -59,94 +58,92 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
         libav: av::version(),
         paused: false,
         layout: job.capture.layout,
-    };
-    let link = Link::open(&job.socket_path, hello)?;
-    let outcome = Session::open(job, &link).and_then(|mut session| {
-        let outcome = session.record();
-        session.close_sources();
-        outcome
-    });
+    }
+}
+
+/// Does it, and says why it could not.
+pub fn told(link: &Link, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let outcome = work();
     if let Err(e) = &outcome {
         link.speaker.say(&Event::Fatal { message: format!("{e:#}") });
     }
     outcome
 }
 
-struct Session<'a> {
-    job: &'a Job,
+/// Sources, encoders and, from the press on, the take.
+pub struct Session<'a> {
+    capture: &'a CaptureSettings,
     link: &'a Link,
-    take: Take,
+    take: Option<Take>,
     sources: Vec<Tracked>,
-    composer: Composer,
-    meter: Meter,
+    picture: Picture,
+    mixer: Mixer,
+    output: Output,
     watchers: Watchers,
-    video: Video,
-    audio: Audio,
-    mux: Mux,
-    jpeg: Option<Jpeg>,
     preview_wanted: bool,
-    /// Monotonic instant of media time 0, moved on by every pause.
-    start: Duration,
+    ticks: Ticks,
+    /// The next tick to make.
+    tick: i64,
+    last_key: i64,
+    key_due: bool,
+    /// The tick before which the open fragment ends.
+    cut_at: i64,
     metronome: Arc<Metronome>,
-    /// Next frame of sound to encode.
-    sound_at: i64,
+    pace: Pace,
     ticks_left_out: u64,
-}
-
-struct Tracked {
-    running: Running,
-    /// Where its sound belongs, if it gives any, and how loud.
-    timeline: Option<(Timeline, f32)>,
-    gap: bool,
-    /// When it last gave something; `None` before the first time.
-    last: Option<Duration>,
+    /// When gaps, watchers and the preview were last looked after, in their own steps.
+    looked: [i64; 3],
 }
 
 impl<'a> Session<'a> {
-    fn open(job: &'a Job, link: &'a Link) -> anyhow::Result<Self> {
-        let capture = &job.capture;
-        let metronome = Arc::new(Metronome::new(capture.video.fps));
-        let now = clock::mono();
+    /// Opens everything; a ring length makes what is encoded before the press be kept in memory.
+    pub fn open(
+        capture: &'a CaptureSettings,
+        link: &'a Link,
+        ring: Option<Duration>,
+    ) -> anyhow::Result<Self> {
+        let fps = capture.video.fps;
+        let metronome = Arc::new(Metronome::new(fps));
         let mut sources = Vec::new();
         for source in &capture.sources {
             let running = source::start(source, &metronome, capture.video)?;
+            running.outlet.wire.want(capture.copy_camera && running.kind.is_camera());
             let timeline = match source.kind {
                 SourceKind::Microphone { gain_db, .. } => Some((Timeline::new()?, times(gain_db))),
                 _ => None,
             };
-            sources.push(Tracked { running, timeline, gap: false, last: None });
+            sources.push(Tracked::new(running, timeline));
         }
-        let take = Take::create(&job.take_path, &job.journal_path, link.speaker.clone())?;
-        let video = Video::new(capture.video)?;
-        let audio = Audio::new(capture.audio)?;
-        let mux = Mux::new(video.context(), audio.context())?;
-        let mut session = Self {
-            job,
+        let picture = Picture::new(capture, &sources)?;
+        let mut mixer = Mixer::new(capture.audio)?;
+        let output = Output::new(picture.parameters(), mixer.encoder().parameters(), ring)?;
+        Ok(Self {
+            capture,
             link,
-            take,
+            take: None,
             sources,
-            composer: Composer::new(capture.video, capture.layout),
-            meter: Meter::default(),
+            picture,
+            mixer,
+            output,
             watchers: Watchers::default(),
-            video,
-            audio,
-            mux,
-            jpeg: None,
             preview_wanted: false,
-            start: now,
+            ticks: Ticks::new(fps, clock::mono()),
+            tick: 0,
+            last_key: 0,
+            key_due: true,
+            cut_at: 0,
             metronome,
-            sound_at: 0,
+            pace: Pace::new(fps),
             ticks_left_out: 0,
-        };
-        session.wait_for_picture();
-        Ok(session)
+            looked: [-1; 3],
+        })
     }
 
     /// Waits for the main picture, but not for ever: a dark screen must not lose the lesson.
-    fn wait_for_picture(&mut self) {
+    pub fn wait_for_picture(&mut self) {
         let give_up = clock::mono() + Duration::from_secs(2);
-        while clock::mono() < give_up && !TERMINATED.load(Ordering::Relaxed) {
-            let screen = self.job.capture.layout.shows().0 > 0;
+        while clock::mono() < give_up && !signals::terminated() {
+            let screen = self.capture.layout.shows().0 > 0;
             let main = |kind: &SourceKind| if screen { kind.is_screen() } else { kind.is_camera() };
             let there =
                 self.sources.iter().filter(|s| main(&s.running.kind)).all(|s| {
@@ -159,209 +156,203 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn record(&mut self) -> anyhow::Result<()> {
-        self.start = clock::mono();
-        self.metronome.set(self.start);
-        self.take.fact(Fact::Started {
-            wall_ms: clock::wall_ms(),
-            mono_ms: u64::try_from(clock::boot().as_millis())?,
+    /// Starts the clock at tick 0 now.
+    pub fn start_clock(&mut self) {
+        self.ticks = Ticks::new(self.capture.video.fps, self.picture.first_at(&self.sources));
+        self.metronome.set(self.ticks.start());
+        self.metronome.slow(self.pace.fps());
+    }
+
+    /// Captures the screen only so often a second, while nothing is encoded.
+    pub fn idle(&mut self, pace: u32) {
+        self.metronome.set(clock::mono());
+        self.metronome.slow(pace);
+    }
+
+    /// What is said and shown now is not kept.
+    pub fn forget(&mut self) {
+        for source in &self.sources {
+            drop(source.running.outlet.blocks());
+        }
+        self.picture.forget(&self.sources);
+    }
+
+    /// The take begins: with what was kept before, if anything was, else now.
+    pub fn begin(&mut self, job: &Job) -> anyhow::Result<()> {
+        if !self.output.keeps() {
+            self.start_clock();
+        }
+        let take = Take::create(&job.take_path, &job.journal_path, self.link.speaker.clone())?;
+        let kept = self.output.begin(self.tick, self.capture.video.fps)?;
+        let origin = kept.as_ref().map_or(self.tick, |kept| kept.origin);
+        self.ticks.set_origin(origin);
+        let age = clock::mono().saturating_sub(self.ticks.start());
+        let age_ms = u64::try_from(age.as_millis())?;
+        take.fact(Fact::Started {
+            wall_ms: clock::wall_ms() - i64::try_from(age_ms)?,
+            mono_ms: u64::try_from(clock::boot().saturating_sub(age).as_millis())?,
             boot_id: clock::boot_id(),
             clock_trusted: clock::trusted(),
             recorder: env!("CARGO_PKG_VERSION").into(),
             libav: av::version(),
+            encoder: self.picture.encoder().into(),
+            ring_ms: kept.as_ref().map(|_| age_ms),
         })?;
-        let fps = i64::from(self.job.capture.video.fps);
-        let gop = fps * i64::from(self.job.capture.video.gop_s);
-        let limit = i64::from(self.job.max_minutes) * 60 * fps;
-        let (mut tick, mut cut_at, mut key_due) = (0i64, 3i64, true);
-        let mut last_key = 0i64;
+        for (bytes, end_ms) in kept.into_iter().flat_map(|kept| kept.fragments) {
+            take.fragment(bytes, end_ms)?;
+        }
+        self.sources.iter_mut().for_each(Tracked::begin);
+        self.watchers = Watchers::default();
+        // Without anything before it the take needs a key frame first; the ring began with one.
+        self.key_due |= origin == self.tick;
+        self.cut_at = i64::MAX;
+        self.take = Some(take);
+        Ok(())
+    }
+
+    /// Records until the take's end.
+    pub fn record(&mut self, job: &Job) -> anyhow::Result<()> {
+        let limit = i64::from(job.max_minutes) * 60 * self.ticks.per_second();
         loop {
-            if TERMINATED.load(Ordering::Relaxed) {
+            if signals::terminated() {
                 tracing::info!("asked to end by a signal");
-                return self.end(tick, None);
+                return self.end(None);
             }
             let mut paused = false;
             while let Ok(command) = self.link.commands.try_recv() {
                 match command {
-                    Command::Stop => return self.stop(tick),
+                    Command::Stop => return self.stop(),
                     Command::Pause => paused = true,
-                    Command::Resume => {}
-                    other => self.obey(other, tick)?,
+                    other => self.obey(other)?,
                 }
             }
-            if paused {
-                if self.pause(tick)? {
-                    return self.stop(tick);
-                }
-                (key_due, cut_at) = (true, (tick / fps + 1) * fps);
+            if paused && self.pause()? {
+                return self.stop();
             }
-            if tick >= limit {
-                tracing::warn!(minutes = self.job.max_minutes, "the longest take is reached");
-                return self.end(tick, None);
+            if self.ticks.taken(self.tick) >= limit {
+                tracing::warn!(minutes = job.max_minutes, "the longest take is reached");
+                return self.end(None);
             }
-
-            let due = self.instant(tick) + COMPOSE_AFTER;
-            let now = clock::mono();
-            if now < due {
-                std::thread::sleep(due - now);
-            } else {
-                let behind = i64::try_from((now - due).as_micros())? * fps / 1_000_000;
-                self.ticks_left_out += u64::try_from(behind)?;
-                tick += behind;
+            self.turn()?;
+            // The first fragment is cut at once: from then on something is durable.
+            if self.cut_at == i64::MAX {
+                self.cut()?;
             }
-            if tick >= cut_at {
-                let bytes = self.mux.cut()?;
-                self.take.fragment(bytes, media_ms(tick, fps))?;
-                cut_at = (tick / fps + 1) * fps;
-            }
-            let key = key_due || tick / gop != last_key / gop;
-            if key {
-                (last_key, key_due) = (tick, false);
-            }
-            self.compose(tick)?;
-            self.video.encode(self.composer.canvas(), tick, key, &mut self.mux)?;
-            let sound_until = position(self.start, clock::mono().saturating_sub(SOUND_LAG)).max(SILENT_START);
-            self.sound(sound_until)?;
-            self.look_after(tick)?;
-            tick += 1;
         }
     }
 
-    /// Monotonic instant of a tick.
-    fn instant(&self, tick: i64) -> Duration {
-        let fps = u64::from(self.job.capture.video.fps);
-        self.start + Duration::from_micros(u64::try_from(tick).unwrap_or(0) * 1_000_000 / fps)
-    }
-
-    fn compose(&mut self, tick: i64) -> anyhow::Result<()> {
+    /// Waits for the tick that is due, and makes its picture and the sound that belongs to it.
+    pub fn turn(&mut self) -> anyhow::Result<()> {
+        let due = self.ticks.instant(self.tick) + COMPOSE_AFTER;
         let now = clock::mono();
-        let ms = media_ms(tick, i64::from(self.job.capture.video.fps));
-        for source in &self.sources {
-            let fresh = || source.running.outlet.newest().filter(|p| now.saturating_sub(p.at) < STALE);
-            match source.running.kind {
-                SourceKind::Test => self.composer.card(ms),
-                SourceKind::Screen { .. } | SourceKind::WaylandScreen { .. } => {
-                    self.composer.screen(fresh())?;
-                }
-                _ => {}
-            }
+        let mut left_out = 0;
+        if now < due {
+            std::thread::sleep(due - now);
+        } else {
+            left_out = self.ticks.between(due, now);
+            self.tick += left_out;
+            self.ticks_left_out += u64::try_from(left_out)?;
         }
-        for (n, source) in self.sources.iter().filter(|s| s.running.kind.is_camera()).enumerate() {
-            let newest = source.running.outlet.newest();
-            if newest.is_none() && now.saturating_sub(self.start) < OPENING {
-                continue;
-            }
-            self.composer.camera(n, newest.filter(|p| now.saturating_sub(p.at) < STALE).as_deref())?;
+        let (tick, began) = (self.tick, clock::mono());
+        if self.take.is_some() && tick >= self.cut_at {
+            self.cut()?;
         }
+        let gop = self.ticks.per_second() * i64::from(self.capture.video.gop_s);
+        let key = self.key_due || tick / gop != self.last_key / gop;
+        if key {
+            (self.last_key, self.key_due) = (tick, false);
+        }
+        self.picture.make(&mut self.sources, &self.ticks, tick, key, &mut self.output)?;
+        self.sound(Mixer::due(&self.ticks))?;
+        self.look_after()?;
+        let ended = clock::mono();
+        if self.pace.worked(ended, left_out, ended.saturating_sub(began)) {
+            self.paced()?;
+        }
+        self.tick = self.pace.next(tick + 1);
         Ok(())
     }
 
-    /// Takes in what has arrived and encodes sound up to a position.
+    /// Ends the open fragment before the next tick.
+    fn cut(&mut self) -> anyhow::Result<()> {
+        let bytes = self.output.cut()?;
+        let at_ms = self.ticks.ms(self.tick);
+        self.cut_at = self.ticks.next_second(self.tick);
+        match &self.take {
+            Some(take) => take.fragment(bytes, at_ms),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a fact down, if there is a take to write it into, and says it.
+    fn note(&self, fact: Fact, event: &Event) -> anyhow::Result<()> {
+        let Some(take) = &self.take else { return Ok(()) };
+        take.fact(fact)?;
+        self.link.speaker.say(event);
+        Ok(())
+    }
+
+    /// Encodes sound up to a position, and says how loud it is.
     fn sound(&mut self, until: i64) -> anyhow::Result<()> {
-        let start = self.start;
-        for source in &mut self.sources {
-            for block in source.running.outlet.blocks() {
-                source.last = Some(clock::mono());
-                let position = position(start, block.at);
-                // Sound from before the start, or from a pause, has no place in the take.
-                if let (Some((timeline, _)), true) =
-                    (&mut source.timeline, position + block.bytes.len() as i64 / 4 > self.sound_at)
-                {
-                    timeline.push(position, &block.bytes)?;
-                }
-            }
+        let readings = self.mixer.run(&mut self.sources, &self.ticks, until, &mut self.output)?;
+        if self.take.is_none() {
+            return Ok(());
         }
-        while self.sound_at + SOUND_FRAME as i64 <= until {
-            let frames = self.mixed();
-            self.audio.encode(self.sound_at, &frames, &mut self.mux)?;
-            if let Some(reading) = self.meter.push(&frames) {
-                let ms = u64::try_from(self.sound_at).unwrap_or(0) * 1000 / u64::from(RATE);
-                for (kind, change) in self.watchers.hear(reading, ms) {
-                    self.tell(kind, change)?;
-                }
-                if self.link.speaker.heard() {
-                    let (peak_dbfs, rms_dbfs) = (reading.peak_dbfs, reading.rms_dbfs);
-                    self.link.speaker.say(&Event::Level { peak_dbfs, rms_dbfs });
-                }
+        for (reading, ms) in readings {
+            for (kind, change) in self.watchers.hear(reading, ms) {
+                self.tell(kind, change)?;
             }
-            self.sound_at += SOUND_FRAME as i64;
+            if self.link.speaker.heard() {
+                let (peak_dbfs, rms_dbfs) = (reading.peak_dbfs, reading.rms_dbfs);
+                self.link.speaker.say(&Event::Level { peak_dbfs, rms_dbfs });
+            }
         }
         Ok(())
-    }
-
-    /// The next frames of all sources of sound together.
-    fn mixed(&mut self) -> [[f32; 2]; SOUND_FRAME] {
-        let mut frames = [[0.0; 2]; SOUND_FRAME];
-        for source in &mut self.sources {
-            match &mut source.timeline {
-                Some((timeline, gain)) => timeline.mix(self.sound_at, *gain, &mut frames),
-                None if matches!(source.running.kind, SourceKind::Test) => {
-                    for (n, frame) in frames.iter_mut().enumerate() {
-                        *frame = card::tone(self.sound_at + n as i64);
-                    }
-                }
-                None => {}
-            }
-        }
-        for sample in frames.iter_mut().flatten() {
-            *sample = sample.clamp(-1.0, 1.0);
-        }
-        frames
     }
 
     /// Gaps, darkness and the preview; none of it every tick.
-    fn look_after(&mut self, tick: i64) -> anyhow::Result<()> {
-        let fps = i64::from(self.job.capture.video.fps);
-        let at_ms = media_ms(tick, fps);
-        if tick % (fps / 5).max(1) == 0 {
-            self.gaps(at_ms)?;
+    fn look_after(&mut self) -> anyhow::Result<()> {
+        let (fps, at_ms) = (self.ticks.per_second(), self.ticks.ms(self.tick));
+        let every = [fps / 5, fps / 2, fps].map(|every| self.tick / every.max(1));
+        let [gaps, watch, preview] = std::array::from_fn(|n| every[n] != self.looked[n]);
+        self.looked = every;
+        if self.take.is_none() {
+            return Ok(());
         }
-        if tick % (fps / 2).max(1) == 0 {
-            let black = self.composer.is_black();
+        if gaps {
+            let start = self.ticks.start();
+            let changed: Vec<_> = self.sources.iter_mut().filter_map(|s| s.look(start, at_ms)).collect();
+            for (fact, event) in changed {
+                self.note(fact, &event)?;
+            }
+        }
+        if watch {
+            let black = self.picture.is_black();
             let cameras = self.sources.iter().filter(|s| s.running.kind.is_camera());
             let prints: Vec<_> = cameras.map(|s| s.running.outlet.newest().and_then(|p| p.print())).collect();
             for (kind, change) in self.watchers.look(black, &prints, at_ms) {
                 self.tell(kind, change)?;
             }
         }
-        if tick % fps == 0 && self.preview_wanted && self.link.speaker.heard() {
-            self.preview();
+        if preview && self.preview_wanted && self.link.speaker.heard() {
+            // A preview is a courtesy: if it fails the take goes on.
+            match self.picture.preview() {
+                Ok(bytes) => {
+                    let jpeg = base64::engine::general_purpose::STANDARD.encode(bytes);
+                    self.link.speaker.say(&Event::Preview { jpeg });
+                }
+                Err(e) => tracing::warn!("no preview: {e:#}"),
+            }
         }
         Ok(())
     }
 
-    fn gaps(&mut self, at_ms: u64) -> anyhow::Result<()> {
-        let now = clock::mono();
-        for source in &mut self.sources {
-            let name = source.running.name.clone();
-            if matches!(source.running.kind, SourceKind::Test) {
-                continue;
-            }
-            source.last = source.running.outlet.newest().map_or(source.last, |p| Some(p.at));
-            let (last, patience) = source.last.map_or((self.start, OPENING), |last| (last, STALE));
-            let lost = now.saturating_sub(last) > patience;
-            if lost == source.gap {
-                continue;
-            }
-            source.gap = lost;
-            // One that never opened was away from the start.
-            let at_ms = if source.last.is_none() { 0 } else { at_ms };
-            let (fact, event) = if lost {
-                let fault = source.running.outlet.fault();
-                let cause = fault.unwrap_or_else(|| "nothing new arrived for 1 s".into());
-                tracing::warn!(source = name, at_ms, cause, "gap opened");
-                (
-                    Fact::GapOpened { source: name.clone(), at_ms, cause: cause.clone() },
-                    Event::GapOpened { source: name, at_ms, cause },
-                )
-            } else {
-                tracing::info!(source = name, at_ms, "gap closed");
-                (Fact::GapClosed { source: name.clone(), at_ms }, Event::GapClosed { source: name, at_ms })
-            };
-            self.take.fact(fact)?;
-            self.link.speaker.say(&event);
-        }
-        Ok(())
+    /// The pace has changed.
+    fn paced(&mut self) -> anyhow::Result<()> {
+        let (fps, full, at_ms) = (self.pace.fps(), self.pace.full(), self.ticks.ms(self.tick));
+        tracing::warn!(fps, at_ms, "the pace changes: the machine is too busy, or no longer");
+        self.metronome.slow(fps);
+        self.note(Fact::Paced { at_ms, fps }, &Event::Paced { fps, full })
     }
 
     fn tell(&mut self, kind: FindingKind, change: Change) -> anyhow::Result<()> {
@@ -373,166 +364,113 @@ impl<'a> Session<'a> {
                 (Fact::FindingClosed { kind, at_ms }, Event::FindingClosed { kind, at_ms })
             }
         };
-        self.take.fact(fact)?;
-        self.link.speaker.say(&event);
-        Ok(())
+        self.note(fact, &event)
     }
 
     /// Carries out what changes neither the clock nor the take's end.
-    fn obey(&mut self, command: Command, tick: i64) -> anyhow::Result<()> {
-        let at_ms = media_ms(tick, i64::from(self.job.capture.video.fps));
+    fn obey(&mut self, command: Command) -> anyhow::Result<()> {
+        let at_ms = self.ticks.ms(self.tick);
         match command {
             Command::Preview { on } => self.preview_wanted = on,
             Command::Mark { word } => {
                 let word = word.chars().filter(|c| !c.is_control()).take(MARK_MAX_CHARS).collect();
-                self.take.fact(Fact::Marked { at_ms, word })?;
-                self.link.speaker.say(&Event::Marked { at_ms });
+                self.note(Fact::Marked { at_ms, word }, &Event::Marked { at_ms })?;
             }
-            Command::Layout { layout } if self.job.capture.layouts().any(|l| l == layout) => {
-                if layout != self.composer.layout() {
-                    self.composer.set_layout(layout);
-                    self.take.fact(Fact::LayoutChanged { at_ms, layout })?;
+            Command::Layout { layout } if self.capture.layouts().any(|l| l == layout) => {
+                if layout == self.picture.layout() {
+                    self.link.speaker.say(&Event::LayoutChanged { layout });
+                } else if self.picture.set_layout(layout) {
+                    self.note(Fact::LayoutChanged { at_ms, layout }, &Event::LayoutChanged { layout })?;
                 }
-                self.link.speaker.say(&Event::LayoutChanged { layout });
             }
             Command::Layout { layout } => {
                 tracing::warn!(layout = layout.name(), "there are no sources for this layout");
             }
-            Command::Pause | Command::Resume | Command::Stop => {}
+            Command::Pause | Command::Resume | Command::Stop | Command::Start { .. } => {}
         }
         Ok(())
     }
 
-    /// A preview is a courtesy: if it fails the take goes on.
-    fn preview(&mut self) {
-        let made = match &mut self.jpeg {
-            Some(jpeg) => jpeg.encode(self.composer.canvas()),
-            None => Jpeg::new(self.job.capture.video).and_then(|mut jpeg| {
-                let picture = jpeg.encode(self.composer.canvas());
-                self.jpeg = Some(jpeg);
-                picture
-            }),
-        };
-        match made {
-            Ok(bytes) => {
-                let jpeg = base64::engine::general_purpose::STANDARD.encode(bytes);
-                self.link.speaker.say(&Event::Preview { jpeg });
-            }
-            Err(e) => tracing::warn!("no preview: {e:#}"),
-        }
-    }
-
-    /// Waits for the sound that belongs before a tick.
-    fn settle(&mut self, tick: i64) -> anyhow::Result<()> {
-        let fps = i64::from(self.job.capture.video.fps);
-        let end = tick * i64::from(RATE) / fps;
-        let give_up = self.instant(tick) + SOUND_LAG;
+    /// Waits for the sound that belongs before the next tick.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        let end = self.ticks.sound(self.tick);
+        let give_up = self.ticks.instant(self.tick) + SOUND_LAG;
         while clock::mono() < give_up {
             std::thread::sleep(Duration::from_millis(10));
-            self.sound(position(self.start, clock::mono().saturating_sub(SOUND_LAG)).min(end))?;
+            self.sound(Mixer::due(&self.ticks).min(end))?;
         }
         self.sound(end)
     }
 
     /// Stands still until told to go on; true when told to stop instead.
-    fn pause(&mut self, tick: i64) -> anyhow::Result<bool> {
-        let fps = i64::from(self.job.capture.video.fps);
-        let at_ms = media_ms(tick, fps);
-        let began = self.instant(tick).max(clock::mono());
-        self.take.fact(Fact::Paused { at_ms, wall_ms: clock::wall_ms() })?;
-        self.link.speaker.say(&Event::Paused { at_ms });
-        self.settle(tick)?;
+    fn pause(&mut self) -> anyhow::Result<bool> {
+        let at_ms = self.ticks.ms(self.tick);
+        let began = self.ticks.instant(self.tick).max(clock::mono());
+        self.note(Fact::Paused { at_ms, wall_ms: clock::wall_ms() }, &Event::Paused { at_ms })?;
+        self.settle()?;
         for (kind, change) in self.watchers.end(at_ms) {
             self.tell(kind, change)?;
         }
-        let bytes = self.mux.cut()?;
-        self.take.fragment(bytes, at_ms)?;
+        self.cut()?;
         let stop = loop {
-            if TERMINATED.load(Ordering::Relaxed) {
+            if signals::terminated() {
                 break false;
             }
             match self.link.commands.recv_timeout(Duration::from_millis(20)) {
                 Ok(Command::Stop) => break true,
                 Ok(Command::Resume) => break false,
                 Ok(Command::Pause) | Err(_) => {}
-                Ok(other) => self.obey(other, tick)?,
+                Ok(other) => self.obey(other)?,
             }
-            // What is said and shown now is not kept.
-            for source in &self.sources {
-                drop(source.running.outlet.blocks());
-            }
+            self.forget();
         };
         let now = clock::mono();
         let paused_ms = u64::try_from(now.saturating_sub(began).as_millis())?;
         // Media time goes on exactly where it stood.
-        self.start += now.saturating_sub(self.instant(tick));
-        self.metronome.set(self.start);
+        self.ticks.resume(self.tick, now);
+        self.metronome.set(self.ticks.instant(0));
         for source in &mut self.sources {
-            if let Some((timeline, _)) = &mut source.timeline {
-                timeline.reset(self.sound_at);
-            }
-            source.last = source.last.map(|last| last.max(now));
+            source.resume(now, self.mixer.at());
         }
-        self.take.fact(Fact::Resumed { at_ms, paused_ms })?;
+        self.pace.rest();
+        self.key_due = true;
+        if let Some(take) = &self.take {
+            take.fact(Fact::Resumed { at_ms, paused_ms })?;
+        }
         if !stop {
             self.link.speaker.say(&Event::Resumed { at_ms });
         }
         Ok(stop)
     }
 
-    fn stop(&mut self, tick: i64) -> anyhow::Result<()> {
-        let media_ms = media_ms(tick, i64::from(self.job.capture.video.fps));
-        self.end(tick, Some(Fact::Stopped { media_ms }))
+    fn stop(&mut self) -> anyhow::Result<()> {
+        let media_ms = self.ticks.ms(self.tick);
+        self.end(Some(Fact::Stopped { media_ms }))
     }
 
     /// Ends the take: what is captured is encoded, written and durable, then said.
-    fn end(&mut self, tick: i64, fact: Option<Fact>) -> anyhow::Result<()> {
-        let fps = i64::from(self.job.capture.video.fps);
-        self.settle(tick)?;
-        self.video.end(&mut self.mux)?;
-        self.audio.end(&mut self.mux)?;
-        let bytes = self.mux.cut()?;
-        self.take.fragment(bytes, media_ms(tick, fps))?;
+    fn end(&mut self, fact: Option<Fact>) -> anyhow::Result<()> {
+        self.settle()?;
+        self.picture.end(&mut self.output)?;
+        self.mixer.encoder().end(&mut self.output)?;
+        self.cut()?;
+        let mut take = self.take.take().context("there is no take to end")?;
         if let Some(fact) = fact {
-            self.take.fact(fact)?;
+            take.fact(fact)?;
         }
-        let bytes = self.take.end().context("the end of the take is not durable")?;
+        let bytes = take.end().context("the end of the take is not durable")?;
         if self.ticks_left_out > 0 {
-            tracing::warn!(
-                ticks = self.ticks_left_out,
-                "pictures were left out because encoding fell behind"
-            );
+            let ticks = self.ticks_left_out;
+            tracing::warn!(ticks, "pictures were left out because encoding fell behind");
         }
-        self.link.speaker.say(&Event::Stopped { bytes, media_ms: media_ms(tick, fps) });
+        self.link.speaker.say(&Event::Stopped { bytes, media_ms: self.ticks.ms(self.tick) });
         Ok(())
     }
 
-    fn close_sources(&mut self) {
+    /// Closes what was opened.
+    pub fn close_sources(&mut self) {
         for source in &mut self.sources {
             source.running.stop();
         }
-    }
-}
-
-fn media_ms(tick: i64, fps: i64) -> u64 {
-    u64::try_from(tick * 1000 / fps).unwrap_or(0)
-}
-
-/// SIGTERM and SIGINT end the take in order.
-mod signals {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use anyhow::Context as _;
-
-    pub fn watch(flag: &'static AtomicBool) -> anyhow::Result<()> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
-        let mut signals =
-            signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).context("signals cannot be watched")?;
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
-            if signals.forever().next().is_some() {
-                flag.store(true, Ordering::Relaxed);
-            }
-        })?;
-        Ok(())
     }
 }

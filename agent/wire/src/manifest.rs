@@ -143,6 +143,15 @@ pub struct Take {
     /// What came out when it was decoded back; absent in lessons sealed before there was a report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Report>,
+    /// What really encoded its picture; `copy` when a camera's own was kept; empty when it was never said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub encoder: String,
+    /// Changes of the pictures made a second, because the machine was too busy, and back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paces: Vec<Pace>,
+    /// How much of its beginning was kept before the press.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_ms: Option<u64>,
 }
 
 /// How a take ended.
@@ -264,6 +273,15 @@ pub struct LayoutChange {
     pub layout: crate::recorder::Layout,
 }
 
+/// A change of how many pictures are made a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// From here in the take.
+    pub at_ms: u64,
+    /// Pictures a second.
+    pub fps: u32,
+}
+
 /// Longest word of a mark, in characters.
 pub const MARK_MAX_CHARS: usize = 40;
 
@@ -337,6 +355,9 @@ mod tests {
             marks: vec![],
             layouts: vec![],
             report: None,
+            encoder: String::new(),
+            paces: vec![],
+            ring_ms: None,
         };
         assert_eq!(take.span_of(0, 10), (0, 10_000));
         assert_eq!(take.span_of(150, 1), (1000, 2000));

@@ -32,6 +32,18 @@ pub struct Job {
     pub capture: CaptureSettings,
 }
 
+/// What a recorder is to be ready for before there is a lesson.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Armed {
+    /// Unix socket to listen on; it moves to the job's when a job comes.
+    pub socket_path: String,
+    /// How many of the newest seconds are kept in memory for the beginning of the take; 0 keeps nothing.
+    pub ring_s: u32,
+    /// What to capture and how: that of the job to come.
+    pub capture: CaptureSettings,
+}
+
 /// What is captured and how. Stands in the manifest, so it must never hold a secret: a network camera's
 /// password travels in [`Job`] only as part of its URL and is removed by [`CaptureSettings::without_secrets`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +57,9 @@ pub struct CaptureSettings {
     pub video: VideoSettings,
     /// The sound.
     pub audio: AudioSettings,
+    /// Whether the only picture, that of a network camera, is kept as the camera sends it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy_camera: bool,
 }
 
 /// How the picture is composed.
@@ -234,6 +249,63 @@ pub struct VideoSettings {
     pub max_kbps: u32,
     /// Seconds between key frames.
     pub gop_s: u32,
+    /// What encodes it; libx264 where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<Encoder>,
+}
+
+/// What encodes the picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encoder {
+    /// Intel and AMD graphics cards, by VAAPI.
+    #[serde(rename = "h264_vaapi")]
+    Vaapi,
+    /// Intel Quick Sync Video.
+    #[serde(rename = "h264_qsv")]
+    Qsv,
+    /// NVIDIA graphics cards.
+    #[serde(rename = "h264_nvenc")]
+    Nvenc,
+    /// Boards whose chip encodes, by V4L2.
+    #[serde(rename = "h264_v4l2m2m")]
+    V4l2M2m,
+    /// The processor; works everywhere.
+    #[default]
+    #[serde(rename = "libx264")]
+    Libx264,
+}
+
+impl Encoder {
+    /// All, best first, with libav's names for them.
+    pub const NAMES: [(Self, &'static str); 5] = [
+        (Self::Vaapi, "h264_vaapi"),
+        (Self::Qsv, "h264_qsv"),
+        (Self::Nvenc, "h264_nvenc"),
+        (Self::V4l2M2m, "h264_v4l2m2m"),
+        (Self::Libx264, "libx264"),
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(encoder, _)| *encoder == self).map_or("", |(_, name)| name)
+    }
+
+    /// The encoder of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, n)| *n == name).map(|(encoder, _)| *encoder)
+    }
+}
+
+/// What `lectern-recorder encoders` says of one encoder; it prints a list of them, best first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncoderReport {
+    /// Which.
+    pub encoder: Encoder,
+    /// Why it cannot be used, in a sentence; absent when it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// The encoded sound: AAC-LC, 48 kHz, stereo.
@@ -285,6 +357,11 @@ pub fn without_userinfo(url: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
+    /// To an armed recorder: record this now.
+    Start {
+        /// The take.
+        job: Box<Job>,
+    },
     /// Stand still: no picture and no sound is kept until `resume`.
     Pause,
     /// Go on in the same take.
@@ -328,6 +405,11 @@ pub enum Event {
         paused: bool,
         /// How the picture is composed now.
         layout: Layout,
+    },
+    /// First line of an armed recorder on every connection, and then once a second while it waits.
+    Armed {
+        /// Process id of the recorder.
+        pid: u32,
     },
     /// Bytes that a power cut can no longer take away.
     Durable {
@@ -393,6 +475,13 @@ pub enum Event {
         /// Where in the take.
         at_ms: u64,
     },
+    /// So many pictures are made a second from now on: fewer because the machine is too busy, or all again.
+    Paced {
+        /// Pictures a second.
+        fps: u32,
+        /// Whether that is all that the settings ask for.
+        full: bool,
+    },
     /// One small JPEG of the composed picture, base64.
     Preview {
         /// The picture.
@@ -430,6 +519,12 @@ pub enum Fact {
         recorder: String,
         /// libavformat version.
         libav: String,
+        /// What encodes the picture; `copy` when a camera's own is kept.
+        #[serde(default)]
+        encoder: String,
+        /// How much was kept before the press; the wall and monotonic times are those of the first picture.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ring_ms: Option<u64>,
     },
     /// The lesson stood still.
     Paused {
@@ -488,6 +583,13 @@ pub enum Fact {
         at_ms: u64,
         /// Which.
         layout: Layout,
+    },
+    /// From here so many pictures are made a second: fewer because the machine is too busy, or all again.
+    Paced {
+        /// Where in the take.
+        at_ms: u64,
+        /// Pictures a second.
+        fps: u32,
     },
     /// The take ended by the teacher's hand.
     Stopped {

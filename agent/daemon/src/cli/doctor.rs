@@ -11,6 +11,7 @@ use serde_json::json;
 use super::say;
 use crate::config::Config;
 use crate::platform::identity;
+use crate::record::encoders;
 
 /// One line of the table.
 struct Finding {
@@ -21,7 +22,7 @@ struct Finding {
 
 /// Looks at everything and prints it.
 pub fn run(config: &Config, json: bool) -> Exit {
-    let mut findings = vec![data(config), space(config), recorder(config), clock_state()];
+    let mut findings = vec![data(config), space(config), recorder(config), encoder(config), clock_state()];
     findings.extend(config.recording.capture.sources.iter().map(|source| match &source.kind {
         SourceKind::Screen { display } => screen(display),
         SourceKind::WaylandScreen { .. } => wayland_screen(&config.recording.recorder),
@@ -92,6 +93,31 @@ fn recorder(config: &Config) -> Finding {
             Err(e) => Err(format!("{}: {e}", program.display())),
         },
     )
+}
+
+/// What would encode the picture, and why nothing better can.
+fn encoder(config: &Config) -> Finding {
+    let outcome = encoders::report(&config.recording.recorder).and_then(|reports| {
+        let wanted = config.recording.capture.video.encoder;
+        let chosen = wanted.unwrap_or_else(|| encoders::best(&reports));
+        let fault = |encoder| reports.iter().find(|r| r.encoder == encoder).and_then(|r| r.fault.as_deref());
+        match (wanted, fault(chosen)) {
+            (Some(_), Some(why)) => {
+                Err(format!("{} cannot be used and gives way to libx264: {why}", chosen.name()))
+            }
+            (Some(_), None) => Ok(format!("{}, as the settings say", chosen.name())),
+            (None, Some(why)) => Err(format!("none can be used, not even {}: {why}", chosen.name())),
+            (None, None) => {
+                let better = reports.iter().take_while(|r| r.encoder != chosen);
+                let whys = better
+                    .map(|r| format!("{}: {}", r.encoder.name(), r.fault.as_deref().unwrap_or_default()));
+                let whys: Vec<_> = whys.collect();
+                let because = if whys.is_empty() { String::new() } else { format!(" ({})", whys.join("; ")) };
+                Ok(format!("{}{because}", chosen.name()))
+            }
+        }
+    });
+    finding("encoder", outcome)
 }
 
 fn clock_state() -> Finding {

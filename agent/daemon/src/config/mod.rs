@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::recorder::{
-    AudioSettings, CameraFormat, CaptureSettings, Layout, SoundSystem, Source, SourceKind, Transport,
-    VideoSettings,
+    AudioSettings, CameraFormat, CaptureSettings, Encoder, Layout, SoundSystem, Source, SourceKind,
+    Transport, VideoSettings,
 };
 
 use crate::model::profile::Profile;
@@ -87,6 +87,10 @@ pub struct Page {
 pub struct Recording {
     /// The recorder program.
     pub recorder: PathBuf,
+    /// Whether a recorder is kept ready before the press.
+    pub armed: bool,
+    /// Seconds before the press that are kept in memory; 0 keeps nothing.
+    pub ring_s: u32,
     /// Longest take, minutes.
     pub max_minutes: u32,
     /// Minutes of lesson that must fit on the disk before one may start.
@@ -289,12 +293,15 @@ fn recording(root: &mut Section<'_>) -> Recording {
         let layout = s.choice("layout", "screen", &layouts);
         let size =
             s.choice("picture", "1920x1080", &[("1920x1080", (1920, 1080)), ("1280x720", (1280, 720))]);
+        let encoders = Encoder::NAMES.map(|(encoder, name)| (name, Some(encoder)));
+        let encoder = s.choice("encoder", "auto", &[&[("auto", None)], &encoders[..]].concat());
         let video = VideoSettings {
             width: size.0,
             height: size.1,
             fps: s.number("fps", 25, 5..=30),
             max_kbps: s.number("max_kbps", 4000, 200..=20_000),
             gop_s: 2,
+            encoder,
         };
         let audio = AudioSettings { kbps: s.number("sound_kbps", 128, 64..=256) };
         let count = |is: fn(&SourceKind) -> bool| sources.iter().filter(|s| is(&s.kind)).count();
@@ -326,15 +333,23 @@ fn recording(root: &mut Section<'_>) -> Recording {
                 faults.add("source", "names must differ from each other");
             }
         }
+        let copy_camera = s.choice_of_bool("copy_camera");
+        let network = count(|kind| matches!(kind, SourceKind::NetworkCamera { .. }));
+        let pictures = count(SourceKind::is_screen) + count(SourceKind::is_camera);
+        if copy_camera && (layout != Layout::Camera || (network, pictures) != (1, 1)) {
+            s.fault("copy_camera", "needs layout \"camera\" and one network camera as the only picture");
+        }
         Recording {
             recorder: s.path("recorder", "/usr/bin/lectern-recorder"),
+            armed: s.choice_of_bool("armed"),
+            ring_s: s.number("ring_s", 0, 0..=60),
             max_minutes: s.number("max_minutes", 180, 1..=1440),
             reserve_minutes: s.number("reserve_minutes", 10, 1..=1440),
             keep_stored_days: s.number("keep_stored_days", 7, 0..=3650),
             full_check: s.choice_of_bool("full_check"),
             profiles: s.path("profiles", "/etc/lectern/profiles"),
             schemes: s.path("schemes", "/etc/lectern/schemes"),
-            capture: CaptureSettings { layout, sources: sources.clone(), video, audio },
+            capture: CaptureSettings { layout, sources: sources.clone(), video, audio, copy_camera },
         }
     })
 }

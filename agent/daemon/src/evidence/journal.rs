@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lectern_wire::manifest::{Finding, Gap, LayoutChange, Mark, Pause};
+use lectern_wire::manifest::{Finding, Gap, LayoutChange, Mark, Pace, Pause};
 use lectern_wire::recorder::Fact;
 
 /// The facts of a take, put together.
@@ -22,6 +22,12 @@ pub struct Journal {
     pub marks: Vec<Mark>,
     /// Changes of layout.
     pub layouts: Vec<LayoutChange>,
+    /// What encoded the picture.
+    pub encoder: String,
+    /// Changes of the pictures made a second.
+    pub paces: Vec<Pace>,
+    /// How much was kept before the press.
+    pub ring_ms: Option<u64>,
     /// Whether the teacher ended it.
     pub stopped: bool,
 }
@@ -52,7 +58,8 @@ impl Journal {
     /// Facts beyond the take's durable end are held to it.
     fn add(&mut self, fact: Fact, end: u64) {
         match fact {
-            Fact::Started { wall_ms, mono_ms, boot_id, clock_trusted, recorder, libav } => {
+            Fact::Started { wall_ms, mono_ms, boot_id, clock_trusted, recorder, libav, encoder, ring_ms } => {
+                (self.encoder, self.ring_ms) = (encoder, ring_ms);
                 self.started = Some((wall_ms, mono_ms, boot_id, clock_trusted));
                 self.software = (recorder, libav);
             }
@@ -88,6 +95,7 @@ impl Journal {
             Fact::LayoutChanged { at_ms, layout } => {
                 self.layouts.push(LayoutChange { at_ms: at_ms.min(end), layout });
             }
+            Fact::Paced { at_ms, fps } => self.paces.push(Pace { at_ms: at_ms.min(end), fps }),
             Fact::Stopped { .. } => self.stopped = true,
         }
     }

@@ -134,6 +134,9 @@ fn finish_take(
         marks: journal.marks,
         layouts: journal.layouts,
         report: Some(report),
+        encoder: journal.encoder,
+        paces: journal.paces,
+        ring_ms: journal.ring_ms,
     };
     Ok(Some((take, journal.software)))
 }

@@ -349,6 +349,9 @@ mod tests {
             marks: vec![],
             layouts: vec![],
             report: None,
+            encoder: String::new(),
+            paces: vec![],
+            ring_ms: None,
         };
         let manifest = Manifest {
             v: 1,
@@ -361,8 +364,16 @@ mod tests {
             capture: CaptureSettings {
                 layout: Layout::Screen,
                 sources: vec![],
-                video: VideoSettings { width: 64, height: 64, fps: 25, max_kbps: 100, gop_s: 2 },
+                video: VideoSettings {
+                    width: 64,
+                    height: 64,
+                    fps: 25,
+                    max_kbps: 100,
+                    gop_s: 2,
+                    encoder: None,
+                },
                 audio: AudioSettings { kbps: 96 },
+                copy_camera: false,
             },
             software: Software { agent: "0".into(), recorder: "0".into(), libav: "0".into() },
             prev: None,

@@ -189,6 +189,9 @@ mod tests {
             marks: vec![],
             layouts: vec![],
             report: None,
+            encoder: String::new(),
+            paces: vec![],
+            ring_ms: None,
         };
         edit(&mut take);
         Manifest {
@@ -202,8 +205,16 @@ mod tests {
             capture: CaptureSettings {
                 layout: Layout::Screen,
                 sources: vec![],
-                video: VideoSettings { width: 1920, height: 1080, fps: 25, max_kbps: 4000, gop_s: 2 },
+                video: VideoSettings {
+                    width: 1920,
+                    height: 1080,
+                    fps: 25,
+                    max_kbps: 4000,
+                    gop_s: 2,
+                    encoder: None,
+                },
                 audio: AudioSettings { kbps: 128 },
+                copy_camera: false,
             },
             software: Software { agent: String::new(), recorder: String::new(), libav: String::new() },
             prev: None,

@@ -21,6 +21,8 @@ pub struct Status {
     pub lesson: Option<Lesson>,
     /// What the teacher should know, by kind; each is there while it holds.
     pub warnings: Vec<Warning>,
+    /// Seconds before a press that are being kept in memory now.
+    pub ring_s: Option<u32>,
     /// Loudness of the sound being recorded.
     pub level: Option<Level>,
     /// Sending to the hub.
@@ -139,6 +141,11 @@ pub enum Warning {
     },
     /// What a watcher sees or hears.
     Finding(FindingKind),
+    /// The machine is too busy: fewer pictures are made a second.
+    Slow {
+        /// Pictures a second.
+        fps: u32,
+    },
     /// Less than this many minutes fit.
     LittleSpace {
         /// Minutes.

@@ -41,6 +41,7 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "layouts": layouts.iter().map(|l| l.name()).collect::<Vec<_>>(),
         "lesson": lesson,
         "warnings": status.warnings.iter().map(warning).collect::<Vec<_>>(),
+        "ring_s": status.ring_s,
         "level": status.level.map(|l| json!({ "peak_dbfs": l.peak_dbfs, "rms_dbfs": l.rms_dbfs })),
         "upload": {
             "configured": status.upload.configured,
@@ -98,6 +99,7 @@ fn warning(warning: &Warning) -> Value {
             json!({ "kind": if *sound { "no_sound" } else { "no_picture" }, "source": source, "cause": cause })
         }
         Warning::Finding(kind) => json!({ "kind": kind }),
+        Warning::Slow { fps } => json!({ "kind": "slow", "fps": fps }),
         Warning::LittleSpace { minutes } => json!({ "kind": "little_space", "minutes": minutes }),
     }
 }

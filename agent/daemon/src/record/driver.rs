@@ -8,10 +8,12 @@ use std::time::Duration;
 use lectern_base::{chance, clock, disk};
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{About, MARK_MAX_CHARS};
-use lectern_wire::recorder::{CaptureSettings, Command as Order, Job};
+use lectern_wire::recorder::{CaptureSettings, Command as Order, Encoder, Job};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::armed::{Ready, Wanted};
+use super::encoders;
 use super::live::Live;
 use super::owed::Owed;
 use super::process::{self, Heard};
@@ -35,6 +37,8 @@ pub struct Settings {
     pub recorder: PathBuf,
     /// Sources, layout, picture and sound.
     pub capture: CaptureSettings,
+    /// What is wanted before the press.
+    pub before: Wanted,
     /// Longest take, minutes.
     pub max_minutes: u32,
     /// Minutes that must fit on the disk before a start.
@@ -61,6 +65,9 @@ pub struct Driver {
     looked: Option<Duration>,
     disk_checked: Option<Duration>,
     pub(super) slot_shown: Option<Duration>,
+    pub(super) ready: Option<Ready>,
+    /// When a recorder may be made ready again after one ended by itself.
+    pub(super) arm_after: Option<Duration>,
 }
 
 impl Driver {
@@ -83,6 +90,8 @@ impl Driver {
             looked: None,
             disk_checked: None,
             slot_shown: None,
+            ready: None,
+            arm_after: None,
         };
         (driver, handle)
     }
@@ -90,13 +99,19 @@ impl Driver {
     /// Runs until told to stop. A recorder at work is left at work: the next daemon finds it again.
     pub async fn run(mut self, stop: CancellationToken) {
         self.recover();
+        let (chosen, mut encoder) = mpsc::channel(1);
+        if self.settings.capture.video.encoder.is_none() && self.settings.recorder.is_file() {
+            encoders::choose(self.settings.recorder.clone(), chosen);
+        }
         let mut tick = tokio::time::interval(Duration::from_millis(250));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.stand_down().await,
                 Some((ask, reply)) = self.mail.recv() => self.answer(ask, reply).await,
                 Some((take, heard)) = self.words.recv() => self.hear(take, heard).await,
+                // Only the first word counts: a driver that has failed meanwhile is not trusted again.
+                Some(best) = encoder.recv() => drop(self.settings.capture.video.encoder.get_or_insert(best)),
                 _ = tick.tick() => self.look_after().await,
             }
         }
@@ -195,7 +210,9 @@ impl Driver {
         let id = LessonId::new(format!("{stamp}-{}", chance::hex::<6>()))?;
         // Invariant 1: folder and row, durable, before anything records.
         disk::make_folder(&self.store.lesson_folder(&id))?;
-        self.store.begin_lesson(&id, wall, &clock::boot_id(), about, &self.settings.capture)?;
+        let mut capture = self.settings.capture.clone();
+        capture.video.encoder.get_or_insert(Encoder::Libx264);
+        self.store.begin_lesson(&id, wall, &clock::boot_id(), about, &capture)?;
         if let Some(bell) = bell {
             self.store.set_bell(&id, bell)?;
         }
@@ -260,11 +277,17 @@ impl Driver {
             capture: self.settings.capture.clone(),
         };
         live.progress = clock::mono();
-        match process::spawn(&self.settings.recorder, &job).await {
+        let take = live.take;
+        let started = match self.use_ready(&job).await {
+            Some(child) => Ok(child),
+            None => process::spawn(&self.settings.recorder, "record", &job).await,
+        };
+        let Some(live) = &mut self.live else { return };
+        match started {
             Ok(child) => {
                 live.pid = child.id();
                 live.child = Some(child);
-                process::listen(socket, live.take, Duration::from_secs(5), self.heard.clone());
+                process::listen(socket, take, Duration::from_secs(5), self.heard.clone());
             }
             Err(e) => {
                 let reason =
@@ -348,6 +371,7 @@ impl Driver {
     async fn look_after(&mut self) {
         let now = clock::mono();
         self.settle_owed();
+        self.keep_ready(now).await;
         self.check_disk(now).await;
         self.show_slot(now);
         self.ring().await;

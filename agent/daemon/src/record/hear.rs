@@ -8,7 +8,7 @@ use crate::model::status::{Level, Warning};
 use crate::store::Durable;
 use lectern_base::clock;
 use lectern_wire::manifest::TakeEnd;
-use lectern_wire::recorder::{Command as Order, Event as Said, Layout};
+use lectern_wire::recorder::{Command as Order, Encoder, Event as Said, Layout};
 
 impl Driver {
     pub(super) async fn hear(&mut self, take: u32, heard: Heard) {
@@ -41,6 +41,8 @@ impl Driver {
                 live.pid = Some(pid);
                 self.composed(layout);
             }
+            // Said while it waited.
+            Said::Armed { .. } => {}
             Said::Durable { bytes, media_ms } => self.grew(bytes, media_ms),
             Said::Paused { .. } => self.advance(Event::Paused),
             Said::Resumed { .. } => {
@@ -66,6 +68,12 @@ impl Driver {
             }
             Said::FindingOpened { kind, .. } => self.warn(Warning::Finding(kind)),
             Said::FindingClosed { kind, .. } => self.clear(|w| *w == Warning::Finding(kind)),
+            Said::Paced { fps, full } => {
+                self.clear(|w| matches!(w, Warning::Slow { .. }));
+                if !full {
+                    self.warn(Warning::Slow { fps });
+                }
+            }
             Said::Preview { jpeg } => {
                 use base64::Engine as _;
                 match base64::engine::general_purpose::STANDARD.decode(jpeg) {
@@ -206,6 +214,8 @@ impl Driver {
             tokio::spawn(async move { drop(child.wait().await) });
         }
         let (stopping, cut_short) = (live.stopping.is_some(), live.cut_short);
+        // Whatever the cause was: no lesson is lost to a driver twice.
+        self.settings.capture.video.encoder = Some(Encoder::Libx264);
         let wait = live.lost(clock::mono());
         self.end_take(TakeEnd::Interrupted(reason));
         self.advance(Event::RecorderLost);

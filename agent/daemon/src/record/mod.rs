@@ -5,8 +5,10 @@
 //! the lesson goes on in its next take: at most [`MAX_RESTARTS`] times in [`RESTART_WINDOW`], after 0, 1, 2, 4 …
 //! seconds. Then the lesson ends with what it has, and the page says so.
 
+mod armed;
 mod bell;
 mod driver;
+pub mod encoders;
 mod hear;
 mod live;
 mod owed;
@@ -21,6 +23,7 @@ use lectern_wire::recorder::Layout;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::answer::{Answer, no};
+pub use armed::Wanted;
 pub use driver::{Driver, Settings};
 
 /// Recorders that may be lost within [`RESTART_WINDOW`] before the lesson is ended.

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use lectern_base::clock;
-use lectern_wire::recorder::{Command as Order, Event, Job};
+use lectern_wire::recorder::{Command as Order, Event};
+use serde::Serialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
@@ -26,10 +27,10 @@ pub enum Heard {
     Gone,
 }
 
-/// Starts a recorder in a process group of its own: what stops the daemon does not stop it.
-pub async fn spawn(recorder: &Path, job: &Job) -> std::io::Result<Child> {
+/// Starts a recorder with what it is told, in a process group of its own: what stops the daemon does not stop it.
+pub async fn spawn(recorder: &Path, verb: &str, job: &impl Serialize) -> std::io::Result<Child> {
     let mut child = Command::new(recorder)
-        .arg("record")
+        .arg(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .process_group(0)

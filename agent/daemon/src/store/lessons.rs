@@ -357,8 +357,9 @@ mod tests {
         let capture = CaptureSettings {
             layout: Layout::Screen,
             sources: vec![],
-            video: VideoSettings { width: 64, height: 64, fps: 25, max_kbps: 100, gop_s: 2 },
+            video: VideoSettings { width: 64, height: 64, fps: 25, max_kbps: 100, gop_s: 2, encoder: None },
             audio: AudioSettings { kbps: 96 },
+            copy_camera: false,
         };
         store
             .begin_lesson(&id, 5, "boot", &About { topic: "光合作用".into(), ..About::default() }, &capture)

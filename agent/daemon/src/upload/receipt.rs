@@ -68,8 +68,16 @@ mod tests {
             capture: CaptureSettings {
                 layout: Layout::Screen,
                 sources: vec![],
-                video: VideoSettings { width: 64, height: 64, fps: 25, max_kbps: 100, gop_s: 2 },
+                video: VideoSettings {
+                    width: 64,
+                    height: 64,
+                    fps: 25,
+                    max_kbps: 100,
+                    gop_s: 2,
+                    encoder: None,
+                },
                 audio: AudioSettings { kbps: 96 },
+                copy_camera: false,
             },
             cut_short: None,
             discarded_wall_ms: None,

@@ -140,6 +140,11 @@ impl Input {
         self.context.streams().find(|s| s.parameters().medium() == kind).map(|s| (s.index(), s.parameters()))
     }
 
+    /// The base of a stream's times.
+    pub fn base(&self, index: usize) -> ffmpeg::Rational {
+        self.context.stream(index).map_or(ffmpeg::Rational(1, 90_000), |s| s.time_base())
+    }
+
     /// The shape of a raw video stream's pictures.
     pub fn raw(&self, parameters: &ffmpeg::codec::Parameters) -> Raw {
         // SAFETY: reading plain fields of live parameters.

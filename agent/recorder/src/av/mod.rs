@@ -2,18 +2,22 @@
 //!
 //! One context belongs to one thread; contexts move by value and are never shared.
 
+mod coded;
 mod describe;
 mod input;
 mod mux;
 mod resample;
 mod scale;
+mod surface;
 mod v4l2;
 
+pub use coded::{decode, header, with_shape};
 pub use describe::same;
 pub use input::{Input, Patience, Raw};
 pub use mux::Mux;
 pub use resample::{RATE, Resampler};
 pub use scale::{Area, Scaler, Source as ScaleSource};
+pub use surface::{Surfaces, nv12};
 pub use v4l2::{Mode, modes as camera_modes};
 
 use ffmpeg_next as ffmpeg;

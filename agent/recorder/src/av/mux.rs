@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, anyhow};
 use ffmpeg_next::{self as ffmpeg, Packet, Rational, codec, ffi, format};
 
+use crate::encode::Packets;
+
 /// Collects what libav writes.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -39,19 +41,29 @@ pub struct Mux {
     opened: bool,
 }
 
+impl Packets for Mux {
+    fn video(&mut self, packet: Packet, base: Rational) -> anyhow::Result<()> {
+        self.write(packet, VIDEO, base)
+    }
+    fn audio(&mut self, packet: Packet, base: Rational) -> anyhow::Result<()> {
+        self.write(packet, AUDIO, base)
+    }
+}
+
 /// Stream numbers.
 const VIDEO: usize = 0;
 const AUDIO: usize = 1;
 
 impl Mux {
     /// Starts a take with one picture and one sound track.
-    pub fn new(video: &codec::Context, audio: &codec::Context) -> anyhow::Result<Self> {
+    pub fn new(video: codec::Parameters, audio: codec::Parameters) -> anyhow::Result<Self> {
         let sink = Sink::default();
         let io = format::context::StreamIo::from_write(sink.clone())
             .map_err(|e| anyhow!("no memory for the muxer: {e}"))?;
         let mut output = format::output_to_stream(io, None, Some("mp4")).context("libav has no MP4 muxer")?;
-        for context in [video, audio] {
-            output.add_stream_with(context).context("a track was refused by the muxer")?;
+        for parameters in [video, audio] {
+            let track = output.add_stream(None::<ffmpeg::Codec>);
+            track.context("a track was refused by the muxer")?.set_parameters(parameters);
         }
         let mut options = ffmpeg::Dictionary::new();
         options.set("movflags", "frag_custom+delay_moov+default_base_moof+skip_trailer");
@@ -61,16 +73,6 @@ impl Mux {
             |n: usize| output.stream(n).map(|s| s.time_base()).ok_or_else(|| anyhow!("a track vanished"));
         let bases = [base(VIDEO)?, base(AUDIO)?];
         Ok(Self { output, sink, bases, opened: false })
-    }
-
-    /// Adds an encoded picture; times in `base`.
-    pub fn video(&mut self, packet: Packet, base: Rational) -> anyhow::Result<()> {
-        self.write(packet, VIDEO, base)
-    }
-
-    /// Adds encoded sound; times in `base`.
-    pub fn audio(&mut self, packet: Packet, base: Rational) -> anyhow::Result<()> {
-        self.write(packet, AUDIO, base)
     }
 
     fn write(&mut self, mut packet: Packet, stream: usize, base: Rational) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Reads until the camera is lost or the worker ends; `shown` is what it is called in messages.
 pub(super) fn follow(worker: &Worker, input: &mut Input, shown: &str) -> anyhow::Result<()> {
     let (index, parameters) = input.stream(Type::Video).context("the camera sends no picture")?;
+    worker.outlet.wire.connected(&parameters);
     let mut decoder = codec::context::Context::from_parameters(parameters)
         .and_then(|c| c.decoder().video())
         .with_context(|| format!("the camera {shown} sends a picture this libav cannot decode"))?;
@@ -24,6 +25,8 @@ pub(super) fn follow(worker: &Worker, input: &mut Input, shown: &str) -> anyhow:
         if packet.stream() != index {
             continue;
         }
+        // A lesson that copies the camera takes its pictures as they are.
+        let Some(packet) = worker.outlet.wire.keep(packet, input.base(index)) else { continue };
         if let Err(e) = decoder.send_packet(&packet) {
             // A damaged picture on the line is not the end of the camera; freshness will tell.
             tracing::debug!(camera = shown, "a picture could not be decoded: {e}");

@@ -11,6 +11,7 @@
 
 mod alsa;
 mod camera;
+mod coded;
 mod decode;
 mod microphone;
 mod network_camera;
@@ -34,6 +35,7 @@ use lectern_wire::recorder::{Source, SourceKind, VideoSettings};
 use crate::av::{Patience, Raw};
 use crate::metronome::Metronome;
 
+pub use coded::Coded;
 pub use portal::{check as check_portal, leave as portal_leave};
 
 /// A picture as it came from its source.
@@ -112,6 +114,8 @@ pub struct Outlet {
     newest: Mutex<Option<Arc<Stamped>>>,
     blocks: Mutex<VecDeque<Block>>,
     fault: Mutex<Option<String>>,
+    /// Of a camera: its pictures as they come, while they are wanted so.
+    pub wire: coded::Wire,
 }
 
 /// Sound kept while nobody takes it; more than this is old news.

@@ -116,6 +116,8 @@ function draw() {
   document.title = `${say(big, values)} · Lectern 讲台`;
   if (now === "stored" && lesson.submitted) $("small").textContent += ` · ${say(w.submitted, values)}`;
   if (now === "recording" && lesson.marks > 0 && !refusal) $("small").textContent += ` · ${say(w.marked, { n: lesson.marks })}`;
+  // Whoever is in the room can see that something is kept, even before the press.
+  $("ring").textContent = status && status.ring_s ? say(w.ring, { n: status.ring_s }) : "";
   warnings(w);
   actions(w, now, short);
   fill(now);

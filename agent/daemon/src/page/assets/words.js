@@ -32,6 +32,7 @@ const WORDS = {
       no_picture: "“{source}”没有画面，其他照常录", no_sound: "话筒没有声音，请检查讲台话筒",
       silent: "10 秒没有听到声音，请打开讲台话筒", digital_zero: "话筒是静音的，请打开讲台话筒", clipping: "声音太大，请把话筒调小一点",
       black: "画面一直是黑的，请检查屏幕或摄像头", frozen: "摄像头画面不动了，请检查摄像头",
+      slow: "这台电脑太忙，画面先录得稀一些，声音照常；关掉不用的程序会好一些",
       little_space: "存储空间不多，还能录约 {minutes} 分钟",
       clock: "本机的时间不对，请联系电教员；录课不受影响", no_hub: "网络不通，录好的课先存在本机", unchecked: "录课前检查没有成功，请联系电教员：{why}",
     },
@@ -43,6 +44,7 @@ const WORDS = {
     discard: { title: "删除这节录课？", text: "本机和学校资源库里的都会删除，不能恢复。", go: "删除" },
     repair: { ask: "设备有问题？", act: "一键报修", title: "设备有问题？", text: "会自动带上设备情况，不带录像和课程信息。", words: "说一句（可以不填）", go: "报修", thanks: "已经报修，电教员会看到设备情况。" },
     submitted: "已提交：{what}",
+    ring: "● 最近 {n} 秒的画面和声音暂存在内存里，按“开始录课”才会保存，不按就自动消失",
     marked: "已打 {n} 个点", layout: "画面",
     layouts: { "screen": "屏幕", "screen+camera": "屏幕和摄像头", "side-by-side": "左右并排", "camera": "摄像头", "two-cameras": "两个摄像头" },
     refuse: {
@@ -90,6 +92,7 @@ const WORDS = {
       no_picture: "No picture from “{source}”; the rest is recorded", no_sound: "The microphone gives no sound; please check it",
       silent: "Nothing heard for 10 s; please switch the microphone on", digital_zero: "The microphone is muted; please switch it on", clipping: "Too loud; please turn the microphone down",
       black: "The picture is black; please check screen or camera", frozen: "The camera's picture stands still; please check it",
+      slow: "This machine is too busy: fewer pictures for now, sound as always; closing other programs helps",
       little_space: "Little space left, about {minutes} minutes",
       clock: "This machine's clock is wrong; please call the technician. Recording works", no_hub: "No network; lessons are kept on this machine for now", unchecked: "The check before the lesson failed; please call the technician: {why}",
     },
@@ -101,6 +104,7 @@ const WORDS = {
     discard: { title: "Delete this lesson?", text: "Here and in the school's store; it cannot be brought back.", go: "Delete" },
     repair: { ask: "Something not working?", act: "Report it", title: "Something not working?", text: "The machine's condition goes along; no recording, no lesson details.", words: "A word about it (optional)", go: "Report", thanks: "Reported. The technician sees the machine's condition." },
     submitted: "put forward: {what}",
+    ring: "● The last {n} seconds of picture and sound are held in memory; only a press keeps them, otherwise they vanish",
     marked: "{n} marks", layout: "Picture",
     layouts: { "screen": "Screen", "screen+camera": "Screen and camera", "side-by-side": "Side by side", "camera": "Camera", "two-cameras": "Two cameras" },
     refuse: {

@@ -1,0 +1,60 @@
+//! Which encoder the picture gets: the recorder tries them all once, with real pictures.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lectern_wire::recorder::{Encoder, EncoderReport};
+use tokio::sync::mpsc;
+
+/// What the recorder says of every encoder, best first; takes seconds where a driver hangs.
+///
+/// # Errors
+/// A sentence, when the recorder cannot be asked.
+pub fn report(recorder: &Path) -> Result<Vec<EncoderReport>, String> {
+    let out = Command::new(recorder).arg("encoders").output();
+    let out = out.map_err(|e| format!("{}: {e}", recorder.display()))?;
+    serde_json::from_slice(&out.stdout)
+        .map_err(|_| format!("{} ended with {} and no answer", recorder.display(), out.status))
+}
+
+/// The best that can be used; libx264 works everywhere.
+#[must_use]
+pub fn best(reports: &[EncoderReport]) -> Encoder {
+    reports.iter().find(|r| r.fault.is_none()).map_or(Encoder::Libx264, |r| r.encoder)
+}
+
+/// Asks in the background; the best is sent when it is known.
+pub(super) fn choose(recorder: PathBuf, chosen: mpsc::Sender<Encoder>) {
+    tokio::task::spawn_blocking(move || match report(&recorder) {
+        Ok(reports) => {
+            for EncoderReport { encoder, fault } in &reports {
+                tracing::info!(
+                    encoder = encoder.name(),
+                    fault = fault.as_deref().unwrap_or("none"),
+                    "encoder tried"
+                );
+            }
+            if chosen.blocking_send(best(&reports)).is_err() {
+                tracing::debug!("the driver has ended");
+            }
+        }
+        Err(e) => tracing::warn!("the encoders could not be tried; libx264 is used: {e}"),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_that_works_is_taken() {
+        let report = |encoder, fault: Option<&str>| EncoderReport { encoder, fault: fault.map(Into::into) };
+        let reports = [
+            report(Encoder::Vaapi, Some("no card")),
+            report(Encoder::Nvenc, None),
+            report(Encoder::Libx264, None),
+        ];
+        assert_eq!(best(&reports), Encoder::Nvenc);
+        assert_eq!(best(&[]), Encoder::Libx264);
+    }
+}

@@ -1,0 +1,157 @@
+//! Tries the encoders with real pictures, each in a process of its own: a driver that hangs or crashes takes
+//! nothing with it.
+
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use ffmpeg_next::{Packet, Rational, codec, format, frame};
+use lectern_base::clock;
+use lectern_wire::recorder::{Encoder, EncoderReport, VideoSettings};
+
+use super::{Packets, Video, nothing_more};
+use crate::av::Area;
+use crate::card;
+
+/// How long one encoder may take.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Pictures sent to each; the second half begins with a key frame that was asked for.
+const PICTURES: i64 = 20;
+/// What is asked for: the master profile.
+const SETTINGS: VideoSettings =
+    VideoSettings { width: 1920, height: 1080, fps: 25, max_kbps: 4000, gop_s: 2, encoder: None };
+
+/// Tries all, best first.
+pub fn all() -> anyhow::Result<Vec<EncoderReport>> {
+    let program = std::env::current_exe().context("this program cannot find itself")?;
+    let tried = Encoder::NAMES.iter().map(|(encoder, name)| {
+        let mut command = Command::new(&program);
+        command.args(["encoders", "--only", name]);
+        EncoderReport { encoder: *encoder, fault: within(command, LIMIT).err() }
+    });
+    Ok(tried.collect())
+}
+
+/// Runs a program that says nothing when all is well, and one sentence when it is not.
+fn within(mut command: Command, limit: Duration) -> Result<(), String> {
+    let start = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut child = start.map_err(|e| format!("it could not be tried: {e}"))?;
+    let give_up = clock::mono() + limit;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if clock::mono() < give_up => std::thread::sleep(Duration::from_millis(10)),
+            Ok(None) => {
+                // Not waited for: a process inside a hung driver may never end.
+                return match child.kill() {
+                    Ok(()) => Err(format!("its driver did not answer within {} s", limit.as_secs_f32())),
+                    Err(e) => Err(format!("its driver did not answer and could not be ended: {e}")),
+                };
+            }
+            Err(e) => return Err(format!("it could not be tried: {e}")),
+        }
+    };
+    let mut said = String::new();
+    if let Some(mut pipe) = child.stdout.take()
+        && let Err(e) = pipe.read_to_string(&mut said)
+    {
+        return Err(format!("what it said could not be read: {e}"));
+    }
+    match said.trim() {
+        "" if status.success() => Ok(()),
+        "" => Err(format!("its driver broke off: {status}")),
+        said => Err(said.to_owned()),
+    }
+}
+
+/// Tries one here and now: pictures in, packets out, and the packets decoded back must show those pictures.
+pub fn one(encoder: Encoder) -> anyhow::Result<()> {
+    let mut video = Video::open(encoder, SETTINGS)?;
+    let mut canvas = frame::Video::new(format::Pixel::YUV420P, SETTINGS.width, SETTINGS.height);
+    card::black(&mut canvas, Area { x: 0, y: 0, width: SETTINGS.width, height: SETTINGS.height });
+    card::background(&mut canvas);
+    let mut kept = Kept(Vec::new());
+    for tick in 0..PICTURES {
+        card::moving(&mut canvas, u64::try_from(tick)? * 1000);
+        video.encode(&mut canvas, tick, tick % (PICTURES / 2) == 0, &mut kept)?;
+    }
+    let before_the_end = kept.0.len();
+    video.end(&mut kept)?;
+    let count = i64::try_from(kept.0.len())?;
+    ensure!(count == PICTURES, "{PICTURES} pictures went in and {count} came out");
+    ensure!(before_the_end > 0, "it gives nothing before its end, which a recording cannot wait for");
+    let keys: Vec<_> = kept.0.iter().filter(|p| p.is_key()).filter_map(Packet::pts).collect();
+    ensure!(keys.contains(&0) && keys.contains(&(PICTURES / 2)), "it makes no key frame when asked to");
+    seen(&video, &kept.0, &canvas)
+}
+
+/// Decodes the packets; the last picture must be as light as the last canvas, place by place.
+fn seen(video: &Video, packets: &[Packet], canvas: &frame::Video) -> anyhow::Result<()> {
+    let mut decoder = codec::context::Context::from_parameters(video.parameters())?.decoder().video()?;
+    let (mut picture, mut count) = (frame::Video::empty(), 0);
+    for packet in packets.iter().map(Some).chain([None]) {
+        let sent = match packet {
+            Some(packet) => decoder.send_packet(packet),
+            None => decoder.send_eof(),
+        };
+        sent.context("a picture it made cannot be decoded")?;
+        loop {
+            let mut next = frame::Video::empty();
+            match decoder.receive_frame(&mut next) {
+                Ok(()) => (picture, count) = (next, count + 1),
+                Err(e) => break nothing_more(e, "a picture it made cannot be decoded")?,
+            }
+        }
+    }
+    ensure!(count == PICTURES, "of {PICTURES} pictures it made {count} can be decoded");
+    let shape = (picture.width(), picture.height());
+    ensure!(shape == (canvas.width(), canvas.height()), "its pictures are {}x{}", shape.0, shape.1);
+    let light = |frame: &frame::Video, x: u32, y: u32| {
+        let (x, y) = (frame.width() * (2 * x + 1) / 16, frame.height() * (2 * y + 1) / 16);
+        let row = frame.data(0).get(y as usize * frame.stride(0) + x as usize..).unwrap_or_default();
+        row.iter().take(8).map(|&l| i32::from(l)).sum::<i32>() / 8
+    };
+    for (x, y) in (0..8).flat_map(|x| (0..8).map(move |y| (x, y))) {
+        let (is, was) = (light(&picture, x, y), light(canvas, x, y));
+        ensure!((is - was).abs() <= 24, "its pictures are not those it was given");
+    }
+    Ok(())
+}
+
+/// Keeps packets.
+struct Kept(Vec<Packet>);
+
+impl Packets for Kept {
+    fn video(&mut self, packet: Packet, _base: Rational) -> anyhow::Result<()> {
+        self.0.push(packet);
+        Ok(())
+    }
+    fn audio(&mut self, _packet: Packet, _base: Rational) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_that_hangs_crashes_or_complains_is_told_apart() {
+        let run = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            within(command, Duration::from_millis(500))
+        };
+        assert_eq!(run("exit 0"), Ok(()));
+        assert_eq!(run("echo no card; exit 1"), Err("no card".into()));
+        assert!(run("kill -SEGV $$").expect_err("crash").starts_with("its driver broke off: signal"));
+        assert_eq!(run("exec sleep 60"), Err("its driver did not answer within 0.5 s".into()));
+    }
+
+    #[test]
+    fn libx264_passes_its_own_trial() {
+        crate::av::start();
+        one(Encoder::Libx264).expect("libx264 works everywhere");
+    }
+}

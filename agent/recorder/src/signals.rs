@@ -1,0 +1,25 @@
+//! SIGTERM and SIGINT end the take in order.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+static TERMINATED: AtomicBool = AtomicBool::new(false);
+
+/// Watches from now on.
+pub fn watch() -> anyhow::Result<()> {
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).context("signals cannot be watched")?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if signals.forever().next().is_some() {
+            TERMINATED.store(true, Ordering::Relaxed);
+        }
+    })?;
+    Ok(())
+}
+
+/// Whether one has come.
+pub fn terminated() -> bool {
+    TERMINATED.load(Ordering::Relaxed)
+}
