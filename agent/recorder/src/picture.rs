@@ -153,7 +153,7 @@ impl Composed {
             match source.running.kind {
                 SourceKind::Test => self.composer.card(ticks.clock_ms(tick)),
                 SourceKind::Screen { .. } | SourceKind::WaylandScreen { .. } => {
-                    self.composer.screen(newest())?
+                    self.composer.screen(newest())?;
                 }
                 _ => {}
             }

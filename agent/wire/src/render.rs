@@ -207,6 +207,9 @@ mod tests {
             findings: vec![],
             marks: vec![],
             layouts: vec![],
+            encoder: String::new(),
+            paces: vec![],
+            ring_ms: None,
             report: None,
         }
     }
