@@ -247,7 +247,13 @@ fn a_recorder_that_is_ready_takes_the_job_and_a_dead_one_is_no_loss() {
     };
     let wait = |line: &Line| {
         let pid = eventually(PATIENCE, "an armed recorder", || armed(line).first().copied()).unwrap();
-        std::thread::sleep(Duration::from_secs(2));
+        let ready = || {
+            let mut run = std::fs::read_dir(line.agent.data.join("run")).ok()?.flatten();
+            run.any(|e| e.file_name().to_string_lossy().starts_with("armed-")).then_some(())
+        };
+        eventually(PATIENCE, "its socket", ready).unwrap();
+        // It says that it waits once its sources and encoders are open.
+        std::thread::sleep(Duration::from_secs(3));
         pid
     };
     let pid = wait(&line);

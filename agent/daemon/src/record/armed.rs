@@ -45,7 +45,9 @@ impl Driver {
     /// Makes a recorder ready when nothing is recorded, and shows whether one keeps what happens now.
     pub(super) async fn keep_ready(&mut self, now: Duration) {
         let wanted = self.settings.before;
-        if !wanted.armed || !self.settings.recorder.is_file() {
+        // Not before the encoder is known: it is opened when the recorder is.
+        let encoder = self.settings.capture.video.encoder;
+        if !wanted.armed || encoder.is_none() || !self.settings.recorder.is_file() {
             return;
         }
         if let Some(ready) = &mut self.ready {

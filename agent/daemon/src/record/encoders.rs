@@ -25,20 +25,18 @@ pub fn best(reports: &[EncoderReport]) -> Encoder {
 
 /// Asks in the background; the best is sent when it is known.
 pub(super) fn choose(recorder: PathBuf, chosen: mpsc::Sender<Encoder>) {
-    tokio::task::spawn_blocking(move || match report(&recorder) {
-        Ok(reports) => {
-            for EncoderReport { encoder, fault } in &reports {
-                tracing::info!(
-                    encoder = encoder.name(),
-                    fault = fault.as_deref().unwrap_or("none"),
-                    "encoder tried"
-                );
-            }
-            if chosen.blocking_send(best(&reports)).is_err() {
-                tracing::debug!("the driver has ended");
-            }
+    tokio::task::spawn_blocking(move || {
+        let reports = report(&recorder).unwrap_or_else(|e| {
+            tracing::warn!("the encoders could not be tried; libx264 is used: {e}");
+            Vec::new()
+        });
+        for EncoderReport { encoder, fault } in &reports {
+            let fault = fault.as_deref().unwrap_or("none");
+            tracing::info!(encoder = encoder.name(), fault, "encoder tried");
         }
-        Err(e) => tracing::warn!("the encoders could not be tried; libx264 is used: {e}"),
+        if chosen.blocking_send(best(&reports)).is_err() {
+            tracing::debug!("the driver has ended");
+        }
     });
 }
 
