@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Folder, Hub, Room, eventually};
+use lectern_tests::{Agent, Browser, Folder, Hub, Room, eventually};
 use lectern_wire::fmp4::Scanner;
 use lectern_wire::render::{Job, Piece, Rendition, Said};
 use lectern_wire::report::Report;
@@ -384,4 +384,38 @@ fn cancelled_killed_or_cut_off_nothing_half_is_left() {
     class.agent.restart(&class.folder).unwrap();
     let made = class.wait(id, &["done"]);
     assert_eq!(class.files(), [made["name"].as_str().unwrap()], "and no part of it");
+}
+
+#[tokio::test]
+async fn a_teacher_makes_a_clip_on_the_page_and_takes_it_along() {
+    let class = Class::start();
+    let lesson = class.lesson(6000);
+    let browser = Browser::start(&class.folder, "teacher").await.unwrap();
+    let page = class.agent.page().unwrap();
+    browser.open(&page).await.unwrap();
+    browser.wait_text("#report", "画面 00:00:0", PATIENCE).await.unwrap();
+    browser.click("#clip-name").await.unwrap();
+    // The profiles come with the first look.
+    browser.wait_text("#clip select", "精品课", PATIENCE).await.unwrap();
+    browser.type_into("#clip input[name=from]", "0:03").await.unwrap();
+    browser.type_into("#clip input[name=to]", "3").await.unwrap();
+    browser.click("#clip-make").await.unwrap();
+    browser.wait_text("#clip-problem", "behind the beginning", PATIENCE).await.unwrap();
+    browser.type_into("#clip input[name=to]", ":00").await.unwrap();
+    browser.click("#clip-make").await.unwrap();
+    browser.wait_text("#clips", "做好了", PATIENCE).await.unwrap();
+    browser.screenshot(&lectern_tests::browser::pictures().unwrap().join("clip.png")).await.unwrap();
+    let link = browser.run("return document.querySelector('#clips a').href").await.unwrap();
+    let bytes = reqwest::get(link.as_str().unwrap()).await.unwrap().bytes().await.unwrap();
+    let all = class.agent.lectern(&["clip", "list"]).unwrap().0;
+    let clip = &all["clips"][0];
+    assert_eq!(
+        (clip["lesson"].as_str(), clip["bytes"].as_u64()),
+        (Some(lesson.as_str()), Some(bytes.len() as u64))
+    );
+    assert_eq!(bytes, std::fs::read(clip["path"].as_str().unwrap()).unwrap());
+    browser.click("#clips button").await.unwrap();
+    let gone = || class.files().is_empty().then_some(());
+    eventually(PATIENCE, "the file to be removed", gone).unwrap();
+    browser.close().await.unwrap();
 }

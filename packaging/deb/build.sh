@@ -70,8 +70,9 @@ done
 install -D -m 644 packaging/lectern.desktop "$work/lectern/usr/share/applications/lectern.desktop"
 pack lectern lectern "classroom agent: health, lessons, evidence" "Recommends: lectern-recorder, xdg-utils"
 
+# The titles of renditions are drawn with a Chinese font.
 pack lectern-recorder lectern-recorder "records screen, camera and microphone for lectern" "Enhances: lectern" \
-    "Suggests: gstreamer1.0-tools, gstreamer1.0-plugins-base, gstreamer1.0-pipewire"
+    "Recommends: fonts-noto-cjk" "Suggests: gstreamer1.0-tools, gstreamer1.0-plugins-base, gstreamer1.0-pipewire"
 
 install -D -m 644 packaging/systemd/lectern-hub.service "$work/lectern-hub/lib/systemd/system/lectern-hub.service"
 install -D -m 640 config/hub.toml "$work/lectern-hub/etc/lectern/hub.toml"
