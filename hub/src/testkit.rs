@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use lectern_wire::PART_SIZE;
+use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, Source, SourceKind, VideoSettings};
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId, SchoolId};
 use lectern_wire::manifest::{About, Fragment, Manifest, Part, Software, Take, TakeEnd};
-use lectern_wire::recorder::{AudioSettings, CaptureSettings, Layout, Source, SourceKind, VideoSettings};
 use lectern_wire::sign::{PublicKey, Signed};
 use lectern_wire::topic::Topics;
 use tokio_util::sync::CancellationToken;

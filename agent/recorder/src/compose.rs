@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ffmpeg_next::{format::Pixel, frame};
-use lectern_wire::recorder::{Layout, VideoSettings};
+use lectern_wire::capture::{Layout, VideoSettings};
 
 use crate::av::{Area, Raw, ScaleSource, Scaler};
 use crate::card;

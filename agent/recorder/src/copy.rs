@@ -12,7 +12,7 @@ use ffmpeg_next::codec::Parameters;
 use ffmpeg_next::format::Pixel;
 use ffmpeg_next::{Packet, Rational};
 use lectern_base::clock;
-use lectern_wire::recorder::VideoSettings;
+use lectern_wire::capture::VideoSettings;
 
 use crate::av;
 use crate::encode::{Jpeg, Packets};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ffmpeg_next::{format::Pixel, frame};
 use lectern_tests::clap;
-use lectern_wire::recorder::{AudioSettings, VideoSettings};
+use lectern_wire::capture::{AudioSettings, VideoSettings};
 
 use crate::av::RATE;
 use crate::encode::{Audio, SOUND_FRAME, Video};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lectern_base::clock;
-use lectern_wire::recorder::{Event, Fact, SourceKind};
+use lectern_wire::capture::SourceKind;
+use lectern_wire::recorder::{Event, Fact};
 
 use crate::sound::Timeline;
 use crate::source::Running;

@@ -3,7 +3,8 @@
 use std::io::BufRead;
 
 use anyhow::{Context as _, bail, ensure};
-use lectern_wire::recorder::{Armed, CaptureSettings, Job, Layout, SourceKind};
+use lectern_wire::capture::{CaptureSettings, Layout, SourceKind};
+use lectern_wire::recorder::{Armed, Job};
 
 /// Longest job line, bytes.
 const MAX_LINE: u64 = 64 * 1024;

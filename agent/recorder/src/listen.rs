@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use lectern_base::clock;
+use lectern_wire::capture::{CaptureSettings, SourceKind};
 use lectern_wire::preflight::Heard;
-use lectern_wire::recorder::{CaptureSettings, SourceKind};
 
 use crate::metronome::Metronome;
 use crate::sound::{Meter, times};

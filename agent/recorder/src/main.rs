@@ -44,7 +44,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lectern_base::exit::Exit;
-use lectern_wire::recorder::Encoder;
+use lectern_wire::capture::Encoder;
 
 /// Records one take of a lesson; started by the lectern daemon.
 #[derive(Debug, Parser)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lectern_base::clock;
-use lectern_wire::recorder::{AudioSettings, SourceKind};
+use lectern_wire::capture::{AudioSettings, SourceKind};
 
 use crate::card;
 use crate::encode::{Audio, Packets, SOUND_FRAME};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ffmpeg_next::codec::Parameters;
 use lectern_base::clock;
-use lectern_wire::recorder::{CaptureSettings, Layout, SourceKind, VideoSettings};
+use lectern_wire::capture::{CaptureSettings, Layout, SourceKind, VideoSettings};
 
 use crate::compose::Composer;
 use crate::copy::Copied;

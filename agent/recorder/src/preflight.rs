@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::clock;
+use lectern_wire::capture::{CaptureSettings, Source, SourceKind};
 use lectern_wire::preflight::{CheckState, CheckedKind, Preflight, SourceCheck};
-use lectern_wire::recorder::{CaptureSettings, Source, SourceKind};
 
 use crate::av::RATE;
 use crate::card;
@@ -174,7 +174,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lectern_wire::recorder::{AudioSettings, Layout, Source, Transport, VideoSettings};
+    use lectern_wire::capture::{AudioSettings, Layout, Source, Transport, VideoSettings};
 
     #[test]
     fn each_source_gets_its_own_answer() {

@@ -15,8 +15,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base64::Engine as _;
 use lectern_base::clock;
+use lectern_wire::capture::{CaptureSettings, SourceKind};
 use lectern_wire::manifest::{FindingKind, MARK_MAX_CHARS};
-use lectern_wire::recorder::{CaptureSettings, Command, Event, Fact, Job, SourceKind};
+use lectern_wire::recorder::{Command, Event, Fact, Job};
 
 use crate::av;
 use crate::gaps::Tracked;

@@ -28,7 +28,7 @@ pub struct Manifest {
     /// The takes, in order, from 1.
     pub takes: Vec<Take>,
     /// What was captured and how.
-    pub capture: crate::recorder::CaptureSettings,
+    pub capture: crate::capture::CaptureSettings,
     /// Versions of the programs and of libav.
     pub software: Software,
     /// Hash of this device's previous manifest; absent in its first.
@@ -270,7 +270,7 @@ pub struct LayoutChange {
     /// From here in the take.
     pub at_ms: u64,
     /// Which.
-    pub layout: crate::recorder::Layout,
+    pub layout: crate::capture::Layout,
 }
 
 /// A change of how many pictures are made a second.

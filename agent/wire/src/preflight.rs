@@ -1,6 +1,6 @@
 //! What the recorder says before a lesson: whether each source gives what it should. Nothing of it is kept.
 //!
-//! `lectern-recorder preflight` reads one line of [`CaptureSettings`](crate::recorder::CaptureSettings) and
+//! `lectern-recorder preflight` reads one line of [`CaptureSettings`](crate::capture::CaptureSettings) and
 //! prints one [`Preflight`]; `lectern-recorder listen` reads the same line and prints a [`Heard`] every
 //! 500 ms until its standard input is closed.
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use lectern_wire::recorder::CaptureSettings;
+use lectern_wire::capture::CaptureSettings;
 use tokio::io::{AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use lectern_base::clock;
+use lectern_wire::capture::CaptureSettings;
 use lectern_wire::preflight::Preflight as Found;
-use lectern_wire::recorder::CaptureSettings;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 

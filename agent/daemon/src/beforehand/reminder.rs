@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lectern_wire::capture::CaptureSettings;
 use lectern_wire::preflight::Heard;
-use lectern_wire::recorder::CaptureSettings;
 use tokio_util::sync::CancellationToken;
 
 use super::child::{Looker, lesson_begins, records};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lectern_base::exit::Exit;
 use lectern_base::{clock, disk};
-use lectern_wire::recorder::{SourceKind, without_userinfo};
+use lectern_wire::capture::{SourceKind, without_userinfo};
 use serde_json::json;
 
 use super::say;

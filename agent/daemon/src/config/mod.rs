@@ -11,11 +11,11 @@ mod timetable;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use lectern_wire::id::{DeviceId, SchoolId};
-use lectern_wire::recorder::{
+use lectern_wire::capture::{
     AudioSettings, CameraFormat, CaptureSettings, Encoder, Layout, SoundSystem, Source, SourceKind,
     Transport, VideoSettings,
 };
+use lectern_wire::id::{DeviceId, SchoolId};
 
 use crate::model::profile::Profile;
 use crate::model::scheme::Scheme;

@@ -307,9 +307,9 @@ fn describe(manifest: &Manifest, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
+    use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, VideoSettings};
     use lectern_wire::id::{DeviceId, LessonId, SchoolId};
     use lectern_wire::manifest::{About, Fragment, Part, Software};
-    use lectern_wire::recorder::{AudioSettings, CaptureSettings, Layout, VideoSettings};
     use lectern_wire::sign::PublicKey;
 
     use super::*;

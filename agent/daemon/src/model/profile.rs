@@ -162,10 +162,10 @@ fn bad_seconds(manifest: &Manifest, kinds: &[FindingKind], reported: impl Fn(&Re
 
 #[cfg(test)]
 mod tests {
+    use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, VideoSettings};
     use lectern_wire::digest::Digest;
     use lectern_wire::id::{DeviceId, LessonId, SchoolId};
     use lectern_wire::manifest::{About, Finding, Pause, Software};
-    use lectern_wire::recorder::{AudioSettings, CaptureSettings, Layout, VideoSettings};
 
     use super::*;
 

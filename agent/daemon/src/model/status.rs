@@ -2,10 +2,10 @@
 //!
 //! Every change gets a new generation, so a watcher can ask for "newer than n".
 
+use lectern_wire::capture::Layout;
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{About, FindingKind};
 use lectern_wire::preflight::{CheckState, SourceCheck};
-use lectern_wire::recorder::Layout;
 use lectern_wire::report::Report;
 
 use super::lesson::{CutShort, State};

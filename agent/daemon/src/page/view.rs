@@ -1,7 +1,7 @@
 //! The status as the page and the CLI get it: JSON with codes, not sentences; words are the page's.
 
 use lectern_base::clock;
-use lectern_wire::recorder::Layout;
+use lectern_wire::capture::Layout;
 use serde_json::{Value, json};
 
 use crate::model::profile::Reason;

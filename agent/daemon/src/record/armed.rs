@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lectern_base::clock;
-use lectern_wire::recorder::{Armed, CaptureSettings, Command as Order, Event, Job};
+use lectern_wire::capture::CaptureSettings;
+use lectern_wire::recorder::{Armed, Command as Order, Event, Job};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::Child;

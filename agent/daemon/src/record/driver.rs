@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::{chance, clock, disk};
+use lectern_wire::capture::{CaptureSettings, Encoder};
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{About, MARK_MAX_CHARS};
-use lectern_wire::recorder::{CaptureSettings, Command as Order, Encoder, Job};
+use lectern_wire::recorder::{Command as Order, Job};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 

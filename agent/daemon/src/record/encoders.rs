@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lectern_wire::recorder::{Encoder, EncoderReport};
+use lectern_wire::capture::{Encoder, EncoderReport};
 use tokio::sync::mpsc;
 
 /// What the recorder says of every encoder, best first; takes seconds where a driver hangs.

@@ -7,8 +7,9 @@ use crate::model::lesson::{CutShort, Event, State};
 use crate::model::status::{Level, Warning};
 use crate::store::Durable;
 use lectern_base::clock;
+use lectern_wire::capture::{Encoder, Layout};
 use lectern_wire::manifest::TakeEnd;
-use lectern_wire::recorder::{Command as Order, Encoder, Event as Said, Layout};
+use lectern_wire::recorder::{Command as Order, Event as Said};
 
 impl Driver {
     pub(super) async fn hear(&mut self, take: u32, heard: Heard) {

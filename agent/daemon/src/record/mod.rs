@@ -18,8 +18,8 @@ mod recover;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lectern_wire::capture::Layout;
 use lectern_wire::manifest::About;
-use lectern_wire::recorder::Layout;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::answer::{Answer, no};

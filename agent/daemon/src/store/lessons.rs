@@ -1,9 +1,9 @@
 //! Rows of lessons, takes and parts.
 
+use lectern_wire::capture::CaptureSettings;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{About, Part, TakeEnd};
-use lectern_wire::recorder::CaptureSettings;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::{Store, StoreError};
@@ -342,7 +342,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use lectern_wire::recorder::{AudioSettings, Layout, VideoSettings};
+    use lectern_wire::capture::{AudioSettings, Layout, VideoSettings};
 
     use super::*;
 

@@ -44,11 +44,11 @@ fn check(ring: &KeyRing, lesson: &Lesson, signed: &Signed<Receipt>) -> Result<()
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
+    use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, VideoSettings};
     use lectern_wire::digest::Digest;
     use lectern_wire::id::LessonId;
     use lectern_wire::manifest::About;
     use lectern_wire::receipt::StoreLocation;
-    use lectern_wire::recorder::{AudioSettings, CaptureSettings, Layout, VideoSettings};
 
     use super::*;
     use crate::model::lesson::State;

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use ffmpeg_next::{self as ffmpeg, Packet, Rational, codec, encoder, format, frame};
-use lectern_wire::recorder::VideoSettings;
+use lectern_wire::capture::VideoSettings;
 
 use crate::av::{Area, ScaleSource, Scaler};
 

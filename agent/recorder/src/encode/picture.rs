@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use ffmpeg_next::{self as ffmpeg, Packet, Rational, codec, color, encoder, format, frame, picture};
-use lectern_wire::recorder::{Encoder, VideoSettings};
+use lectern_wire::capture::{Encoder, VideoSettings};
 
 use super::{Packets, nothing_more};
 use crate::av::{Surfaces, nv12};

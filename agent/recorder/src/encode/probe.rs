@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use ffmpeg_next::{Packet, Rational, codec, format, frame};
 use lectern_base::clock;
-use lectern_wire::recorder::{Encoder, EncoderReport, VideoSettings};
+use lectern_wire::capture::{Encoder, EncoderReport, VideoSettings};
 
 use super::{Packets, Video, nothing_more};
 use crate::av::Area;

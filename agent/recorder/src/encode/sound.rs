@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use ffmpeg_next::{ChannelLayout, Packet, Rational, codec, encoder, format, frame};
-use lectern_wire::recorder::AudioSettings;
+use lectern_wire::capture::AudioSettings;
 
 use super::{Packets, nothing_more};
 use crate::av::RATE;

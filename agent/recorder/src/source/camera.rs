@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use lectern_wire::recorder::CameraFormat;
+use lectern_wire::capture::CameraFormat;
 
 use super::{Worker, decode};
 use crate::av::{Input, Mode, camera_modes};

@@ -1,6 +1,6 @@
 //! A microphone, by the sound system that has it.
 
-use lectern_wire::recorder::SoundSystem;
+use lectern_wire::capture::SoundSystem;
 
 use super::{Worker, alsa, pulse};
 

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use ffmpeg_next::{Packet, format::Pixel, frame};
 use lectern_base::clock;
-use lectern_wire::recorder::{Source, SourceKind, VideoSettings};
+use lectern_wire::capture::{Source, SourceKind, VideoSettings};
 
 use crate::av::{Patience, Raw};
 use crate::metronome::Metronome;

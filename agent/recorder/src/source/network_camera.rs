@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ffmpeg_next::{codec, media::Type};
-use lectern_wire::recorder::{Transport, without_userinfo};
+use lectern_wire::capture::{Transport, without_userinfo};
 
 use super::{Worker, decode};
 use crate::av::Input;

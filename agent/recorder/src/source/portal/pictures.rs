@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use ffmpeg_next::{Packet, format::Pixel};
-use lectern_wire::recorder::VideoSettings;
+use lectern_wire::capture::VideoSettings;
 
 use super::PACKAGES;
 use crate::av::Raw;
