@@ -64,9 +64,11 @@ done
 
 install -D -m 644 packaging/systemd/lectern.service "$work/lectern/lib/systemd/system/lectern.service"
 install -D -m 640 config/agent.toml "$work/lectern/etc/lectern/agent.toml"
-for profile in config/profiles/*.toml; do
-    install -D -m 644 "$profile" "$work/lectern/etc/lectern/profiles/${profile##*/}"
+for file in config/profiles/*.toml config/schemes/*.toml; do
+    install -D -m 644 "$file" "$work/lectern/etc/lectern/${file#config/}"
 done
+# An example only: a made-up bell must not end anybody's lesson.
+install -D -m 644 config/timetable.toml "$work/lectern/usr/share/doc/lectern/examples/timetable.toml"
 install -D -m 644 packaging/lectern.desktop "$work/lectern/usr/share/applications/lectern.desktop"
 pack lectern lectern "classroom agent: health, lessons, evidence" "Recommends: lectern-recorder, xdg-utils"
 
