@@ -65,8 +65,8 @@ const ACTIONS = {
 };
 // Quieter ones, below: what can be done with a lesson that has ended.
 const MORE = {
-  stored: ["submit", "amend", "discard"], storedWaiting: ["submit", "amend", "discard"],
-  sealed: ["amend", "discard"], local: ["amend", "discard"], offline: ["amend", "discard"],
+  stored: ["clip", "submit", "amend", "discard"], storedWaiting: ["clip", "submit", "amend", "discard"],
+  sealed: ["amend", "discard"], local: ["clip", "amend", "discard"], offline: ["amend", "discard"],
 };
 const RED = ["start", "next", "anyway", "goOn", "again"];
 // What a button does, where it is more than asking for what it is called.
@@ -75,6 +75,7 @@ const DO = {
   again: () => order("start", { about: status.lesson.about }), keep: () => order("dismiss"), stopNow: () => order("stop"),
   start: () => order("start", { about: about() }), check: () => ask("/api/preflight", {}),
   cancel: putAside, seen: () => status.lesson ? order("dismiss") : putAside(),
+  clip: () => { $("clip-box").open = true; $("clip-box").scrollIntoView({ behavior: "smooth" }); },
   amend: () => openPanel("amend"), submit: () => openPanel("submit"), discard: () => openPanel("discard"),
 };
 
