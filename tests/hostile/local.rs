@@ -120,10 +120,9 @@ async fn a_recorder_that_hears_garbage_goes_on_recording() {
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.write_all(words).unwrap();
         // What it does not understand does not make it deaf: the next word counts.
-        stream.write_all(b"{\"command\":\"preview\",\"on\":true}\n").unwrap();
-        let heard = hear(&stream, |line| line.contains("\"event\":\"preview\""));
+        stream.write_all(b"{\"command\":\"mark\",\"word\":\"\"}\n").unwrap();
+        let heard = hear(&stream, |line| line.contains("\"event\":\"marked\""));
         assert!(heard.starts_with("{\"event\":\"hello\""), "{heard}");
-        stream.write_all(b"{\"command\":\"preview\",\"on\":false}\n").unwrap();
         // And somebody who never listens.
         silent.push(UnixStream::connect(&path).unwrap());
     }
