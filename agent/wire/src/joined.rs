@@ -5,7 +5,9 @@
 //! neither a second copy nor to read the media. Boxes and tables are those of ISO/IEC 14496-12.
 //!
 //! Takes follow each other without a gap. Each gets an edit of its own, so that what an AAC encoder puts
-//! before the first sound (its delay) is passed over in every take and picture and sound stay together.
+//! before the first sound (its delay) is passed over in every take and picture and sound stay together. Where
+//! one track of a take ends before the other, its last sample lasts until both do: what comes after it in the
+//! track belongs to the next take and must not be shown early.
 
 use crate::boxes::{be32, be64, child, children};
 
@@ -335,20 +337,29 @@ impl Track {
         Ok(())
     }
 
-    /// How long each sample lasts: until the next of its take, the last one as its fragment said.
-    fn durations(&self) -> Vec<u64> {
+    /// Where each take's media ends, in the take's own time, when the takes are shown for `lasts`.
+    fn ends(&self, lasts: &[u64]) -> Vec<u64> {
+        let until = |take: &TakeOfTrack, last: u64| {
+            take.end.max(take.skip + (last * u64::from(self.timescale)).div_ceil(TIMESCALE))
+        };
+        self.takes.iter().zip(lasts).map(|(take, last)| until(take, *last)).collect()
+    }
+
+    /// How long each sample lasts: until the next of its take, the last one until the take's end.
+    fn durations(&self, ends: &[u64]) -> Vec<u64> {
         let mut out = Vec::with_capacity(self.samples.len());
         for (n, take) in self.takes.iter().enumerate() {
             let to = self.takes.get(n + 1).map_or(self.samples.len(), |next| next.first_sample);
             let of_take = &self.samples[take.first_sample..to];
-            let ends = of_take.iter().skip(1).map(|sample| sample.at).chain([take.end]);
-            out.extend(of_take.iter().zip(ends).map(|(sample, end)| end - sample.at));
+            let until = of_take.iter().skip(1).map(|sample| sample.at).chain([ends[n]]);
+            out.extend(of_take.iter().zip(until).map(|(sample, end)| end - sample.at));
         }
         out
     }
 
     fn trak(&self, base: u64, lasts: &[u64], whole: u64) -> Tried<Vec<u8>> {
-        let durations = self.durations();
+        let ends = self.ends(lasts);
+        let durations = self.durations(&ends);
         let mut tkhd = self.tkhd.clone();
         put32(&mut tkhd, 20, whole)?;
         let mut mdhd = self.mdhd.clone();
@@ -356,12 +367,12 @@ impl Track {
         let stbl = boxed(b"stbl", &self.tables(base, &durations)?);
         let minf = boxed(b"minf", &[self.minf.as_slice(), &stbl].concat());
         let mdia = boxed(b"mdia", &[boxed(b"mdhd", &mdhd), boxed(b"hdlr", &self.hdlr), minf].concat());
-        let edts = boxed(b"edts", &full(b"elst", &self.edits(lasts)?));
+        let edts = boxed(b"edts", &full(b"elst", &self.edits(lasts, &ends)?));
         Ok(boxed(b"trak", &[boxed(b"tkhd", &tkhd), edts, mdia].concat()))
     }
 
     /// One edit a take: how long it is shown, and from where in the track's media.
-    fn edits(&self, lasts: &[u64]) -> Tried<Vec<u8>> {
+    fn edits(&self, lasts: &[u64], ends: &[u64]) -> Tried<Vec<u8>> {
         let mut entries = Vec::new();
         let mut count = 0u32;
         let mut entry = |lasts: u64, from: i64| -> Tried<()> {
@@ -388,7 +399,7 @@ impl Track {
             }
             let from = i64::try_from(media + take.skip).map_err(|_| or("the lesson is too long"))?;
             entry(lasts[n].saturating_sub(late), from)?;
-            media += take.end - first.at;
+            media += ends[n] - first.at;
         }
         Ok([count.to_be_bytes().as_slice(), &entries].concat())
     }
