@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::model::answer::{Answer, no};
 use crate::model::lesson::State;
 use crate::model::scheme::Scheme;
+use crate::store::clips::ClipState;
 use crate::store::lessons::Lesson;
 use crate::store::{Store, StoreError, at};
 
@@ -92,7 +93,7 @@ impl Desk {
         })
     }
 
-    /// 删除这节: throws a lesson away, here at once and at the hub as soon as it can be reached. The
+    /// 删除这节: throws a lesson away with its clips, here at once and at the hub as soon as it can be reached. The
     /// row keeps the manifest's hash.
     pub fn throw_away(&self, id: &LessonId) -> Answer {
         self.answer(|| {
@@ -194,8 +195,18 @@ pub fn resume(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes a lesson's folder; the row that decided it is durable.
+/// Removes a lesson's clips and folder; the row that decided it is durable. A clip that is being made just now
+/// finds its row gone and gives up.
 fn remove(store: &Store, lesson: &Lesson) -> Result<(), StoreError> {
+    for clip in store.clips()?.iter().filter(|clip| clip.lesson == lesson.id) {
+        store.end_clip(clip.id, ClipState::Cancelled, None, None)?;
+        let path = store.clips_folder().join(&clip.name);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(at(&path)(e)),
+            _ => store.forget_clip(clip.id)?,
+        }
+    }
+    store.bells().render.notify_one();
     let folder = store.lesson_folder(&lesson.id);
     match std::fs::remove_dir_all(&folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),

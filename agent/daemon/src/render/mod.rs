@@ -66,7 +66,14 @@ async fn make(store: &Store, settings: &Settings, clip: &Clip, stop: &Cancellati
     let ended = match outcome {
         Ok(work::End::Made { bytes, length_ms }) => {
             tracing::info!(clip = clip.id, name = clip.name, bytes, "a clip is ready");
-            store.end_clip(clip.id, ClipState::Done, Some((bytes, length_ms)), None)
+            let kept = store.end_clip(clip.id, ClipState::Done, Some((bytes, length_ms)), None);
+            if let Ok(false) = kept {
+                // Cancelled, or its lesson thrown away, in the moment it was done: nobody would ever find the file.
+                let path = store.clips_folder().join(&clip.name);
+                fs::remove_file(&path).map_err(at(&path)).map(|()| false)
+            } else {
+                kept
+            }
         }
         // Cancelled, or the daemon stops: the row says which.
         Ok(work::End::Given) => Ok(true),
