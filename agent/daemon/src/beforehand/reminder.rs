@@ -6,11 +6,13 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lectern_base::clock;
 use lectern_wire::capture::CaptureSettings;
 use lectern_wire::preflight::Heard;
 use tokio_util::sync::CancellationToken;
 
 use super::child::{Looker, lesson_begins, records};
+use crate::model::timetable::Slot;
 use crate::store::Store;
 
 /// What the reminder needs to know.
@@ -24,10 +26,18 @@ pub struct Settings {
     pub only_in_periods: bool,
 }
 
+impl Settings {
+    /// Whether a voice counts now: the break before a period is shown on the page already, and is no lesson.
+    fn now(&self, store: &Store) -> bool {
+        let on = |slot: Slot| slot.start_ms <= clock::wall_ms();
+        !self.only_in_periods || store.board().read().slot.is_some_and(on)
+    }
+}
+
 /// Runs until told to stop.
 pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     loop {
-        let wanted = !records(&store) && (!settings.only_in_periods || store.board().read().slot.is_some());
+        let wanted = !records(&store) && settings.now(&store);
         if wanted {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -69,7 +79,7 @@ async fn listen(store: &Store, settings: &Settings) {
             }
             Err(e) => tracing::warn!("what the recorder heard cannot be read: {e}"),
         }
-        if settings.only_in_periods && store.board().read().slot.is_none() {
+        if !settings.now(store) {
             break;
         }
     }
