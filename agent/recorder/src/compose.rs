@@ -194,14 +194,15 @@ impl Composer {
         }
     }
 
-    /// Whether nothing in the picture is brighter than near-black.
+    /// Whether the picture is near-black but for a few points, such as a mouse pointer's: looks at every eighth
+    /// pixel of every eighth row.
     pub fn is_black(&self) -> bool {
         let (width, height, stride) =
             (self.canvas.width() as usize, self.canvas.height() as usize, self.canvas.stride(0));
         let luma = self.canvas.data(0);
-        (0..height)
-            .step_by(8)
-            .all(|y| luma[y * stride..y * stride + width].iter().step_by(8).all(|&l| l < 32))
+        let rows = || (0..height).step_by(8).map(|y| luma[y * stride..y * stride + width].iter().step_by(8));
+        let lit = rows().flatten().filter(|&&l| l >= 32).count();
+        lit <= rows().flatten().count() / 1000
     }
 }
 
@@ -278,6 +279,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_black_picture_with_a_pointer_is_black_and_one_with_a_line_of_text_is_not() {
+        crate::av::start();
+        let settings =
+            VideoSettings { width: 1280, height: 720, fps: 25, max_kbps: 400, gop_s: 2, encoder: None };
+        let mut composer = Composer::new(settings, Layout::Screen);
+        let stride = composer.canvas.stride(0);
+        composer.canvas.data_mut(0).fill(16);
+        let mut light = |width: usize, height: usize| {
+            for y in 0..height {
+                composer.canvas.data_mut(0)[y * stride..y * stride + width].fill(235);
+            }
+            composer.is_black()
+        };
+        assert!(light(0, 0));
+        assert!(light(24, 24), "a pointer");
+        assert!(!light(1280, 24), "a line of text");
     }
 
     #[test]
