@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_tests::browser::pictures;
-use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Browser, Console, Folder, Hub, Room};
+use lectern_tests::{Agent, Browser, Console, Folder, Hub, Room, School};
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -29,18 +28,8 @@ const WORDS: [&str; 10] = [
     "第3节",
 ];
 
-struct Line {
-    hub: Hub,
-    agent: Agent,
-    folder: Folder,
-}
-
-fn line() -> Line {
-    let folder = Folder::new().unwrap();
-    let programs = Programs::find().unwrap();
-    let (hub, password) = Hub::start(&folder, &programs).unwrap();
-    let agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
-    Line { hub, agent, folder }
+fn school() -> School {
+    School::start(&Room::card()).unwrap()
 }
 
 fn start(agent: &Agent) {
@@ -82,7 +71,7 @@ fn damage(file: &Path) -> Vec<u8> {
 
 #[tokio::test]
 async fn without_the_password_nothing_is_shown_and_nothing_is_done() {
-    let Line { hub, agent, folder: _folder } = line();
+    let School { hub, agent, folder: _folder } = school();
     let lesson = record(&agent, 2000);
     let stranger = Console::stranger(&hub).unwrap();
     let paths = [
@@ -130,7 +119,7 @@ async fn without_the_password_nothing_is_shown_and_nothing_is_done() {
 
 #[tokio::test]
 async fn what_is_downloaded_is_what_was_recorded_whole_or_in_ranges() {
-    let Line { hub, agent, folder: _folder } = line();
+    let School { hub, agent, folder: _folder } = school();
     let lesson = record(&agent, 4000);
     let console = Console::admin(&hub).await.unwrap();
     let path = format!("/lessons/{lesson}/takes/1.mp4");
@@ -237,7 +226,7 @@ const NAMES: &str = "window.player = document.querySelector('#player');\
 
 #[tokio::test]
 async fn a_technician_follows_a_room_and_watches_its_lessons() {
-    let Line { hub, agent, folder } = line();
+    let School { hub, agent, folder } = school();
     let eyes = Eyes { browser: Browser::start(&folder, "technician").await.unwrap() };
     let browser = &eyes.browser;
 

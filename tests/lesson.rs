@@ -5,23 +5,12 @@
 use std::time::Duration;
 
 use lectern_tests::grab;
-use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Folder, Hub, Room};
+use lectern_tests::{Agent, Room, School};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-struct Line {
-    hub: Hub,
-    agent: Agent,
-    folder: Folder,
-}
-
-fn line() -> Line {
-    let folder = Folder::new().unwrap();
-    let programs = Programs::find().unwrap();
-    let (hub, password) = Hub::start(&folder, &programs).unwrap();
-    let agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
-    Line { hub, agent, folder }
+fn school() -> School {
+    School::start(&Room::card()).unwrap()
 }
 
 fn record(agent: &Agent, ms: u64) -> String {
@@ -34,7 +23,7 @@ fn record(agent: &Agent, ms: u64) -> String {
 
 #[test]
 fn a_lesson_with_a_pause_is_recorded_stored_and_verified() {
-    let Line { hub, agent, folder: _folder } = line();
+    let School { hub, agent, folder: _folder } = school();
     agent.press("start").unwrap();
     assert_eq!(agent.press("start").unwrap()["answer"], "already", "a second press is the same lesson");
     agent.wait_for_media(4000, PATIENCE).unwrap();
@@ -78,7 +67,7 @@ fn a_lesson_with_a_pause_is_recorded_stored_and_verified() {
 
 #[test]
 fn lessons_are_chained_and_one_changed_byte_is_named_with_its_time() {
-    let Line { hub, agent, folder: _folder } = line();
+    let School { hub, agent, folder: _folder } = school();
     let first = record(&agent, 3000);
     let second = record(&agent, 3000);
     let manifest = |lesson: &str| -> serde_json::Value {
@@ -119,7 +108,7 @@ fn lessons_are_chained_and_one_changed_byte_is_named_with_its_time() {
 
 #[test]
 fn the_hub_away_for_the_whole_lesson_and_back_later_changes_nothing() {
-    let Line { mut hub, agent, folder } = line();
+    let School { mut hub, agent, folder } = school();
     hub.process.kill();
     agent.press("start").unwrap();
     agent.wait_for_media(4000, PATIENCE).unwrap();
@@ -137,7 +126,7 @@ fn the_hub_away_for_the_whole_lesson_and_back_later_changes_nothing() {
 
 #[test]
 fn the_command_line_tells_programs_how_it_ended() {
-    let Line { hub: _hub, mut agent, folder: _folder } = line();
+    let School { hub: _hub, mut agent, folder: _folder } = school();
     let code = |agent: &Agent, arguments: &[&str]| {
         agent.lectern(arguments).map_or_else(|e| e.to_string(), |(_, code)| code.to_string())
     };

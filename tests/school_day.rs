@@ -200,11 +200,22 @@ async fn afterwards_a_lesson_is_described_put_forward_or_thrown_away_and_a_fault
 
     let gone = record();
     browser.wait_text("#big", "已存入学校资源库", PATIENCE).await.unwrap();
+    // A clip of it goes with it.
+    let (asked, code) = agent.lectern(&["clip", "make", &gone, "--from", "0:00", "--to", "0:02"]).unwrap();
+    assert_eq!(code, 0, "{asked}");
+    let clips = || {
+        let entries = std::fs::read_dir(agent.data.join("clips")).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let ready = || clips().iter().any(|name| name.ends_with(".mp4")).then_some(());
+    eventually(PATIENCE, "a clip of the lesson", ready).unwrap();
     browser.click("#do-discard").await.unwrap();
     browser.screenshot(&pictures.join("page-discard.png")).await.unwrap();
     browser.click("#panel-go").await.unwrap();
     browser.wait_text("#big", "这节已经删除", PATIENCE).await.unwrap();
     assert!(!agent.data.join("lessons").join(&gone).exists(), "its bytes are gone here");
+    assert_eq!(clips(), Vec::<String>::new(), "and so is the clip made of it");
+    assert_eq!(agent.lectern(&["clip", "list"]).unwrap().0.as_array().map(Vec::len), Some(0));
     eventually(PATIENCE, "its bytes gone at the hub", || {
         (!hub.lesson_folder(&gone).join("take-1.mp4").exists()).then_some(())
     })

@@ -13,24 +13,14 @@ use std::time::Duration;
 use lectern_base::clock;
 use lectern_tests::programs::Programs;
 use lectern_tests::school::DEVICE;
-use lectern_tests::{Agent, Console, Folder, Hub, Room, eventually};
+use lectern_tests::{Agent, Console, Folder, Hub, Room, School, eventually};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
-struct Line {
-    hub: Hub,
-    agent: Agent,
-    folder: Folder,
-}
-
-fn line() -> Line {
-    let folder = Folder::new().unwrap();
-    let programs = Programs::find().unwrap();
-    let (hub, password) = Hub::start(&folder, &programs).unwrap();
-    let agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
-    Line { hub, agent, folder }
+fn school() -> School {
+    School::start(&Room::card()).unwrap()
 }
 
 type Values = BTreeMap<String, f64>;
@@ -88,7 +78,7 @@ fn first_number(file: &str, prefix: &str) -> f64 {
 
 #[tokio::test]
 async fn a_rooms_numbers_arrive_and_can_be_believed() {
-    let Line { hub, agent, folder: _folder } = line();
+    let School { hub, agent, folder: _folder } = school();
     let console = Console::stranger(&hub).unwrap();
     eventually(PATIENCE, "three samples", || (samples(&hub, "sys").len() >= 3).then_some(())).unwrap();
     let all = samples(&hub, "sys");
@@ -139,7 +129,7 @@ async fn a_rooms_numbers_arrive_and_can_be_believed() {
 
 #[tokio::test]
 async fn a_killed_or_frozen_room_is_lost_and_a_stopped_one_says_goodbye() {
-    let Line { hub, mut agent, folder } = line();
+    let School { hub, mut agent, folder } = school();
     let console = Console::admin(&hub).await.unwrap();
     wait_for_state(&hub, "online", PATIENCE);
     assert!(console.page("/").await.unwrap().contains("在线"));
@@ -215,7 +205,7 @@ const WHOLE: [&str; 4] = ["started", "ended", "sealed", "stored"];
 
 #[test]
 fn whenever_the_hub_was_away_every_sample_and_every_event_is_there_once() {
-    let Line { mut hub, mut agent, folder } = line();
+    let School { mut hub, mut agent, folder } = school();
     let mut lessons = vec![record(&agent, 2000)];
     agent.wait_for(&["stored"], PATIENCE).unwrap();
     eventually(PATIENCE, "samples", || (samples(&hub, "sys").len() >= 4).then_some(())).unwrap();
