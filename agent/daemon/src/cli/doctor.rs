@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::say;
 use crate::config::Config;
-use crate::platform::identity;
+use crate::platform::{identity, input};
 use crate::record::encoders;
 
 /// One line of the table.
@@ -33,6 +33,9 @@ pub fn run(config: &Config, json: bool) -> Exit {
         SourceKind::NetworkCamera { url, .. } => camera(url),
         SourceKind::Test => finding("test card", Ok("a generated picture and tone, not a classroom".into())),
     }));
+    if config.key.on {
+        findings.push(finding("key", key(&config.key)));
+    }
     match &config.hub {
         None => findings.push(finding("hub", Ok("none set: lessons stay on this machine".into()))),
         Some(hub) => {
@@ -157,6 +160,15 @@ fn wayland_screen(recorder: &std::path::Path) -> Finding {
             Err(e) => Err(format!("{}: {e}", recorder.display())),
         },
     )
+}
+
+/// Whether the key's device is there and may be read by whoever asks.
+fn key(key: &crate::config::Key) -> Result<String, String> {
+    let found = input::matching(&key.device);
+    let Some(path) = found.first() else {
+        return Err(format!("nothing is plugged in as {}", key.device.display()));
+    };
+    input::check(path).map(|()| format!("{} is there", path.display()))
 }
 
 fn local_camera(device: &str) -> Finding {

@@ -2,4 +2,5 @@
 
 pub mod host;
 pub mod identity;
+pub mod input;
 pub mod notify;
