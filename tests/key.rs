@@ -137,7 +137,8 @@ fn page_and_key_at_once_are_one_lesson_and_a_press_that_is_refused_says_why() {
     // A press that cannot do what it says is answered on the page.
     let folder = Folder::new().unwrap();
     let device = folder.make("input").unwrap().join("lectern-key");
-    room.sources = format!("[[source]]\nname = \"card\"\nkind = \"test\"\n[key]\non = true\ndevice = {device:?}\n");
+    room.sources =
+        format!("[[source]]\nname = \"card\"\nkind = \"test\"\n[key]\non = true\ndevice = {device:?}\n");
     room.recording += "reserve_minutes = 1440\nmax_kbps = 20000\n";
     let programs = lectern_tests::programs::Programs::find().unwrap();
     let (hub, password) = Hub::start(&folder, &programs).unwrap();

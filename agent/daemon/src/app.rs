@@ -140,11 +140,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     }
     let preflight = before_lessons(&config, &store, timetable, &stages, &mut spawn);
     if config.key.on {
-        let settings = key::Settings {
-            device: config.key.device.clone(),
-            code: config.key.code,
-            hold: config.key.hold,
-        };
+        let settings =
+            key::Settings { device: config.key.device.clone(), code: config.key.code, hold: config.key.hold };
         spawn("key", tokio::spawn(key::run(store.clone(), handle.clone(), settings, stages.clone())));
     }
     let layouts = config.recording.capture.layouts().collect();

@@ -8,7 +8,7 @@ use lectern_base::{clock, disk};
 use lectern_wire::capture::{SourceKind, without_userinfo};
 use serde_json::json;
 
-use super::say;
+use super::{devices, say};
 use crate::config::Config;
 use crate::platform::{identity, input};
 use crate::record::encoders;
@@ -45,14 +45,20 @@ pub fn run(config: &Config, json: bool) -> Exit {
             findings.push(finding("broker", reach(&hub.mqtt)));
         }
     }
+    let listed = devices::list(&config.recording.recorder, &config.recording.capture);
+    let listed = listed.map_err(|e| findings.push(finding("devices", Err(e)))).ok();
     let well = findings.iter().all(|f| f.well);
+    let chosen = findings.iter().find(|f| f.what == "encoder").map_or("", |f| f.detail.as_str());
     let rows: Vec<_> =
         findings.iter().map(|f| json!({ "what": f.what, "ok": f.well, "detail": f.detail })).collect();
     let text: Vec<_> = findings
         .iter()
         .map(|f| format!("{} {:<11} {}", if f.well { "ok  " } else { "BAD " }, f.what, f.detail))
         .collect();
-    say(json, &json!({ "ok": well, "findings": rows }), &text.join("\n"));
+    let table = listed.as_ref().map_or_else(String::new, |l| format!("\n\n{}", devices::table(l, chosen)));
+    let listed = listed.as_ref().map(|l| devices::value(l, chosen));
+    let answer = json!({ "ok": well, "findings": rows, "devices": listed });
+    say(json, &answer, &(text.join("\n") + &table));
     if well { Exit::Done } else { Exit::NotSound }
 }
 

@@ -24,7 +24,10 @@ pub fn key(root: &mut Section<'_>) -> Key {
     root.section("key", |s| {
         let device = s.path("device", "/dev/input/lectern-key*");
         if !fits(&device) {
-            s.fault("device", "may hold one * and only in its last part, such as \"/dev/input/lectern-key*\"");
+            s.fault(
+                "device",
+                "may hold one * and only in its last part, such as \"/dev/input/lectern-key*\"",
+            );
         }
         let code = s.maybe_parsed("code", key::code).flatten();
         let hold = s.number("hold_ms", 1000u32, 500..=5000);
@@ -55,9 +58,13 @@ mod tests {
         };
         let plain = read("").expect("the defaults");
         assert!(!plain.on && plain.code.is_none() && plain.hold == Duration::from_secs(1));
-        let own = read("[key]\non = true\ndevice = \"/dev/input/by-id/usb-x-event-kbd\"\ncode = \"KEY_F9\"\nhold_ms = 800");
+        let own = read(
+            "[key]\non = true\ndevice = \"/dev/input/by-id/usb-x-event-kbd\"\ncode = \"KEY_F9\"\nhold_ms = 800",
+        );
         assert_eq!(own.map(|key| (key.on, key.code)), Ok((true, Some(67))));
-        for wrong in ["device = \"/dev/*/event*\"", "device = \"key\"", "code = \"F99\"", "hold_ms = 10", "on = 1"] {
+        for wrong in
+            ["device = \"/dev/*/event*\"", "device = \"key\"", "code = \"F99\"", "hold_ms = 10", "on = 1"]
+        {
             let faults = read(&format!("[key]\n{wrong}")).expect_err(wrong);
             let path = format!("key.{}", wrong.split(' ').next().unwrap_or_default());
             assert!(faults.len() == 1 && faults[0].starts_with(&path), "{faults:?}");

@@ -108,7 +108,9 @@ fn plain(path: &Path) -> Result<File, String> {
     let flags = i32::try_from(flags.bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path).map_err(|e| {
         let hint = match e.kind() {
-            ErrorKind::PermissionDenied => "; packaging/udev/70-lectern.rules says how Lectern gets to read it",
+            ErrorKind::PermissionDenied => {
+                "; packaging/udev/70-lectern.rules says how Lectern gets to read it"
+            }
             _ => "",
         };
         format!("{} cannot be opened: {e}{hint}", path.display())
@@ -134,7 +136,8 @@ mod tests {
         }
         let names = |pattern: &str| {
             let found = matching(&folder.path().join(pattern));
-            let names = found.iter().map(|p| p.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            let names =
+                found.iter().map(|p| p.file_name().unwrap_or_default().to_string_lossy().into_owned());
             names.collect::<Vec<_>>()
         };
         assert_eq!(names("lectern-key*"), ["lectern-key-event12", "lectern-key-event3"]);

@@ -4,3 +4,4 @@ pub mod host;
 pub mod identity;
 pub mod input;
 pub mod notify;
+pub mod onvif;
