@@ -141,19 +141,14 @@ fn lasting_name(folder: &Path, device: &Path) -> Option<String> {
 fn gathered(modes: &[av::Mode]) -> Vec<Mode> {
     let mut out: Vec<Mode> = Vec::new();
     for mode in modes {
-        let same =
-            |m: &&mut Mode| (m.format.as_str(), m.width, m.height) == (mode.format, mode.width, mode.height);
-        let entry = match out.iter_mut().position(|mut m| same(&&mut m)) {
-            Some(n) => &mut out[n],
-            None => {
-                let (format, width, height) = (mode.format.to_owned(), mode.width, mode.height);
-                out.push(Mode { format, width, height, fps: Vec::new() });
-                let last = out.len() - 1;
-                &mut out[last]
-            }
-        };
+        let same = |m: &Mode| m.format == mode.format && (m.width, m.height) == (mode.width, mode.height);
+        let n = out.iter().position(same).unwrap_or_else(|| {
+            let (format, width, height) = (mode.format.to_owned(), mode.width, mode.height);
+            out.push(Mode { format, width, height, fps: Vec::new() });
+            out.len() - 1
+        });
         if mode.fps > 0.0 {
-            entry.fps.push((mode.fps * 100.0).round() / 100.0);
+            out[n].fps.push((mode.fps * 100.0).round() / 100.0);
         }
     }
     for mode in &mut out {

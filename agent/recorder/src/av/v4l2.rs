@@ -47,7 +47,7 @@ const VIDEO_CAPTURE: u32 = 1;
 const CAN_CAPTURE: u32 = 0x1;
 const HAS_OWN_FLAGS: u32 = 0x8000_0000;
 /// `VIDIOC_QUERYCAP`, `_IOR('V', 0, 26 words)`.
-const QUERY: u64 = (2 << 30) | (26 * 4 << 16) | ((b'V' as u64) << 8);
+const QUERY: u64 = (2 << 30) | ((26 * 4) << 16) | ((b'V' as u64) << 8);
 /// `VIDIOC_ENUM_FMT`, `VIDIOC_ENUM_FRAMESIZES`, `VIDIOC_ENUM_FRAMEINTERVALS`.
 const ENUM_FORMAT: u64 = request(2, 16);
 const ENUM_SIZE: u64 = request(74, 11);
