@@ -92,7 +92,7 @@ pub async fn put_part(
     };
     let (place, writer) = match open(&receive, &grant).await? {
         Target::Here => return Ok(StatusCode::OK),
-        Target::File(place, writer) => (place, writer),
+        Target::File(place, writer) => (place, *writer),
         Target::S3 => {
             let _room = receive.may_pass().await?;
             let bytes = gather(body, &grant).await.map_err(count_bad)?;
@@ -121,7 +121,7 @@ enum Target {
     /// Nowhere: its bytes are stored already.
     Here,
     /// Into a file.
-    File(Place, PartWriter),
+    File(Place, Box<PartWriter>),
     /// On to the S3 store, once it is checked.
     S3,
 }
@@ -161,7 +161,7 @@ async fn open(receive: &Receive, grant: &Granted) -> Result<Target, Problem> {
         objects.make_folder(&at)?;
         objects.open_part(&at, take, n)
     });
-    Ok(Target::File(place, writer.await?))
+    Ok(Target::File(place, Box::new(writer.await?)))
 }
 
 async fn blocking<T: Send + 'static>(
