@@ -22,6 +22,7 @@ use crate::receive::{self, Receive};
 use crate::store::keys::Keys;
 use crate::store::objects::Objects;
 use crate::store::{Store, StoreError, devices, people};
+use crate::watch;
 
 /// How long each part of the hub may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,6 +57,7 @@ pub struct Hub {
     http: TcpListener,
     broker: Broker,
     ingest: ingest::Deps,
+    watch: watch::Deps,
     receive: Receive,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     console: console::Deps,
@@ -101,6 +103,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         counts: Arc::clone(&counts),
         samples_days: config.samples_days,
     };
+    let watch = watch::Deps { store: store.clone(), bell: bell.clone(), rules: config.watch.clone() };
     let (receive, read_back) = Receive::new(receive::Deps {
         store: store.clone(),
         objects: objects.clone(),
@@ -118,7 +121,17 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         school: config.school.clone(),
         mqtt_port,
     };
-    Ok(Hub { http, broker, ingest, receive, read_back: Box::pin(read_back), console, http_port, mqtt_port })
+    Ok(Hub {
+        http,
+        broker,
+        ingest,
+        watch,
+        receive,
+        read_back: Box::pin(read_back),
+        console,
+        http_port,
+        mqtt_port,
+    })
 }
 
 impl Hub {
@@ -129,6 +142,7 @@ impl Hub {
         let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
+        let watch = named("watch", watch::run(self.watch, stop.clone()));
         let read_back = named("read back", self.read_back);
         let broker = named("broker", self.broker.run(stop.clone()));
         let seals = named("seals", {
@@ -142,6 +156,7 @@ impl Hub {
         });
         drop(self.receive);
         stop.cancelled().await;
+        end(watch).await;
         end(broker).await;
         end(web).await;
         end(seals).await;

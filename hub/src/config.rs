@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::model::watch;
+
 /// Checked settings. `config/hub.toml` is their reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -21,6 +23,8 @@ pub struct Config {
     pub samples_days: u32,
     /// Space that stays free on the disk, bytes.
     pub keep_free_bytes: u64,
+    /// When rooms are missed.
+    pub watch: watch::Rules,
 }
 
 /// Every fault of a settings file.
@@ -57,6 +61,10 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
         keep_free_bytes: u64::from(reader.number("store.keep_free_mib", 1024, 0..=1_000_000)) << 20,
+        watch: watch::Rules {
+            away_ms: i64::from(reader.number("alarms.away_minutes", 5, 1..=1440)) * 60_000,
+            hours: reader.hours("alarms.school_hours", "1-5 07:30-16:30"),
+        },
     };
     if config.http_listen == config.mqtt_listen && config.http_listen.port() != 0 {
         reader.faults.push("mqtt.listen: is the same as http.listen; give each its own port".into());
@@ -115,6 +123,14 @@ impl Reader<'_> {
         })
     }
 
+    fn hours(&mut self, path: &'static str, default: &str) -> watch::Hours {
+        let text = self.text(path, default, 40);
+        watch::Hours::parse(&text).unwrap_or_else(|| {
+            self.fault(path, &format!("{text:?} is not days of the week and hours such as \"{default}\""));
+            watch::Hours { days: 1..=7, minutes: 0..1440 }
+        })
+    }
+
     fn number(&mut self, path: &'static str, default: u32, range: std::ops::RangeInclusive<u32>) -> u32 {
         let given = match self.value(path) {
             None => return default,
@@ -156,9 +172,16 @@ mod tests {
         assert_eq!(parse(annotated), parse(""));
         let table: Table = annotated.parse().expect("toml");
         let mut reader = Reader { table: &table, known: BTreeSet::new(), faults: vec![] };
-        for path in
-            ["data_dir", "school", "http.listen", "mqtt.listen", "store.samples_days", "store.keep_free_mib"]
-        {
+        for path in [
+            "data_dir",
+            "school",
+            "http.listen",
+            "mqtt.listen",
+            "store.samples_days",
+            "store.keep_free_mib",
+            "alarms.away_minutes",
+            "alarms.school_hours",
+        ] {
             assert!(reader.value(path).is_some(), "{path} is not in config/hub.toml");
         }
     }

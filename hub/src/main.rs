@@ -1,7 +1,7 @@
 //! `lectern-hub`: broker, store and console of Lectern 讲台 on one machine.
 //!
-//! Floors, bottom to top: [`model`], [`store`] and [`config`], then the stages [`broker`], [`ingest`]
-//! and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another.
+//! Floors, bottom to top: [`model`], [`store`] and [`config`], then the stages [`broker`], [`ingest`],
+//! [`watch`] and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another.
 
 mod app;
 mod broker;
@@ -15,6 +15,7 @@ mod receive;
 mod store;
 #[cfg(test)]
 mod testkit;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -8,3 +8,4 @@ pub mod name;
 pub mod playlist;
 pub mod repair;
 pub mod sound;
+pub mod watch;

@@ -6,6 +6,7 @@
 //! a power cut can take away; [`crate::receive::recover`] checks the reverse at start.
 
 pub mod afterwards;
+pub mod alarms;
 pub mod audit;
 pub mod devices;
 pub mod events;
@@ -25,7 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("afterwards.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("afterwards.sql"), include_str!("alarms.sql")];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
