@@ -7,11 +7,12 @@ use anyhow::Context as _;
 use lectern_base::{chance, clock, disk};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Broker};
+use crate::command;
 use crate::config::Config;
 use crate::console;
 use crate::ingest;
@@ -63,6 +64,7 @@ pub struct Hub {
     broker: Broker,
     ingest: ingest::Deps,
     watch: watch::Deps,
+    command: command::Deps,
     receive: Receive,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     upkeep: Upkeep,
@@ -114,12 +116,19 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let ingest = ingest::Deps {
         store: store.clone(),
         arrivals,
-        downs: downs_in,
+        downs: downs_in.clone(),
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         samples_days: config.samples_days,
     };
     let watch = watch::Deps { store: store.clone(), bell: bell.clone(), rules: config.watch.clone() };
+    let given = Arc::new(Notify::new());
+    let command = command::Deps {
+        store: store.clone(),
+        downs: downs_in,
+        bell: bell.clone(),
+        given: Arc::clone(&given),
+    };
     let (receive, read_back) = Receive::new(receive::Deps {
         store: store.clone(),
         objects: objects.clone(),
@@ -144,9 +153,23 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         counts,
         school: config.school.clone(),
         mqtt_port,
+        key: keys.signing.clone(),
+        given,
     };
     let read_back = Box::pin(read_back);
-    Ok(Hub { http, broker, ingest, watch, receive, read_back, upkeep, console, http_port, mqtt_port })
+    Ok(Hub {
+        http,
+        broker,
+        ingest,
+        watch,
+        command,
+        receive,
+        read_back,
+        upkeep,
+        console,
+        http_port,
+        mqtt_port,
+    })
 }
 
 /// What looks after the store beside the traffic.
@@ -200,6 +223,7 @@ impl Hub {
         let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
+        let command = named("command", command::run(self.command, stop.clone()));
         let watch = named("watch", watch::run(self.watch, stop.clone()));
         let read_back = named("read back", self.read_back);
         let broker = named("broker", self.broker.run(stop.clone()));
@@ -219,6 +243,7 @@ impl Hub {
         });
         drop(self.receive);
         stop.cancelled().await;
+        end(command).await;
         end(watch).await;
         end(broker).await;
         end(web).await;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use lectern_wire::telemetry::Info;
 use lectern_wire::topic::Topics;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +23,7 @@ use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, notify};
 use crate::store::{Store, StoreError};
-use crate::{alarm, evidence, key, publish, reclaim, record, render, sense, upload};
+use crate::{alarm, command, evidence, key, publish, reclaim, record, render, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -57,7 +59,7 @@ struct Task(&'static str, JoinHandle<()>);
 ///
 /// # Errors
 /// [`StartError`] when it cannot start; once started it ends without error.
-pub async fn run(config: Config) -> Result<(), StartError> {
+pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     let data_dir = config.device.data_dir.clone();
     let outbox_bytes = u64::from(config.outbox.max_mib) << 20;
     let store = Store::open(&data_dir, outbox_bytes).map_err(|e| match e {
@@ -145,6 +147,20 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         tracing::error!("a lesson that was thrown away could not be removed: {e}");
     }
     let preflight = before_lessons(&config, &store, timetable, &stages, &mut spawn);
+    let restart = Arc::new(Notify::new());
+    let command = (config.hub.is_some() && !config.commands.off).then(|| {
+        let settings = command::Settings {
+            topics: Topics { school: config.device.school.clone(), device: config.device.id.clone() },
+            config: config_file.to_owned(),
+            wake_address: config.commands.wake_address,
+            countdown: Duration::from_secs(config.commands.countdown_s.into()),
+            preflight: preflight.clone(),
+            restart: Arc::clone(&restart),
+        };
+        let (stage, handle) = command::Stage::new(store.clone(), settings);
+        spawn("command", tokio::spawn(stage.run(stages.clone())));
+        handle
+    });
     if config.key.on {
         let settings =
             key::Settings { device: config.key.device.clone(), code: config.key.code, hold: config.key.hold };
@@ -158,6 +174,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         desk: Desk { store: store.clone(), key, schemes: schemes.into() },
         clips,
         preflight,
+        command,
         room: config.device.room.clone().into(),
         stop: door.clone(),
     };
@@ -168,7 +185,10 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     });
 
     notify::tell("READY=1");
-    wait_for_end(&tasks).await;
+    tokio::select! {
+        () = wait_for_end(&tasks) => {}
+        () = restart.notified() => tracing::info!("the hub asked for a restart; systemd starts the daemon again"),
+    }
     notify::tell("STOPPING=1");
     stages.cancel();
     drain(tasks).await;

@@ -9,6 +9,7 @@ pub mod afterwards;
 pub mod alarms;
 pub mod at_s3;
 pub mod audit;
+pub mod commands;
 pub mod devices;
 pub mod events;
 pub mod keys;
@@ -28,8 +29,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 4] =
-    [include_str!("schema.sql"), include_str!("afterwards.sql"), include_str!("s3.sql"), include_str!("alarms.sql")];
+const STEPS: [&str; 5] = [
+    include_str!("schema.sql"),
+    include_str!("afterwards.sql"),
+    include_str!("s3.sql"),
+    include_str!("alarms.sql"),
+    include_str!("commands.sql"),
+];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]

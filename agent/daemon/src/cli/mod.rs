@@ -236,7 +236,7 @@ fn daemon(path: &Path) -> Exit {
         // Two workers: a page that is looked at and an upload do not wait for each other.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let outcome = match runtime {
-            Ok(runtime) => runtime.block_on(app::run(config)),
+            Ok(runtime) => runtime.block_on(app::run(config, path)),
             Err(e) => return fail(&format!("the runtime could not be started: {e}")),
         };
         match outcome {

@@ -43,6 +43,8 @@ pub struct Config {
     pub sense: Sense,
     /// `[outbox]`
     pub outbox: Outbox,
+    /// `[commands]`
+    pub commands: Commands,
 }
 
 /// Who and where this device is.
@@ -131,6 +133,17 @@ pub struct Sense {
     pub interval_s: u32,
 }
 
+/// What a technician may ask of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commands {
+    /// Whether none is carried out.
+    pub off: bool,
+    /// Seconds before the machine restarts or goes off.
+    pub countdown_s: u32,
+    /// Where a packet that wakes another machine goes.
+    pub wake_address: SocketAddr,
+}
+
 /// What waits for MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbox {
@@ -173,8 +186,19 @@ impl Config {
         });
         let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
+        let commands = root.section("commands", |s| Commands {
+            off: s.choice_of_bool("off"),
+            countdown_s: s.number("countdown_s", 60, 5..=600),
+            wake_address: s
+                .parsed("wake_address", |text| {
+                    text.parse().map_err(|_| {
+                        format!("{text:?} is not an address and port such as \"255.255.255.255:9\"")
+                    })
+                })
+                .unwrap_or(SocketAddr::from(([255, 255, 255, 255], 9))),
+        });
         root.end();
-        let config = Self { device, hub, page, recording, key, school_day, sense, outbox };
+        let config = Self { device, hub, page, recording, key, school_day, sense, outbox, commands };
         faults.into_result(config)
     }
 

@@ -40,6 +40,10 @@ pub struct Status {
     pub speech: bool,
     /// The clip that is being made.
     pub render: Option<Making>,
+    /// What a technician wants the teacher to read.
+    pub note: Option<Note>,
+    /// The machine is about to restart or go off.
+    pub power: Option<Power>,
     /// A physical key, where the settings name one.
     pub key: Option<Key>,
 }
@@ -53,6 +57,24 @@ pub struct Key {
     pub hold_ms: u64,
     /// Why its last press was refused, and when, milliseconds since boot.
     pub refusal: Option<(Refusal, u64)>,
+}
+
+/// A line for the teacher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What it says.
+    pub text: String,
+    /// Whose it is.
+    pub from: String,
+}
+
+/// A countdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Power {
+    /// Off, or off and on again.
+    pub off: bool,
+    /// When, milliseconds since boot.
+    pub at_boot_ms: u64,
 }
 
 /// A clip that is being made.

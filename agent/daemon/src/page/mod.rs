@@ -13,6 +13,7 @@
 //! | `POST /api/preflight` | looks at every source now |
 //! | `GET /api/clips`, `GET /api/clips/{id}/file` | clips and what can be made; the file of one |
 //! | `POST /api/clips` | `{"action": "make", "lesson": …, "wish": …}`, `{"action": "cancel" \| "remove", "id": …}` |
+//! | `POST /api/command` | `{"action": "seen"}`: the note was read; `{"action": "put_off"}`: not now |
 //! | `POST /api/repair` | `{"id": 16 hexadecimal digits, "text": …}` |
 
 mod beyond;
@@ -59,6 +60,8 @@ pub struct Page {
     pub clips: crate::render::Desk,
     /// Asks for a look at the sources.
     pub preflight: preflight::Handle,
+    /// Takes the teacher's word about what a technician asked; absent without a hub.
+    pub command: Option<crate::command::Handle>,
     /// The room as people call it.
     pub room: Arc<str>,
     /// The layouts that can be chosen.
@@ -93,6 +96,7 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/api/clips/{id}/file", get(clips::file))
         .route("/api/preflight", post(beyond::preflight))
         .route("/api/repair", post(beyond::repair))
+        .route("/api/command", post(beyond::command))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))
         .with_state(page);

@@ -56,6 +56,11 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
         "preflight": preflight(status.preflight.as_ref()),
         "speech": status.speech,
+        "note": status.note.as_ref().map(|note| json!({ "text": note.text, "from": note.from })),
+        "power": status.power.map(|power| json!({
+            "off": power.off,
+            "in_ms": power.at_boot_ms.saturating_sub(now),
+        })),
         "key": status.key.as_ref().map(|key| json!({
             "there": key.there,
             "hold_ms": key.hold_ms,

@@ -4,5 +4,5 @@ pub mod host;
 pub mod identity;
 pub mod input;
 pub mod notify;
-pub mod power;
 pub mod onvif;
+pub mod power;

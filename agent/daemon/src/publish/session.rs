@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_wire::alarm::{Alarm, Code};
+use lectern_wire::command::Outcome;
 use lectern_wire::telemetry::{Ack, MAX_PAYLOAD, Sample};
 use lectern_wire::topic::{self, Leaf};
 use rumqttc::{
@@ -52,6 +53,7 @@ pub enum SessionError {
 enum Cargo {
     Samples(Vec<i64>),
     Event,
+    Outcome(Outcome),
     Word,
 }
 
@@ -193,9 +195,10 @@ impl Session<'_> {
 
     fn greet(&mut self) -> Result<(), SessionError> {
         // A new session: whatever the client was told before the connection stood is gone.
-        let subscribed = self.client.try_subscribe(self.settings.topics.acks(), QoS::AtLeastOnce);
-        if let Err(e) = subscribed {
-            tracing::warn!("the hub's acknowledgements could not be subscribed: {e}");
+        for filter in self.settings.topics.down() {
+            if let Err(e) = self.client.try_subscribe(&filter, QoS::AtLeastOnce) {
+                tracing::warn!("what the hub sends down could not be subscribed, {filter}: {e}");
+            }
         }
         self.hand(&Leaf::State, true, serde_json::to_vec(&online())?, Cargo::Word);
         self.hand(&Leaf::Info, true, serde_json::to_vec(&self.settings.info)?, Cargo::Word);
@@ -230,6 +233,7 @@ impl Session<'_> {
             return Err(SessionError::Stuck);
         }
         self.send_alarms()?;
+        self.send_outcomes()?;
         self.send_events(now)?;
         self.send_live()?;
         if now >= self.history_at && self.under_way() < WINDOW / 2 {
@@ -250,6 +254,21 @@ impl Session<'_> {
                 break;
             }
             self.alarms.insert(alarm.code, alarm);
+        }
+        Ok(())
+    }
+
+    /// What became of commands, each until the broker has it.
+    fn send_outcomes(&mut self) -> Result<(), SessionError> {
+        for outcome in self.store.outcomes_to_tell()? {
+            let known = |cargo: &Cargo| matches!(cargo, Cargo::Outcome(o) if *o == outcome);
+            if self.handed.iter().any(known) || self.sent.values().any(known) {
+                continue;
+            }
+            let (leaf, payload) = (Leaf::CommandResult(outcome.id.clone()), serde_json::to_vec(&outcome)?);
+            if !self.hand(&leaf, false, payload, Cargo::Outcome(outcome)) {
+                break;
+            }
         }
         Ok(())
     }
@@ -320,11 +339,15 @@ impl Session<'_> {
             }
             Event::Incoming(Incoming::PubAck(ack)) => {
                 self.progress = clock::mono();
-                if let Some(Cargo::Samples(rows)) = self.sent.remove(&ack.pkid) {
-                    for row in &rows {
-                        self.busy.remove(row);
+                match self.sent.remove(&ack.pkid) {
+                    Some(Cargo::Samples(rows)) => {
+                        for row in &rows {
+                            self.busy.remove(row);
+                        }
+                        self.store.outbox().samples_sent(&rows)?;
                     }
-                    self.store.outbox().samples_sent(&rows)?;
+                    Some(Cargo::Outcome(outcome)) => self.store.outcome_told(&outcome)?,
+                    _ => {}
                 }
             }
             Event::Incoming(Incoming::Publish(message)) => {
@@ -336,6 +359,15 @@ impl Session<'_> {
                         match serde_json::from_slice::<Ack>(&message.payload) {
                             Ok(ack) => self.store.outbox().events_stored(ack.seq)?,
                             Err(e) => tracing::warn!("an acknowledgement could not be read: {e}"),
+                        }
+                    }
+                    Some((topics, Leaf::CommandRequest(id))) if topics == self.settings.topics => {
+                        match serde_json::from_slice(&message.payload) {
+                            Ok(document) => {
+                                self.store.take_command(&id, &document)?;
+                                self.store.bells().command.notify_one();
+                            }
+                            Err(e) => tracing::warn!(command = id, "a command could not be read: {e}"),
                         }
                     }
                     _ => tracing::warn!(topic = message.topic, "a message nobody asked for was ignored"),

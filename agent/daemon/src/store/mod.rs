@@ -17,6 +17,7 @@ mod afterwards;
 mod alarms;
 pub mod board;
 pub mod clips;
+pub mod commands;
 pub mod fsck;
 pub mod lessons;
 pub mod outbox;
@@ -82,6 +83,10 @@ pub struct Bells {
     pub reclaim: Notify,
     /// A clip was asked for or is no longer wanted.
     pub render: Notify,
+    /// A command arrived.
+    pub command: Notify,
+    /// A fresh sample is wanted now.
+    pub sense: Notify,
 }
 
 /// How far the take being written is durable. Kept in memory only: the file is the truth.
@@ -111,7 +116,7 @@ struct Inner {
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 4] = [LESSONS, AFTERWARDS, ALARMS, CLIPS];
+const STEPS: [&str; 5] = [LESSONS, AFTERWARDS, ALARMS, CLIPS, commands::COMMANDS];
 
 const LESSONS: &str = "
 CREATE TABLE lessons (

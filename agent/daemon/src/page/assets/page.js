@@ -120,6 +120,7 @@ function draw() {
   // Whoever is in the room can see that something is kept, even before the press.
   $("ring").textContent = status && status.ring_s ? say(w.ring, { n: status.ring_s }) : "";
   $("key").textContent = keyHint(w, now);
+  desk(w);
   warnings(w);
   actions(w, now, short);
   fill(now);
@@ -150,6 +151,22 @@ function keyHint(w, now) {
   }
   const lesson = status.lesson, row = now === "bell" ? lesson.state : lesson ? now : "idle";
   return say(w.key[row] || "", { s: key.hold_ms / 1000 });
+}
+
+// A technician's note, or the machine about to go off: above everything, and always with an answer.
+function desk(w) {
+  const power = status && status.power, note = status && status.note;
+  $("desk").hidden = !power && !note;
+  if (power) {
+    const left = Math.max(0, power.in_ms - (performance.now() - heardAt));
+    $("desk-text").textContent = say(power.off ? w.desk.off : w.desk.reboot, { left: length(left) });
+    $("desk-act").textContent = w.desk.putOff;
+    $("desk-act").onclick = () => ask("/api/command", { action: "put_off" });
+  } else if (note) {
+    $("desk-text").textContent = say(w.desk.note, note);
+    $("desk-act").textContent = w.act.seen;
+    $("desk-act").onclick = () => ask("/api/command", { action: "seen" });
+  }
 }
 
 function warnings(w) {
