@@ -9,13 +9,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::StreamExt as _;
 use lectern_base::clock;
 use lectern_wire::digest::Digest;
-use lectern_wire::id::LessonId;
+use lectern_wire::id::{DeviceId, LessonId};
 use lectern_wire::topic::Topics;
 use lectern_wire::upload::StoreState;
 
 use super::Receive;
 use super::discard::discarded;
 use super::problem::Problem;
+use crate::model::admission;
 use crate::model::grant::{Granted, NotGranted};
 use crate::store::StoreError;
 use crate::store::lessons::{self, StoredPart};
@@ -84,7 +85,9 @@ pub async fn put_part(
         return Err(wrong_length(&grant));
     }
     let _alone = receive.inner.part_locks.lock((grant.lesson.clone(), grant.take, grant.n)).await;
-    let Some((place, writer)) = open(&receive, &grant).await? else { return Ok(StatusCode::OK) };
+    let opened = open(&receive, &grant).await;
+    let _place = Taken::of(&receive, &grant, opened.as_ref().ok().and_then(|o| o.as_ref().map(|o| &o.0)));
+    let Some((place, writer)) = opened? else { return Ok(StatusCode::OK) };
     let hash = write(writer, body.into_data_stream(), &grant).await;
     if matches!(&hash, Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY) {
         deps.counts.bad_parts.one();
@@ -103,6 +106,29 @@ pub async fn put_part(
         tracing::debug!("the background reader is behind; this part is read at sealing");
     }
     Ok(StatusCode::OK)
+}
+
+/// The place among all parts on their way; given back on drop, however the part ends.
+struct Taken<'r> {
+    receive: &'r Receive,
+    part: admission::Part,
+}
+
+impl<'r> Taken<'r> {
+    /// Takes the place that was granted, if anything is to be written there.
+    fn of(receive: &'r Receive, grant: &Granted, place: Option<&Place>) -> Self {
+        let part = (grant.lesson.clone(), grant.take, grant.n);
+        if let Some(device) = place.and_then(|place| DeviceId::new(place.owner.1.as_str()).ok()) {
+            receive.admission().began(&device, &part);
+        }
+        Self { receive, part }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.receive.admission().ended(&self.part);
+    }
 }
 
 /// Opens a granted part for writing; none when its bytes are here already.
