@@ -34,7 +34,8 @@ pub enum Told {
 
 #[derive(Debug)]
 struct Place {
-    device: DeviceId,
+    /// None when the grant is from before a restart, or its place was given back.
+    device: Option<DeviceId>,
     /// None while its body arrives.
     granted: Option<Duration>,
 }
@@ -78,12 +79,12 @@ impl Admission {
         });
         let ahead = ahead.count();
         let free = self.most.saturating_sub(self.places.len());
-        let mine = self.places.values().filter(|place| place.device == *device).count();
+        let mine = self.places.values().filter(|place| place.device.as_ref() == Some(device)).count();
         let others = self.waiting.keys().filter(|other| *other != device).count();
         let fair = others == 0 || mine < self.share(device);
         if free > ahead && fair {
             self.waiting.remove(device);
-            self.places.insert(part.clone(), Place { device: device.clone(), granted: Some(now) });
+            self.places.insert(part.clone(), Place { device: Some(device.clone()), granted: Some(now) });
             return Told::Come;
         }
         let wait = Duration::from_secs(1 + (ahead / self.most) as u64 * 2).min(MOST_WAIT);
@@ -98,7 +99,7 @@ impl Admission {
 
     /// An equal share of the places among all who have or want one.
     fn share(&self, device: &DeviceId) -> usize {
-        let mut rooms: Vec<_> = self.places.values().map(|place| &place.device).collect();
+        let mut rooms: Vec<_> = self.places.values().filter_map(|place| place.device.as_ref()).collect();
         rooms.extend(self.waiting.keys());
         rooms.push(device);
         rooms.sort_unstable_by_key(|id| id.as_str());
@@ -106,10 +107,10 @@ impl Admission {
         (self.most / rooms.len()).max(1)
     }
 
-    /// A part's body begins to arrive; one that nobody asked for (the grant is from before a restart, or its
-    /// place was given back) takes a place too.
-    pub fn began(&mut self, device: &DeviceId, part: &Part) {
-        self.places.insert(part.clone(), Place { device: device.clone(), granted: None });
+    /// A part's body begins to arrive.
+    pub fn began(&mut self, part: &Part) {
+        let place = self.places.entry(part.clone()).or_insert(Place { device: None, granted: None });
+        place.granted = None;
     }
 
     /// It has ended, well or not.
@@ -156,7 +157,7 @@ mod tests {
                 }
                 match hub.ask(&device(room), &part(room, sent[room]), true, now) {
                     Told::Come => {
-                        hub.began(&device(room), &part(room, sent[room]));
+                        hub.began(&part(room, sent[room]));
                         under_way.push((now + s(1), room, sent[room]));
                     }
                     Told::Wait(wait, _) => next[room] = now + wait,
@@ -177,7 +178,7 @@ mod tests {
     fn a_lesson_of_now_goes_before_one_of_yesterday() {
         let mut hub = Admission::new(1);
         assert_eq!(hub.ask(&device(1), &part(1, 0), false, s(0)), Told::Come);
-        hub.began(&device(1), &part(1, 0));
+        hub.began(&part(1, 0));
         assert!(matches!(hub.ask(&device(2), &part(2, 0), false, s(1)), Told::Wait(_, 0)));
         assert!(matches!(hub.ask(&device(3), &part(3, 0), true, s(2)), Told::Wait(_, 0)), "nobody is ahead");
         hub.ended(&part(1, 0));
@@ -190,7 +191,7 @@ mod tests {
         let mut hub = Admission::new(4);
         for n in 0..4 {
             assert_eq!(hub.ask(&device(1), &part(1, n), true, s(0)), Told::Come);
-            hub.began(&device(1), &part(1, n));
+            hub.began(&part(1, n));
         }
         assert!(matches!(hub.ask(&device(2), &part(2, 0), true, s(1)), Told::Wait(..)));
         hub.ended(&part(1, 0));

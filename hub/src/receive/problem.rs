@@ -64,6 +64,15 @@ impl From<StoreError> for Problem {
         if e.is_full() {
             return Self::full();
         }
+        if let StoreError::S3 { .. } = &e {
+            tracing::warn!("{e}");
+            let soon = Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unreachable",
+                "the hub's S3 store does not do its part just now; try again soon, and look at the hub's log",
+            );
+            return Self { retry_after_s: Some(5), ..soon };
+        }
         // The chain is for the log; the answer says only what the sender can do.
         tracing::error!("the hub's store failed: {e}");
         Self::new(

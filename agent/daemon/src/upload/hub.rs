@@ -130,11 +130,19 @@ impl Hub {
             let answer =
                 self.road.lines.put(&self.join(url)?, &grant.headers, source, &self.road.pace).await?;
             match refusal(answer.status, answer.retry_after, &answer.body) {
+                Ok(()) if grant.confirm => break,
                 Ok(()) => return Ok(()),
                 Err(e) if e.is_stale_grant() && !again => again = true,
+                // Stores have many words for bytes that do not fit their hash; a look at our own disk settles it.
+                Err(UploadError::Refused { status: 400, .. }) if grant.confirm => {
+                    return Err(UploadError::HashRefused);
+                }
                 Err(e) => return Err(e),
             }
         }
+        // A store beside the hub does not tell it: the part counts once the hub has found it there.
+        let path = format!("/api/v1/lessons/{lesson}/takes/{}/parts:sent", row.take);
+        checked(self.call(Method::POST, &path)?.json(&wish).send().await?).await.map(drop)
     }
 
     /// Hands in the manifest, checks the receipt and keeps it.
