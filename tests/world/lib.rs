@@ -16,6 +16,7 @@
 //! Disk             a file system that can be filled, and copied as a power cut would leave it
 //! Relay            between agent and hub: cuts, refuses, garbles, says nothing
 //! Link             a slow, long or lossy line between two network namespaces
+//! Noise            a picture that no encoder can make small
 //! planted          a lesson of any size that waits for its upload
 //! programs         where the built programs are
 //! Wayland          a Wayland desktop with its portal, where it is installed
@@ -33,6 +34,7 @@ pub mod folder;
 pub mod grab;
 pub mod lessons;
 pub mod link;
+pub mod noise;
 pub mod planted;
 pub mod process;
 pub mod programs;
@@ -56,6 +58,7 @@ pub use disk::Disk;
 pub use folder::Folder;
 pub use lessons::{School, Stored};
 pub use link::{Link, Shape};
+pub use noise::Noise;
 pub use process::{Process, eventually, free_port};
 pub use raw_mqtt::RawMqtt;
 pub use recorder::{Listening, Recorder};
