@@ -6,3 +6,4 @@ pub mod input;
 pub mod machine;
 pub mod notify;
 pub mod onvif;
+pub mod power;
