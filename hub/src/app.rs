@@ -17,6 +17,7 @@ use crate::console;
 use crate::ingest;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
+use crate::model::retention::Retention;
 use crate::notify;
 use crate::receive::{self, Receive};
 use crate::store::keys::Keys;
@@ -56,7 +57,8 @@ pub struct Hub {
     http: TcpListener,
     broker: Broker,
     ingest: ingest::Deps,
-    receive: Receive,
+    pub(crate) receive: Receive,
+    retention: Retention,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     console: console::Deps,
     /// Where the console and the API answer.
@@ -118,7 +120,18 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         school: config.school.clone(),
         mqtt_port,
     };
-    Ok(Hub { http, broker, ingest, receive, read_back: Box::pin(read_back), console, http_port, mqtt_port })
+    let retention = config.retention;
+    Ok(Hub {
+        http,
+        broker,
+        ingest,
+        receive,
+        retention,
+        read_back: Box::pin(read_back),
+        console,
+        http_port,
+        mqtt_port,
+    })
 }
 
 impl Hub {
@@ -135,6 +148,10 @@ impl Hub {
             let (receive, stop) = (self.receive.clone(), stop.clone());
             async move { receive.drain(stop).await }
         });
+        let retention = named("retention", {
+            let (receive, rules, stop) = (self.receive.clone(), self.retention, stop.clone());
+            async move { receive.keep_to(rules, stop).await }
+        });
         let web = named("http", async move {
             if let Err(e) = web.await {
                 tracing::error!("the HTTP server ended: {e}");
@@ -144,6 +161,7 @@ impl Hub {
         stop.cancelled().await;
         end(broker).await;
         end(web).await;
+        end(retention).await;
         end(seals).await;
         stop_ingest.cancel();
         end(ingest).await;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use crate::model::retention::Retention;
+
 /// Checked settings. `config/hub.toml` is their reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -21,6 +23,8 @@ pub struct Config {
     pub samples_days: u32,
     /// Space that stays free on the disk, bytes.
     pub keep_free_bytes: u64,
+    /// How long lessons are kept.
+    pub retention: Retention,
 }
 
 /// Every fault of a settings file.
@@ -57,6 +61,11 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
         keep_free_bytes: u64::from(reader.number("store.keep_free_mib", 1024, 0..=1_000_000)) << 20,
+        retention: Retention {
+            draft_days: reader.days("retention.draft_days"),
+            submitted_days: reader.days("retention.submitted_days"),
+            year_ends: reader.year_end("retention.year_ends", "08-31"),
+        },
     };
     if config.http_listen == config.mqtt_listen && config.http_listen.port() != 0 {
         reader.faults.push("mqtt.listen: is the same as http.listen; give each its own port".into());
@@ -127,6 +136,23 @@ impl Reader<'_> {
         })
     }
 
+    /// Days, where 0 stands for good.
+    fn days(&mut self, path: &'static str) -> Option<u32> {
+        Some(self.number(path, 0, 0..=36_500)).filter(|days| *days > 0)
+    }
+
+    fn year_end(&mut self, path: &'static str, default: &str) -> (i8, i8) {
+        let text = self.text(path, default, 5);
+        let day =
+            text.split_once('-').and_then(|(month, day)| Some((month.parse().ok()?, day.parse().ok()?)));
+        // A day that every year has.
+        let there = day.filter(|(month, day)| jiff::civil::Date::new(2027, *month, *day).is_ok());
+        there.unwrap_or_else(|| {
+            self.fault(path, &format!("must be a month and a day such as \"{default}\", not {text:?}"));
+            (8, 31)
+        })
+    }
+
     fn unknown(&mut self) {
         let mut faults = Vec::new();
         for (name, value) in self.table {
@@ -156,9 +182,17 @@ mod tests {
         assert_eq!(parse(annotated), parse(""));
         let table: Table = annotated.parse().expect("toml");
         let mut reader = Reader { table: &table, known: BTreeSet::new(), faults: vec![] };
-        for path in
-            ["data_dir", "school", "http.listen", "mqtt.listen", "store.samples_days", "store.keep_free_mib"]
-        {
+        for path in [
+            "data_dir",
+            "school",
+            "http.listen",
+            "mqtt.listen",
+            "store.samples_days",
+            "store.keep_free_mib",
+            "retention.draft_days",
+            "retention.submitted_days",
+            "retention.year_ends",
+        ] {
             assert!(reader.value(path).is_some(), "{path} is not in config/hub.toml");
         }
     }
@@ -167,7 +201,8 @@ mod tests {
     fn all_faults_are_told_at_once() {
         let faults = parse(
             "data_dir = 5\nschool = ''\ncolour = 'red'\nmqtt = 3\n[http]\nlisten = 'everywhere'\nport = 1\n\
-             [store]\nsamples_days = -1\nkeep_free_mib = 'lots'\n",
+             [store]\nsamples_days = -1\nkeep_free_mib = 'lots'\n\
+             [retention]\ndraft_days = -2\nyear_ends = '02-30'\n",
         )
         .expect_err("faults");
         for path in [
@@ -179,9 +214,11 @@ mod tests {
             "http.port:",
             "store.samples_days:",
             "store.keep_free_mib:",
+            "retention.draft_days:",
+            "retention.year_ends:",
         ] {
             assert!(faults.iter().any(|f| f.starts_with(path)), "{path} is missing in {faults:#?}");
         }
-        assert_eq!(faults.len(), 8, "{faults:#?}");
+        assert_eq!(faults.len(), 10, "{faults:#?}");
     }
 }

@@ -47,6 +47,19 @@ impl Disk {
         Self::mount(Some(image), at, &["-o", "loop", &path])
     }
 
+    /// A layer over an empty folder, as a restore lays over the system volume; both of its folders stand in `layers`.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn overlay(layers: &Path, at: &Path) -> anyhow::Result<Option<Self>> {
+        for name in ["lower", "upper", "work"] {
+            std::fs::create_dir_all(layers.join(name))?;
+        }
+        let place = layers.display();
+        let options = format!("lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work");
+        Self::mount(None, at, &["-t", "overlay", "-o", &options, "overlay"])
+    }
+
     fn mount(image: Option<PathBuf>, at: &Path, options: &[&str]) -> anyhow::Result<Option<Self>> {
         std::fs::create_dir_all(at)?;
         let place = at.to_string_lossy();

@@ -109,8 +109,15 @@ fn holds(code: Code, status: &Status, was: bool) -> Option<String> {
         Code::DiskNearlyFull => {
             let minutes = status.disk_free_minutes?;
             let few = if was { FEW_MINUTES * 4 / 3 } else { FEW_MINUTES };
-            (minutes < few).then(|| format!("还能录约 {minutes} 分钟"))
+            (minutes < few).then(|| match status.keeping.waiting {
+                0 => format!("还能录约 {minutes} 分钟"),
+                n => format!(
+                    "还能录约 {minutes} 分钟；还有 {n} 节没有传完，占 {:.1} GB",
+                    status.keeping.waiting_bytes as f64 / 1e9
+                ),
+            })
         }
+        Code::DiskRestore => status.home.as_ref().map(crate::model::home::Doubt::detail),
         Code::CameraNoPicture => no_picture(status),
         Code::MicrophoneNoSound => no_sound(status),
         Code::RecordingFailed => recording_failed(status),

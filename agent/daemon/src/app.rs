@@ -21,7 +21,7 @@ use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, notify};
 use crate::store::{Store, StoreError};
-use crate::{alarm, evidence, publish, reclaim, record, render, sense, upload};
+use crate::{alarm, evidence, home, publish, reclaim, record, render, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -78,6 +78,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let schemes = config.schemes().map_err(faulty)?;
     let timetable = config.timetable().map_err(faulty)?;
     write_keys(&store, public)?;
+    let volume = home::look(&store, config.device.trust_volume).context("this boot cannot be counted")?;
     let (listener, address) = listen(config.page.listen, &data_dir).await?;
     tracing::info!(device = %config.device.id, room = config.device.room, key = public.id(), page = %address, "lectern starts");
 
@@ -112,6 +113,9 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     if let Some((hub, password)) = hub {
+        let asked =
+            home::Hub { url: hub.url.clone(), device: config.device.id.clone(), password: password.clone() };
+        spawn("home", tokio::spawn(home::run(store.clone(), volume, asked, stages.clone())));
         let client = upload::Client::new(hub.url, config.device.id.clone(), password.clone());
         let client = client.context("uploads cannot be set up")?;
         let keys = (store.clone(), public);
@@ -125,8 +129,11 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let interval = Duration::from_secs(u64::from(config.sense.interval_s));
     spawn("sense", tokio::spawn(sense::run(store.clone(), interval, stages.clone())));
     spawn("alarm", tokio::spawn(alarm::run(store.clone(), stages.clone())));
-    let keep = config.recording.keep_stored_days;
-    spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), keep, stages.clone())));
+    let settings = reclaim::Settings {
+        keep_days: config.recording.keep_stored_days,
+        keep_free_bytes: u64::from(config.recording.keep_free_mib) << 20,
+    };
+    spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), settings, stages.clone())));
     let settings = render::Settings {
         recorder: config.recording.recorder.clone(),
         profiles: profiles.into(),

@@ -13,6 +13,7 @@ mod boxes;
 pub mod capture;
 pub mod digest;
 pub mod fmp4;
+pub mod home;
 pub mod id;
 pub mod joined;
 pub mod manifest;

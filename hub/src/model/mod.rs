@@ -7,4 +7,5 @@ pub mod grant;
 pub mod name;
 pub mod playlist;
 pub mod repair;
+pub mod retention;
 pub mod sound;

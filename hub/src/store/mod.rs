@@ -9,6 +9,7 @@ pub mod afterwards;
 pub mod audit;
 pub mod devices;
 pub mod events;
+pub mod home;
 pub mod keys;
 pub mod lessons;
 pub mod objects;
@@ -25,7 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("afterwards.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("afterwards.sql"), include_str!("home.sql")];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -8,9 +8,9 @@ use lectern_base::{clock, disk};
 use lectern_wire::capture::{SourceKind, without_userinfo};
 use serde_json::json;
 
-use super::say;
+use super::{remote, say};
 use crate::config::Config;
-use crate::platform::identity;
+use crate::platform::{identity, volume};
 use crate::record::encoders;
 
 /// One line of the table.
@@ -22,7 +22,8 @@ struct Finding {
 
 /// Looks at everything and prints it.
 pub fn run(config: &Config, json: bool) -> Exit {
-    let mut findings = vec![data(config), space(config), recorder(config), encoder(config), clock_state()];
+    let mut findings =
+        vec![data(config), volume(config), space(config), recorder(config), encoder(config), clock_state()];
     findings.extend(config.recording.capture.sources.iter().map(|source| match &source.kind {
         SourceKind::Screen { display } => screen(display),
         SourceKind::WaylandScreen { .. } => wayland_screen(&config.recording.recorder),
@@ -71,6 +72,23 @@ fn data(config: &Config) -> Finding {
         "data",
         usable.map(|()| folder.display().to_string()).map_err(|e| format!("{}: {e}", folder.display())),
     )
+}
+
+/// Whether the volume keeps what is written to it: by looks, and by what the running daemon has found out.
+fn volume(config: &Config) -> Finding {
+    let folder = &config.device.data_dir;
+    let looks = volume::doubt(folder).filter(|_| !config.device.trust_volume).map(|doubt| doubt.to_string());
+    let told = || {
+        let status = remote::ask(folder, "/api/status", None).ok()?;
+        status["home"]["detail"].as_str().map(str::to_owned)
+    };
+    let outcome = match looks.or_else(told) {
+        None => Ok("keeps what is written to it, as far as can be seen".to_owned()),
+        Some(why) => {
+            Err(format!("{why}: lessons are refused; set device.data_dir to a volume that is not restored"))
+        }
+    };
+    finding("volume", outcome)
 }
 
 fn space(config: &Config) -> Finding {

@@ -8,6 +8,7 @@ use lectern_wire::manifest::{About, FindingKind};
 use lectern_wire::preflight::{CheckState, SourceCheck};
 use lectern_wire::report::Report;
 
+use super::home::Doubt;
 use super::lesson::{CutShort, State};
 use super::profile::Reason;
 use super::timetable::{Bell, Slot};
@@ -39,6 +40,23 @@ pub struct Status {
     pub speech: bool,
     /// The clip that is being made.
     pub render: Option<Making>,
+    /// What is kept here, and whether it waits.
+    pub keeping: Keeping,
+    /// Why the state folder is no home for lessons, if it is none.
+    pub home: Option<Doubt>,
+}
+
+/// Finished lessons on this disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keeping {
+    /// Lessons that are not stored yet; their bytes stay whatever happens.
+    pub waiting: u64,
+    /// Bytes of them.
+    pub waiting_bytes: u64,
+    /// Lessons that are stored and still here; their bytes may go.
+    pub stored: u64,
+    /// Bytes of them.
+    pub stored_bytes: u64,
 }
 
 /// A clip that is being made.

@@ -53,6 +53,13 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
             "blocked": status.upload.blocked,
         },
         "disk_free_minutes": status.disk_free_minutes,
+        "keeping": {
+            "waiting": status.keeping.waiting,
+            "waiting_bytes": status.keeping.waiting_bytes,
+            "stored": status.keeping.stored,
+            "stored_bytes": status.keeping.stored_bytes,
+        },
+        "home": status.home.as_ref().map(|doubt| json!({ "code": doubt.code(), "detail": doubt.detail() })),
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
         "preflight": preflight(status.preflight.as_ref()),
         "speech": status.speech,
@@ -104,8 +111,16 @@ fn warning(warning: &Warning) -> Value {
     }
 }
 
+/// What of a lesson is on this disk.
+pub struct Kept {
+    /// Bytes of its takes.
+    pub bytes: u64,
+    /// Why and when they were removed, if they were.
+    pub reclaimed: Option<(String, i64)>,
+}
+
 /// A lesson in the list.
-pub fn lesson_row(lesson: &Lesson, reports: &Value) -> Value {
+pub fn lesson_row(lesson: &Lesson, reports: &Value, kept: &Kept) -> Value {
     json!({
         "id": lesson.id,
         "state": lesson.state.name(),
@@ -115,6 +130,8 @@ pub fn lesson_row(lesson: &Lesson, reports: &Value) -> Value {
         "cut_short": lesson.cut_short.map(crate::model::lesson::CutShort::name),
         "manifest_sha256": lesson.manifest_sha256,
         "reports": reports,
+        "local_bytes": kept.bytes,
+        "reclaimed": kept.reclaimed.as_ref().map(|(why, at)| json!({ "why": why, "at": clock::local_text(*at) })),
         "thrown_away": lesson.discarded_wall_ms.map(clock::local_text),
         "submitted": lesson.submitted,
     })

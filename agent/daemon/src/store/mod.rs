@@ -18,6 +18,7 @@ mod alarms;
 pub mod board;
 pub mod clips;
 pub mod fsck;
+pub mod keeping;
 pub mod lessons;
 pub mod outbox;
 
@@ -111,7 +112,7 @@ struct Inner {
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 4] = [LESSONS, AFTERWARDS, ALARMS, CLIPS];
+const STEPS: [&str; 5] = [LESSONS, AFTERWARDS, ALARMS, CLIPS, RECLAIMS];
 
 const LESSONS: &str = "
 CREATE TABLE lessons (
@@ -171,6 +172,17 @@ CREATE TABLE clips (
 CREATE TABLE reports (
     lesson TEXT PRIMARY KEY REFERENCES lessons(id),
     takes  TEXT NOT NULL                                -- JSON: the decode report of each take
+);
+";
+
+const RECLAIMS: &str = "
+CREATE TABLE reclaims (
+    lesson          TEXT PRIMARY KEY REFERENCES lessons(id),
+    decided_wall_ms INTEGER NOT NULL,                   -- before any byte goes
+    why             TEXT NOT NULL,                      -- rule or pressure
+    proof           TEXT NOT NULL,                      -- JSON: the receipt it rests on
+    bytes           INTEGER NOT NULL,
+    removed_wall_ms INTEGER
 );
 ";
 

@@ -17,6 +17,7 @@ function time(ms) {
   const s = Math.floor(ms / 1000), two = (n) => String(n).padStart(2, "0");
   return `${two(Math.floor(s / 3600))}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
 }
+const gigabytes = (bytes) => bytes < 1e9 ? `${Math.max(1, Math.round(bytes / 1e6))} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 const mib = (bytes) => `${(bytes / 1048576).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
 
 // Before a lesson: what the sources' check found, and what else a teacher should know before the press.
@@ -131,7 +132,12 @@ function draw() {
   for (const label of $("about").children) label.firstChild.textContent = w.fields[label.dataset.field];
   $("repair-name").textContent = w.repair.ask;
   $("do-repair").textContent = w.repair.act;
-  $("disk").textContent = status && status.disk_free_minutes != null ? say(w.disk, { length: length(status.disk_free_minutes * 60000) }) : "";
+  const kept = status && status.keeping, room = status && status.disk_free_minutes != null;
+  // What waits takes space that nothing may free: it is named beside the space that is left.
+  $("disk").textContent = [
+    room ? say(w.disk, { length: length(status.disk_free_minutes * 60000) }) : "",
+    kept && status.upload.configured && kept.waiting > 0 ? say(w.keeping, { n: kept.waiting, size: gigabytes(kept.waiting_bytes) }) : "",
+  ].filter(Boolean).join(" · ");
   const safe = status && status.safe_to_switch_off;
   $("lamp").textContent = status ? (safe ? w.safe : w.wait) : "";
   $("lamp").className = safe ? "safe" : "wait";
@@ -141,6 +147,7 @@ function draw() {
 
 function warnings(w) {
   const list = status ? status.warnings.map((one) => say(w.warn[one.kind], one)) : [];
+  if (status && status.home) list.push(say(w.restored, { why: status.home.detail }));
   if (status && !status.clock_plausible) list.push(w.warn.clock);
   if (status && !status.lesson && status.upload.configured && status.upload.reachable === false) list.push(w.warn.no_hub);
   if (status && !status.lesson && status.preflight && status.preflight.problem) list.push(say(w.warn.unchecked, { why: status.preflight.problem }));
