@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use lectern_base::{clock, disk};
+use lectern_wire::digest::Digest;
 use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::{Document as _, KeyRing, PublicKey, Signed};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::lesson::State;
 use crate::model::status::Keeping;
 use crate::store::clips::ClipState;
+use crate::store::deliveries::HUB;
 use crate::store::keeping::Decision;
 use crate::store::lessons::Lesson;
 use crate::store::{Store, StoreError, at};
@@ -122,9 +124,39 @@ fn choose(stored: &[(u64, i64)], settings: Settings, free: u64, now_ms: i64) -> 
     chosen
 }
 
-/// When a lesson was stored, and what says so: the receipt is here, the known hub signed it, and it is for this
-/// manifest.
+/// When a lesson was stored, and what says so: each required destination's word is here and fits now.
 fn proof(store: &Store, lesson: &Lesson) -> Result<(i64, String), String> {
+    let required = store.required();
+    let (mut stored_wall_ms, mut words) = (i64::MIN, serde_json::Map::new());
+    // Where nothing is required any more, the hub's word from before must stand.
+    let hub = required.is_empty() || required.iter().any(|name| name == HUB);
+    let others = required.iter().filter(|name| *name != HUB);
+    let all = others.map(|name| Ok((name.as_str(), confirmation(store, lesson, name)?)));
+    for word in hub.then(|| Ok((HUB, receipt(store, lesson)?))).into_iter().chain(all) {
+        let (name, (wall_ms, word)) = word?;
+        stored_wall_ms = stored_wall_ms.max(wall_ms);
+        words.insert(name.to_owned(), word);
+    }
+    Ok((stored_wall_ms, serde_json::Value::Object(words).to_string()))
+}
+
+/// A destination's written word: it is here, and for this manifest.
+fn confirmation(store: &Store, lesson: &Lesson, name: &str) -> Result<(i64, serde_json::Value), String> {
+    let file = format!("stored-{name}.json");
+    let bytes =
+        std::fs::read(store.lesson_folder(&lesson.id).join(&file)).map_err(|e| format!("{file}: {e}"))?;
+    let word: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| format!("{file}: {e}"))?;
+    let manifest = lesson.manifest_sha256.map(|digest| digest.to_string());
+    let fits =
+        word["lesson_id"] == lesson.id.as_str() && word["manifest_sha256"].as_str() == manifest.as_deref();
+    match word["confirmed_wall_ms"].as_i64().filter(|_| fits && manifest.is_some()) {
+        Some(wall_ms) => Ok((wall_ms, serde_json::json!({ "sha256": Digest::of(&bytes) }))),
+        None => Err(format!("{file} is for another lesson or another manifest")),
+    }
+}
+
+/// The hub's receipt: it is here, the known hub signed it, and it is for this manifest.
+fn receipt(store: &Store, lesson: &Lesson) -> Result<(i64, serde_json::Value), String> {
     let path = store.lesson_folder(&lesson.id).join("receipt.json");
     let bytes = std::fs::read(&path).map_err(|e| format!("receipt.json: {e}"))?;
     let signed: Signed<Receipt> = serde_json::from_slice(&bytes).map_err(|e| format!("receipt.json: {e}"))?;
@@ -136,8 +168,8 @@ fn proof(store: &Store, lesson: &Lesson) -> Result<(i64, String), String> {
         return Err("receipt.json is for another lesson or another manifest".into());
     }
     let digest = receipt.digest().map_err(|e| e.to_string())?;
-    let proof = serde_json::json!({ "receipt": digest, "log_index": receipt.log_index });
-    Ok((receipt.stored_wall_ms, proof.to_string()))
+    let word = serde_json::json!({ "receipt": digest, "log_index": receipt.log_index });
+    Ok((receipt.stored_wall_ms, word))
 }
 
 fn remove_takes(store: &Store, lesson: &Lesson, now_ms: i64) -> Result<(), StoreError> {
@@ -176,7 +208,6 @@ fn count(store: &Store) -> Result<(), StoreError> {
 mod tests {
     use ed25519_dalek::SigningKey;
     use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, VideoSettings};
-    use lectern_wire::digest::Digest;
     use lectern_wire::id::LessonId;
     use lectern_wire::manifest::About;
 

@@ -9,7 +9,9 @@ use lectern_wire::capture::{SourceKind, without_userinfo};
 use serde_json::json;
 
 use super::{remote, say};
+use crate::beside::share;
 use crate::config::Config;
+use crate::config::destination::{Settings, Way};
 use crate::platform::{identity, volume};
 use crate::record::encoders;
 
@@ -43,6 +45,7 @@ pub fn run(config: &Config, json: bool) -> Exit {
             findings.push(finding("broker", reach(&hub.mqtt)));
         }
     }
+    findings.extend(config.destinations.iter().map(destination));
     let well = findings.iter().all(|f| f.well);
     let rows: Vec<_> =
         findings.iter().map(|f| json!({ "what": f.what, "ok": f.well, "detail": f.detail })).collect();
@@ -52,6 +55,17 @@ pub fn run(config: &Config, json: bool) -> Exit {
         .collect();
     say(json, &json!({ "ok": well, "findings": rows }), &text.join("\n"));
     if well { Exit::Done } else { Exit::NotSound }
+}
+
+/// Whether a destination can be reached, and what the running daemon says of it.
+fn destination(settings: &Settings) -> Finding {
+    let outcome = match &settings.way {
+        Way::Folder { path } => share::look(path),
+        Way::S3(bucket) => identity::password(&bucket.secret_file).and_then(|_| reach(&bucket.url)),
+        Way::Opencast(core) => identity::password(&core.password_file).and_then(|_| reach(&core.url)),
+    };
+    let named = |text: String| format!("{} ({}): {text}", settings.name, settings.way.place());
+    finding("destination", outcome.map(named).map_err(named))
 }
 
 fn finding(what: &'static str, outcome: Result<String, String>) -> Finding {

@@ -154,6 +154,18 @@ pub fn lessons(data_dir: &Path, json: bool) -> Exit {
         let rows = value.as_array().into_iter().flatten().map(|lesson| {
             let text = |key: &str| lesson[key].as_str().unwrap_or("");
             let about = ["class", "subject", "topic"].map(|key| lesson["about"][key].as_str().unwrap_or(""));
+            let there = lesson["destinations"].as_array().into_iter().flatten().map(|d| {
+                let name = d["name"].as_str().unwrap_or("");
+                let word = match (d["confirmed"].is_string(), d["problem"].as_str()) {
+                    (true, _) => "has it".to_owned(),
+                    (false, Some(problem)) => problem.to_owned(),
+                    (false, None) => {
+                        format!("{:.1} MB sent", d["sent_bytes"].as_u64().unwrap_or(0) as f64 / 1e6)
+                    }
+                };
+                format!("{name}: {word}")
+            });
+            let there: Vec<_> = there.collect();
             let here = match (lesson["local_bytes"].as_u64(), lesson["reclaimed"]["why"].as_str()) {
                 (_, Some(why)) => {
                     format!("removed here by {why}, {}", lesson["reclaimed"]["at"].as_str().unwrap_or(""))
@@ -162,12 +174,13 @@ pub fn lessons(data_dir: &Path, json: bool) -> Exit {
                 _ => String::new(),
             };
             format!(
-                "{}  {:<11} {}  {} {} {here}",
+                "{}  {:<11} {}  {} {} {here}  {}",
                 text("started"),
                 text("state"),
                 text("id"),
                 about.join(" ").trim(),
-                text("cut_short")
+                text("cut_short"),
+                there.join("; ")
             )
         });
         let rows: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();

@@ -2,6 +2,7 @@
 //!
 //! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
 
+pub mod destination;
 mod folder;
 mod profiles;
 mod reader;
@@ -29,6 +30,8 @@ pub struct Config {
     pub device: Device,
     /// `[hub]`; absent when recordings stay on this machine.
     pub hub: Option<Hub>,
+    /// `[[destination]]`: where lessons go beside the hub.
+    pub destinations: Vec<destination::Settings>,
     /// `[page]`
     pub page: Page,
     /// `[recording]`
@@ -161,6 +164,7 @@ impl Config {
         let mut root = Section::new(&faults, "", table);
         let device = device(&mut root);
         let hub = root.optional_section("hub").map(hub);
+        let destinations = destination::all(&mut root, hub.is_some());
         let page = page(&mut root);
         let mut recording = recording(&mut root);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
@@ -173,7 +177,7 @@ impl Config {
         let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         root.end();
-        let config = Self { device, hub, page, recording, school_day, sense, outbox };
+        let config = Self { device, hub, destinations, page, recording, school_day, sense, outbox };
         faults.into_result(config)
     }
 

@@ -159,6 +159,7 @@ async fn lessons(State(page): State<Page>) -> Response {
             let kept = view::Kept {
                 bytes: page.store.local_bytes(&lesson.id)?,
                 reclaimed: page.store.reclaim_of(&lesson.id)?,
+                deliveries: page.store.deliveries(&lesson.id)?,
             };
             Ok(view::lesson_row(lesson, &page.store.reports(&lesson.id)?, &kept))
         };

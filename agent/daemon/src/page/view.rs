@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::model::profile::Reason;
 use crate::model::status::{Preflight, Status, Warning};
+use crate::store::deliveries::Delivery;
 use crate::store::lessons::Lesson;
 
 /// The whole status.
@@ -44,14 +45,24 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "ring_s": status.ring_s,
         "level": status.level.map(|l| json!({ "peak_dbfs": l.peak_dbfs, "rms_dbfs": l.rms_dbfs })),
         "upload": {
-            "configured": status.upload.configured,
-            "reachable": status.upload.reachable,
+            "configured": status.upload.configured || !status.destinations.is_empty(),
+            "reachable": reachable(status),
             "waiting_lessons": status.upload.waiting_lessons,
             "pending_bytes": status.upload.pending_bytes,
             "sent_bytes": status.upload.sent_bytes,
             "rate": status.upload.rate,
             "blocked": status.upload.blocked,
         },
+        "suggestion": status.suggestion.as_ref().map(|s| json!({ "topic": s.topic })),
+        "destinations": status.destinations.iter().map(|d| json!({
+            "name": d.name,
+            "kind": d.kind,
+            "required": d.required,
+            "reachable": d.reachable,
+            "waiting": d.waiting,
+            "pending_bytes": d.pending_bytes,
+            "problem": d.problem,
+        })).collect::<Vec<_>>(),
         "disk_free_minutes": status.disk_free_minutes,
         "keeping": {
             "waiting": status.keeping.waiting,
@@ -66,6 +77,15 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "clock_plausible": clock::plausible(),
         "safe_to_switch_off": status.safe_to_switch_off(),
     })
+}
+
+/// Whether lessons get away: the hub where there is one, else every destination that is required.
+fn reachable(status: &Status) -> Option<bool> {
+    let mut required = status.destinations.iter().filter(|d| d.required).filter_map(|d| d.reachable);
+    match status.upload.configured {
+        true => status.upload.reachable,
+        false => required.next().map(|first| first && required.all(|well| well)),
+    }
 }
 
 /// How the sources were found; null when nobody has looked.
@@ -117,6 +137,8 @@ pub struct Kept {
     pub bytes: u64,
     /// Why and when they were removed, if they were.
     pub reclaimed: Option<(String, i64)>,
+    /// How far each destination has come.
+    pub deliveries: Vec<Delivery>,
 }
 
 /// A lesson in the list.
@@ -131,6 +153,12 @@ pub fn lesson_row(lesson: &Lesson, reports: &Value, kept: &Kept) -> Value {
         "manifest_sha256": lesson.manifest_sha256,
         "reports": reports,
         "local_bytes": kept.bytes,
+        "destinations": kept.deliveries.iter().map(|d| json!({
+            "name": d.destination,
+            "confirmed": d.confirmed_wall_ms.map(clock::local_text),
+            "sent_bytes": d.sent_bytes,
+            "problem": d.problem,
+        })).collect::<Vec<_>>(),
         "reclaimed": kept.reclaimed.as_ref().map(|(why, at)| json!({ "why": why, "at": clock::local_text(*at) })),
         "thrown_away": lesson.discarded_wall_ms.map(clock::local_text),
         "submitted": lesson.submitted,

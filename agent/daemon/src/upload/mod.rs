@@ -19,8 +19,9 @@ use lectern_wire::upload::{Announce, GrantRequest};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::lesson::{Event, State};
+use crate::model::lesson::State;
 use crate::model::status::Status;
+use crate::store::deliveries::HUB;
 use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
 pub use client::{Client, UploadError};
@@ -96,7 +97,7 @@ impl Uploader {
                 tracing::info!(%lesson, "the hub has nothing of the lesson any more");
                 self.store.discard_told(&lesson)?;
             }
-            for lesson in self.store.waiting_lessons()? {
+            for lesson in self.store.waiting_for(HUB)? {
                 more |= self.lesson(&lesson).await?;
             }
             if !more {
@@ -224,19 +225,11 @@ impl Uploader {
             return Ok(());
         }
         receipt::keep(&self.store, &folder, lesson, &signed)?;
-        let state = self.store.advance(&lesson.id, Event::Receipted)?;
+        let state = self.store.confirm(&lesson.id, HUB, clock::wall_ms())?;
         tracing::info!(lesson = %lesson.id, log_index = signed.document.log_index, "stored: the receipt is here");
-        let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
-        self.store.board().update(|s| {
-            if let Some(shown) = s.lesson.as_mut().filter(|l| l.id == lesson.id) {
-                shown.state = state;
-                shown.stored_after_ms = shown.stopped_at_boot_ms.map(|at| now.saturating_sub(at));
-            }
-        });
-        let data = serde_json::json!({ "lesson_id": lesson.id, "state": state.name() });
-        self.store.outbox().push_event("lesson", &data)?;
-        self.store.bells().publish.notify_one();
-        self.store.bells().reclaim.notify_one();
+        if state == State::Stored {
+            self.store.tell_stored(&lesson.id)?;
+        }
         Ok(())
     }
 
@@ -248,7 +241,7 @@ impl Uploader {
     }
 
     fn count(&self, reachable: Option<bool>, blocked: Option<String>) -> Result<(), StoreError> {
-        let waiting = self.store.waiting_lessons()?;
+        let waiting = self.store.waiting_for(HUB)?;
         let shown = self.store.board().read().lesson.map(|l| l.id);
         let (mut pending, mut sent) = (0, 0);
         for lesson in &waiting {

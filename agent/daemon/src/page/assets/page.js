@@ -112,7 +112,7 @@ function draw() {
   if (now === "idle" && status.slot) {
     // The period that is on, by the timetable: the press needs no typing.
     [big, small, title] = [named(status.slot.about), small, [status.slot.about.teacher, status.slot.times].filter(Boolean).join(" ")];
-  } else if (!lesson) title = "";
+  } else if (!lesson) title = now === "idle" && status && status.suggestion ? say(w.planned, status.suggestion) : "";
   $("big-text").textContent = say(big, values);
   $("small").textContent = refusal && performance.now() - refusedAt < 8000 ? refusal : [title, say(small, values)].filter(Boolean).join(" · ");
   document.title = `${say(big, values)} · Lectern 讲台`;
@@ -126,6 +126,7 @@ function draw() {
   layouts(w, now);
   upload(w, now);
   profiles(w, now);
+  destinations(w);
   meter(w);
   $("about-name").textContent = w.about;
   $("about-box").hidden = !["idle", "speech", "recording", "paused", "bell", ...ENDED].includes(now);
@@ -181,7 +182,9 @@ function actions(w, now, short) {
 // The form shows the lesson it belongs to; before one, what the timetable would fill in.
 function fill(now) {
   const lesson = status && status.lesson, key = lesson ? lesson.id : "";
-  const slot = !lesson && status && status.slot ? status.slot.about : {};
+  const slot = !lesson && status && status.slot ? { ...status.slot.about } : {};
+  // A calendar's title is only proposed; what is typed counts.
+  if (!lesson && status && status.suggestion && !slot.topic) slot.topic = status.suggestion.topic;
   for (const label of $("about").children) {
     const input = label.lastChild, field = label.dataset.field;
     input.placeholder = slot[field] || "";
@@ -220,6 +223,17 @@ function profiles(w, now) {
     name.textContent = one.name;
     row.append(name, ` ${one.fits ? w.fits : say(w.not, { why })}`);
     return row;
+  }));
+}
+
+// Where lessons go beside the hub, each with what it lacks.
+function destinations(w) {
+  const list = status ? status.destinations : [], box = $("destinations"), shown = JSON.stringify(list) + language;
+  if (box.dataset.shown === shown) return;
+  box.dataset.shown = shown;
+  box.replaceChildren(...list.map((one) => {
+    const words = one.problem && one.waiting > 0 ? w.destination.problem : one.waiting > 0 ? w.destination.waits : w.destination.has;
+    return Object.assign(document.createElement("li"), { textContent: say(words, { name: one.name, n: one.waiting, why: one.problem }) });
   }));
 }
 
