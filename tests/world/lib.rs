@@ -29,6 +29,7 @@ pub mod disk;
 pub mod folder;
 pub mod grab;
 pub mod lessons;
+pub mod opencast;
 pub mod process;
 pub mod programs;
 pub mod raw_mqtt;

@@ -14,7 +14,6 @@ import datetime
 import hashlib
 import http.server
 import json
-import os
 import pathlib
 import re
 import secrets
@@ -325,9 +324,7 @@ def main():
         for begin, end, title in json.loads(planned.read_text()):
             opencast.plan(begin, end, title)
     print(opencast.port, flush=True)
-    # Ends with whoever started it.
-    sys.stdin.read()
-    os._exit(0)
+    threading.Event().wait()
 
 
 if __name__ == "__main__":

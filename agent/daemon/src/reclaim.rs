@@ -130,10 +130,12 @@ fn proof(store: &Store, lesson: &Lesson) -> Result<(i64, String), String> {
     let (mut stored_wall_ms, mut words) = (i64::MIN, serde_json::Map::new());
     // Where nothing is required any more, the hub's word from before must stand.
     let hub = required.is_empty() || required.iter().any(|name| name == HUB);
-    let others = required.iter().filter(|name| *name != HUB);
-    let all = others.map(|name| Ok((name.as_str(), confirmation(store, lesson, name)?)));
-    for word in hub.then(|| Ok((HUB, receipt(store, lesson)?))).into_iter().chain(all) {
-        let (name, (wall_ms, word)) = word?;
+    let others = required.iter().map(String::as_str).filter(|name| *name != HUB);
+    for name in hub.then_some(HUB).into_iter().chain(others) {
+        let (wall_ms, word) = match name {
+            HUB => receipt(store, lesson)?,
+            name => confirmation(store, lesson, name)?,
+        };
         stored_wall_ms = stored_wall_ms.max(wall_ms);
         words.insert(name.to_owned(), word);
     }

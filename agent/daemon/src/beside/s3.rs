@@ -12,7 +12,8 @@ use std::time::Duration;
 use lectern_base::clock;
 use lectern_wire::digest::Digest;
 use reqwest::{Response, StatusCode};
-use rusty_s3::{Credentials, S3Action, UrlStyle};
+use rusty_s3::signing::sign;
+use rusty_s3::{Credentials, Method, UrlStyle};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -21,8 +22,8 @@ use super::{Trouble, xml};
 use crate::config::destination::S3;
 use crate::platform::identity;
 
-/// How long a signed address is good for; the store's clock decides.
-const LIFE: Duration = Duration::from_secs(15 * 60);
+/// How long a signed address is good for, seconds; the store's clock decides.
+const LIFE_S: u64 = 15 * 60;
 /// A request without a body this long has come to nothing.
 const CALL: Duration = Duration::from_secs(60);
 /// Ending a multipart upload may make the store copy it.
@@ -96,9 +97,13 @@ impl Bucket {
         format!("{}{}/{name}", self.prefix, work.levels().join("/"))
     }
 
-    fn sign<'a>(&self, action: &impl S3Action<'a>) -> url::Url {
+    /// A signed address; the query is sorted by name.
+    fn signed(&self, method: Method, key: &str, query: &[(&str, &str)]) -> url::Url {
         let now = clock::wall_ms().saturating_add(self.offset_ms.load(Ordering::Relaxed));
-        action.sign_with_time(LIFE, &jiff::Timestamp::from_millisecond(now).unwrap_or_default())
+        let now = jiff::Timestamp::from_millisecond(now).unwrap_or_default();
+        let (url, who) = (self.bucket.object_url(key), &self.credentials);
+        let (query, none) = (query.iter().copied(), std::iter::empty::<(&str, &str)>());
+        sign(&now, method, url, who.key(), who.secret(), None, self.bucket.region(), LIFE_S, query, none)
     }
 
     /// Looks at the store's clock, then at what it says.
@@ -176,7 +181,8 @@ impl Bucket {
                 continue;
             }
             let bytes = work.bytes_of(row)?;
-            let url = self.sign(&self.bucket.upload_part(Some(&self.credentials), &key, number, &upload));
+            let url =
+                self.signed(Method::Put, &key, &[("partNumber", &number.to_string()), ("uploadId", &upload)]);
             let response = self.checked(self.http.put(url).timeout(PART).body(bytes).send().await?).await?;
             let tag = response.headers().get(reqwest::header::ETAG).and_then(|tag| tag.to_str().ok());
             let tag = tag
@@ -197,7 +203,7 @@ impl Bucket {
         note: &mut Note,
         before: u64,
     ) -> Result<String, Trouble> {
-        let url = self.sign(&self.bucket.create_multipart_upload(Some(&self.credentials), key));
+        let url = self.signed(Method::Post, key, &[("uploads", "")]);
         let text = self.checked(self.http.post(url).timeout(CALL).send().await?).await?.text().await?;
         let id = xml::text(&text, "UploadId").filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| Trouble::there("the S3 store began an upload without naming it"))?;
@@ -210,11 +216,11 @@ impl Bucket {
     async fn list(&self, key: &str, upload: &str) -> Result<BTreeMap<u16, (u64, String)>, Refused> {
         let (mut there, mut after) = (BTreeMap::new(), None);
         loop {
-            let mut action = self.bucket.list_parts(Some(&self.credentials), key, upload);
-            if let Some(after) = after {
-                action.set_part_number_marker(after);
-            }
-            let url = self.sign(&action);
+            let marker = after.map(|after: u16| after.to_string());
+            let mut query: Vec<(&str, &str)> =
+                marker.iter().map(|n| ("part-number-marker", n.as_str())).collect();
+            query.push(("uploadId", upload));
+            let url = self.signed(Method::Get, key, &query);
             let text = self.checked(self.http.get(url).timeout(CALL).send().await?).await?.text().await?;
             for part in xml::all(&text, "Part") {
                 let field = |name: &str| part.get(name).map(String::as_str).unwrap_or_default();
@@ -256,7 +262,7 @@ impl Bucket {
         }
         // Last of all: what has a manifest is whole.
         let key = self.key(work, "manifest.json");
-        let url = self.sign(&self.bucket.put_object(Some(&self.credentials), &key));
+        let url = self.signed(Method::Put, &key, &[]);
         self.checked(self.http.put(url).timeout(CALL).body(bytes.clone()).send().await?).await?;
         let is = (bytes.len() as u64, Digest::of(bytes));
         if self.read_back(&key).await? != is {
@@ -283,10 +289,13 @@ impl Bucket {
         }
         let there = self.grow_take(work, take, note, before).await?;
         let upload = note.uploads.get(&take).ok_or_else(|| Trouble::lesson("its upload was not begun"))?;
-        let tags = there.values().map(|(_, tag)| tag.as_str());
-        let action = self.bucket.complete_multipart_upload(Some(&self.credentials), key, upload, tags);
-        let url = self.sign(&action);
-        let response = self.http.post(url).timeout(COMPLETE).body(action.body()).send().await?;
+        let parts = there.iter().map(|(n, (_, tag))| {
+            format!("<Part><PartNumber>{n}</PartNumber><ETag>&quot;{}&quot;</ETag></Part>", xml::escaped(tag))
+        });
+        let body =
+            format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", parts.collect::<String>());
+        let url = self.signed(Method::Post, key, &[("uploadId", upload)]);
+        let response = self.http.post(url).timeout(COMPLETE).body(body).send().await?;
         let text = self.checked(response).await?.text().await?;
         // Some stores answer 200 first and say later that it came to nothing.
         if let Some(code) = xml::text(&text, "Code") {
@@ -298,7 +307,7 @@ impl Bucket {
 
     /// An object's size, if it is there.
     async fn size(&self, key: &str) -> Result<Option<u64>, Trouble> {
-        let url = self.sign(&self.bucket.head_object(Some(&self.credentials), key));
+        let url = self.signed(Method::Head, key, &[]);
         match self.checked(self.http.head(url).timeout(CALL).send().await?).await {
             Ok(response) => {
                 let length = response.headers().get(reqwest::header::CONTENT_LENGTH);
@@ -311,7 +320,7 @@ impl Bucket {
 
     /// Length and hash of an object as the store gives it back.
     async fn read_back(&self, key: &str) -> Result<(u64, Digest), Trouble> {
-        let url = self.sign(&self.bucket.get_object(Some(&self.credentials), key));
+        let url = self.signed(Method::Get, key, &[]);
         let mut response = self.checked(self.http.get(url).send().await?).await?;
         let (mut hasher, mut length) = (Sha256::new(), 0);
         loop {
@@ -325,7 +334,7 @@ impl Bucket {
     }
 
     async fn remove(&self, key: &str) -> Result<(), Trouble> {
-        let url = self.sign(&self.bucket.delete_object(Some(&self.credentials), key));
+        let url = self.signed(Method::Delete, key, &[]);
         match self.checked(self.http.delete(url).timeout(CALL).send().await?).await {
             Err(e) if e.status != StatusCode::NOT_FOUND => Err(e.trouble),
             _ => Ok(()),
@@ -336,7 +345,7 @@ impl Bucket {
     pub async fn discard(&self, work: &Work) -> Result<(), Trouble> {
         for (take, upload) in Self::noted(work)?.uploads {
             let key = self.key(work, &format!("take-{take}.mp4"));
-            let url = self.sign(&self.bucket.abort_multipart_upload(Some(&self.credentials), &key, &upload));
+            let url = self.signed(Method::Delete, &key, &[("uploadId", &upload)]);
             match self.checked(self.http.delete(url).timeout(CALL).send().await?).await {
                 Err(e) if e.status != StatusCode::NOT_FOUND && e.code != "NoSuchUpload" => {
                     return Err(e.trouble);

@@ -21,30 +21,29 @@ fn walk(xml: &str, mut ended: impl FnMut(Open, &[Open])) {
     loop {
         match reader.read_event() {
             Ok(Event::Start(e)) => {
-                let name = String::from_utf8_lossy(e.local_name().as_ref()).into_owned();
-                let attributes = e.attributes().flatten().filter_map(|a| {
-                    let name = String::from_utf8_lossy(a.key.local_name().as_ref()).into_owned();
-                    Some((name, String::from_utf8(a.value.into_owned()).ok()?))
-                });
+                let name = e.local_name().as_ref().to_owned();
+                let attributes = e.attributes().flatten();
+                let attributes =
+                    attributes.map(|a| (a.key.local_name().as_ref().to_owned(), a.value.into_owned()));
                 open.push(Open { name, attributes: attributes.collect(), text: String::new() });
             }
             Ok(Event::Text(text)) => {
-                if let (Some(last), Ok(text)) = (open.last_mut(), text.decode()) {
+                if let Some(last) = open.last_mut() {
                     last.text.push_str(&text);
                 }
             }
             Ok(Event::CData(text)) => {
-                if let (Some(last), Ok(text)) = (open.last_mut(), text.decode()) {
+                if let Some(last) = open.last_mut() {
                     last.text.push_str(&text);
                 }
             }
             Ok(Event::GeneralRef(entity)) => {
-                let named = match entity.as_ref() {
-                    b"quot" => Some('"'),
-                    b"amp" => Some('&'),
-                    b"lt" => Some('<'),
-                    b"gt" => Some('>'),
-                    b"apos" => Some('\''),
+                let named = match &*entity {
+                    "quot" => Some('"'),
+                    "amp" => Some('&'),
+                    "lt" => Some('<'),
+                    "gt" => Some('>'),
+                    "apos" => Some('\''),
                     _ => entity.resolve_char_ref().ok().flatten(),
                 };
                 if let Some(last) = open.last_mut() {
