@@ -116,6 +116,14 @@ fn a_share_that_is_missing_or_full_holds_up_nothing_else_and_gets_everything_in_
     std::fs::remove_file(filler).unwrap();
     wait_stored(agent, &third);
     assert_eq!(agent.verify(&share.join(SCHOOL).join(DEVICE).join(&third)).unwrap()["sound"], true);
+
+    // Frozen: every write hangs in the kernel. The hub and the page go on.
+    let frozen = disk.freeze().unwrap();
+    let fourth = record(agent);
+    wait_hub(agent, &fourth);
+    assert_eq!(row(agent, &fourth)["state"], "sealed");
+    drop(frozen);
+    wait_stored(agent, &fourth);
     // Before the folder it stands in.
     drop(disk);
     drop(school);

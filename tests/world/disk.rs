@@ -95,6 +95,15 @@ impl Disk {
         Ok(())
     }
 
+    /// Has everything that writes to it hang, until the guard goes.
+    ///
+    /// # Errors
+    /// When it cannot be frozen.
+    pub fn freeze(&self) -> anyhow::Result<Frozen> {
+        ensure!(run("fsfreeze", &["--freeze", &self.at.to_string_lossy()])?, "fsfreeze failed");
+        Ok(Frozen(self.at.clone()))
+    }
+
     /// Fills it to its last byte with one file, and gives that file.
     ///
     /// # Errors
@@ -105,6 +114,16 @@ impl Disk {
         run("dd", &["if=/dev/zero", "bs=64k", &format!("of={}", filler.display())])?;
         ensure!(filler.is_file(), "nothing could be written to {}", self.at.display());
         Ok(filler)
+    }
+}
+
+/// A disk that hangs while this is there.
+#[derive(Debug)]
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status().ok();
     }
 }
 

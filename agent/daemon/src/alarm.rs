@@ -126,11 +126,21 @@ fn holds(code: Code, status: &Status, was: bool) -> Option<String> {
             let held = status.upload.blocked.as_ref();
             match held {
                 Some(why) => Some(format!("上传停住了：{why}")),
-                None => (waiting >= BACKLOG || (was && waiting > 0)).then(|| format!("{waiting} 节等待上传")),
+                None => (waiting >= BACKLOG || (was && waiting > 0))
+                    .then(|| format!("{waiting} 节等待上传"))
+                    .or_else(|| beside(status, was)),
             }
         }
         _ => None,
     }
+}
+
+/// A destination beside the hub that does not take what it must have.
+fn beside(status: &Status, was: bool) -> Option<String> {
+    status.destinations.iter().filter(|d| d.required && d.waiting > 0).find_map(|d| match &d.problem {
+        Some(why) => Some(format!("{} 存不进去：{why}", d.name)),
+        None => (d.waiting >= BACKLOG || was).then(|| format!("{} 还有 {} 节没有存好", d.name, d.waiting)),
+    })
 }
 
 fn live(status: &Status) -> bool {

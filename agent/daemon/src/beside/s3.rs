@@ -180,7 +180,7 @@ impl Bucket {
             if there.get(&number).is_some_and(|(size, _)| *size == row.part.size) {
                 continue;
             }
-            let bytes = work.bytes_of(row)?;
+            let bytes = work.bytes_aside(row).await?;
             let url =
                 self.signed(Method::Put, &key, &[("partNumber", &number.to_string()), ("uploadId", &upload)]);
             let response = self.checked(self.http.put(url).timeout(PART).body(bytes).send().await?).await?;

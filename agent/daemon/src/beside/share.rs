@@ -71,6 +71,16 @@ pub fn look(path: &Path) -> Result<String, String> {
     answer.recv_timeout(PATIENCE).unwrap_or_else(|_| Err("does not answer".into()))
 }
 
+/// Makes the names in a folder durable; some network file systems do that by themselves and know no call for it.
+fn sync_names(folder: &File) -> std::io::Result<()> {
+    match folder.sync_all() {
+        Err(e) if [std::io::ErrorKind::InvalidInput, std::io::ErrorKind::Unsupported].contains(&e.kind()) => {
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
 impl Share {
     /// Opens the share, if it is mounted.
     pub fn open(path: &Path, beat: Beat) -> Result<Self, Trouble> {
@@ -124,7 +134,7 @@ impl Share {
         let mut folder = self.root.try_clone().map_err(self.said(""))?;
         for level in work.levels() {
             match rustix::fs::mkdirat(&folder, level, Mode::from_raw_mode(0o770)) {
-                Ok(()) => folder.sync_all().map_err(self.said(level))?,
+                Ok(()) => sync_names(&folder).map_err(self.said(level))?,
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(self.said(level)(e.into())),
             }
@@ -212,7 +222,7 @@ impl Share {
                 file.set_len(size).map_err(&said)?;
                 file.sync_all().map_err(&said)?;
                 rustix::fs::renameat(folder, &part, folder, name).map_err(|e| said(e.into()))?;
-                folder.sync_all().map_err(&said)?;
+                sync_names(folder).map_err(&said)?;
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(said(e)),
@@ -260,6 +270,6 @@ impl Share {
             rustix::fs::unlinkat(&folder, name.as_str(), AtFlags::empty()).or_else(|e| gone(e, &name))?;
         }
         rustix::fs::unlinkat(&above, lesson, AtFlags::REMOVEDIR).or_else(|e| gone(e, lesson))?;
-        above.sync_all().map_err(self.said(device))
+        sync_names(&above).map_err(self.said(device))
     }
 }

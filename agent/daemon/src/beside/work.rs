@@ -1,6 +1,6 @@
 //! One lesson on its way to one destination: its files, its parts, and where it goes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
@@ -103,19 +103,17 @@ impl Work {
     /// # Errors
     /// When it cannot be read or is no longer what was recorded.
     pub fn bytes_of(&self, row: &PartRow) -> Result<Vec<u8>, Trouble> {
-        use std::os::unix::fs::FileExt as _;
-        let path = self.take_path(row.take);
-        let mut bytes = vec![0; usize::try_from(row.part.size).unwrap_or(0)];
-        let file = std::fs::File::open(&path).map_err(|e| Trouble::file(&path, e))?;
-        file.read_exact_at(&mut bytes, u64::from(row.part.n) * PART_SIZE)
-            .map_err(|e| Trouble::file(&path, e))?;
-        if Digest::of(&bytes) != row.part.sha256 {
-            return Err(Trouble::lesson(format!(
-                "take {} part {} has changed on this disk since it was recorded; see `lectern verify`",
-                row.take, row.part.n
-            )));
-        }
-        Ok(bytes)
+        read_part(&self.take_path(row.take), row)
+    }
+
+    /// As [`Self::bytes_of`], away from the async threads.
+    ///
+    /// # Errors
+    /// As [`Self::bytes_of`].
+    pub async fn bytes_aside(&self, row: &PartRow) -> Result<Vec<u8>, Trouble> {
+        let (path, row) = (self.take_path(row.take), *row);
+        let read = tokio::task::spawn_blocking(move || read_part(&path, &row)).await;
+        read.map_err(|e| Trouble::lesson(format!("reading broke off: {e}")))?
     }
 
     /// Where its files go: school, device, lesson.
@@ -138,4 +136,18 @@ impl Work {
     pub fn noted(&self) -> Result<Option<String>, Trouble> {
         Ok(self.store.delivery(&self.lesson.id, &self.destination)?.and_then(|d| d.note))
     }
+}
+
+fn read_part(path: &Path, row: &PartRow) -> Result<Vec<u8>, Trouble> {
+    use std::os::unix::fs::FileExt as _;
+    let mut bytes = vec![0; usize::try_from(row.part.size).unwrap_or(0)];
+    let file = std::fs::File::open(path).map_err(|e| Trouble::file(path, e))?;
+    file.read_exact_at(&mut bytes, u64::from(row.part.n) * PART_SIZE).map_err(|e| Trouble::file(path, e))?;
+    if Digest::of(&bytes) != row.part.sha256 {
+        return Err(Trouble::lesson(format!(
+            "take {} part {} has changed on this disk since it was recorded; see `lectern verify`",
+            row.take, row.part.n
+        )));
+    }
+    Ok(bytes)
 }
