@@ -154,7 +154,7 @@ async fn add_track(
     let path = work.take_path(take.n);
     let length = head.len() as u64 + take.size + tail.len() as u64;
     let make = || {
-        let file = std::fs::File::open(&path).map_err(|e| Trouble::file(&path, e))?;
+        let file = std::fs::File::open(&path).map_err(|e| Trouble::file(&path, &e))?;
         let file = tokio::io::AsyncReadExt::take(tokio::fs::File::from_std(file), take.size);
         let file = tokio_util::io::ReaderStream::with_capacity(file, 64 * 1024);
         let piece =

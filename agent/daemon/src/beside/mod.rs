@@ -43,7 +43,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 enum Carrier {
     Folder(folder::Folder),
     S3(s3::Bucket),
-    Opencast(opencast::Core),
+    Opencast(Box<opencast::Core>),
 }
 
 impl Carrier {
@@ -80,7 +80,7 @@ pub async fn run(store: Store, settings: Settings, place: work::Place, stop: Can
     let carrier = match &settings.way {
         Way::Folder { path } => Ok(Carrier::Folder(folder::Folder::new(path.clone()))),
         Way::S3(bucket) => s3::Bucket::new(bucket).map(Carrier::S3),
-        Way::Opencast(core) => opencast::Core::new(core, &place).map(Carrier::Opencast),
+        Way::Opencast(core) => opencast::Core::new(core, &place).map(Box::new).map(Carrier::Opencast),
     };
     let carrier = match carrier {
         Ok(carrier) => carrier,
@@ -195,7 +195,7 @@ impl Stage {
         });
         let path = work.folder.join(format!("stored-{name}.json"));
         let text = serde_json::to_vec_pretty(&word).map_err(|e| Trouble::lesson(e.to_string()))?;
-        disk::replace(&path, &text).map_err(|e| Trouble::file(&path, e))?;
+        disk::replace(&path, &text).map_err(|e| Trouble::file(&path, &e))?;
         let state = self.store.confirm(id, name, wall_ms)?;
         tracing::info!(destination = name, lesson = %id, state = state.name(), "it has the lesson, and it was checked there");
         if state == State::Stored && work.lesson.state != State::Stored {

@@ -27,7 +27,7 @@ impl Trouble {
     }
 
     /// A file on this machine.
-    pub fn file(path: &Path, e: std::io::Error) -> Self {
+    pub fn file(path: &Path, e: &std::io::Error) -> Self {
         Self::lesson(format!("{}: {e}", path.display()))
     }
 

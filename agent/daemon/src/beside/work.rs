@@ -70,7 +70,7 @@ impl Work {
         let sealed = match sealed {
             true => {
                 let path = folder.join("manifest.json");
-                let bytes = std::fs::read(&path).map_err(|e| Trouble::file(&path, e))?;
+                let bytes = std::fs::read(&path).map_err(|e| Trouble::file(&path, &e))?;
                 let signed: Signed<Manifest> = serde_json::from_slice(&bytes)
                     .map_err(|e| Trouble::lesson(format!("{}: {e}", path.display())))?;
                 Some((signed.document, bytes))
@@ -141,8 +141,8 @@ impl Work {
 fn read_part(path: &Path, row: &PartRow) -> Result<Vec<u8>, Trouble> {
     use std::os::unix::fs::FileExt as _;
     let mut bytes = vec![0; usize::try_from(row.part.size).unwrap_or(0)];
-    let file = std::fs::File::open(path).map_err(|e| Trouble::file(path, e))?;
-    file.read_exact_at(&mut bytes, u64::from(row.part.n) * PART_SIZE).map_err(|e| Trouble::file(path, e))?;
+    let file = std::fs::File::open(path).map_err(|e| Trouble::file(path, &e))?;
+    file.read_exact_at(&mut bytes, u64::from(row.part.n) * PART_SIZE).map_err(|e| Trouble::file(path, &e))?;
     if Digest::of(&bytes) != row.part.sha256 {
         return Err(Trouble::lesson(format!(
             "take {} part {} has changed on this disk since it was recorded; see `lectern verify`",
