@@ -2,5 +2,7 @@
 
 pub mod host;
 pub mod identity;
+pub mod input;
 pub mod notify;
+pub mod onvif;
 pub mod volume;

@@ -45,6 +45,7 @@ const WORDS = {
     repair: { ask: "设备有问题？", act: "一键报修", title: "设备有问题？", text: "会自动带上设备情况，不带录像和课程信息。", words: "说一句（可以不填）", go: "报修", thanks: "已经报修，电教员会看到设备情况。" },
     submitted: "已提交：{what}",
     ring: "● 最近 {n} 秒的画面和声音暂存在内存里，按“开始录课”才会保存，不按就自动消失",
+    key: { idle: "也可以按一下录课键开始", recording: "录课键：短按打点，按住 {s} 秒结束", paused: "录课键：短按继续，按住 {s} 秒结束", away: "录课键没有接好，请用页面上的按钮" },
     marked: "已打 {n} 个点", layout: "画面",
     layouts: { "screen": "屏幕", "screen+camera": "屏幕和摄像头", "side-by-side": "左右并排", "camera": "摄像头", "two-cameras": "两个摄像头" },
     refuse: {
@@ -59,7 +60,7 @@ const WORDS = {
       too_few_pictures: "每秒不足 {n} 帧", out_of_step: "画面和声音相差 {n} 毫秒" },
     disk: "本机还能录约 {length}", keeping: "还有 {n} 节没有传完，占 {size}",
     planned: "计划：{topic}",
-    destination: { has: "{name}：都存好了", waits: "{name}：还有 {n} 节没有存好", problem: "{name}：还有 {n} 节存不进去，请联系电教员：{why}" }, restored: "这台电脑重启后会还原，录的课会丢失，请联系电教员：{why}", safe: "可以关机", wait: "请先不要关机",
+    destination: { has: "{name}：都存好了", waits: "{name}：还有 {n} 节没有存好", problem: "{name}：还有 {n} 节存不进去，请联系电教员" }, restored: "这台电脑重启后会还原，录的课会丢失，请联系电教员：{why}", safe: "可以关机", wait: "请先不要关机",
     about: "课程信息", fields: { subject: "学科", class: "班级", topic: "课题", period: "节次", teacher: "教师" },
     minutes: "{n} 分钟", seconds: "{n} 秒", hours: "{h} 小时 {n} 分钟",
   },
@@ -107,6 +108,7 @@ const WORDS = {
     repair: { ask: "Something not working?", act: "Report it", title: "Something not working?", text: "The machine's condition goes along; no recording, no lesson details.", words: "A word about it (optional)", go: "Report", thanks: "Reported. The technician sees the machine's condition." },
     submitted: "put forward: {what}",
     ring: "● The last {n} seconds of picture and sound are held in memory; only a press keeps them, otherwise they vanish",
+    key: { idle: "The key on the lectern starts too", recording: "The key: a short press marks, holding it for {s} s ends", paused: "The key: a short press goes on, holding it for {s} s ends", away: "The key is not connected; please use the buttons here" },
     marked: "{n} marks", layout: "Picture",
     layouts: { "screen": "Screen", "screen+camera": "Screen and camera", "side-by-side": "Side by side", "camera": "Camera", "two-cameras": "Two cameras" },
     refuse: {
@@ -122,7 +124,7 @@ const WORDS = {
       too_few_pictures: "under {n} pictures a second", out_of_step: "picture and sound end {n} ms apart" },
     disk: "Room for about {length}", keeping: "{n} not stored yet, {size}",
     planned: "Planned: {topic}",
-    destination: { has: "{name}: has everything", waits: "{name}: {n} to come", problem: "{name}: {n} cannot be stored; please call the technician: {why}" }, restored: "This machine is restored at each restart and would lose a lesson; please call the technician: {why}", safe: "Safe to switch off", wait: "Please do not switch off yet",
+    destination: { has: "{name}: has everything", waits: "{name}: {n} to come", problem: "{name}: {n} cannot be stored; please call the technician" }, restored: "This machine is restored at each restart and would lose a lesson; please call the technician: {why}", safe: "Safe to switch off", wait: "Please do not switch off yet",
     about: "About the lesson", fields: { subject: "Subject", class: "Class", topic: "Topic", period: "Period", teacher: "Teacher" },
     minutes: "{n} min", seconds: "{n} s", hours: "{h} h {n} min",
   },
