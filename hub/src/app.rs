@@ -26,6 +26,7 @@ use crate::store::objects::Objects;
 use crate::store::objects::bucket::Bucket;
 use crate::store::reliance::{self, Reliance};
 use crate::store::{Store, StoreError, devices, people};
+use crate::watch;
 
 /// How long each part of the hub may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +63,7 @@ pub struct Hub {
     http: TcpListener,
     broker: Broker,
     ingest: ingest::Deps,
+    watch: watch::Deps,
     pub(crate) receive: Receive,
     retention: Retention,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -119,6 +121,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         counts: Arc::clone(&counts),
         samples_days: config.samples_days,
     };
+    let watch = watch::Deps { store: store.clone(), bell: bell.clone(), rules: config.watch.clone() };
     let (receive, read_back) = Receive::new(receive::Deps {
         store: store.clone(),
         objects: objects.clone(),
@@ -146,7 +149,19 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     };
     let read_back = Box::pin(read_back);
     let retention = config.retention;
-    Ok(Hub { http, broker, ingest, receive, retention, read_back, upkeep, console, http_port, mqtt_port })
+    Ok(Hub {
+        http,
+        broker,
+        ingest,
+        watch,
+        receive,
+        retention,
+        read_back,
+        upkeep,
+        console,
+        http_port,
+        mqtt_port,
+    })
 }
 
 /// What looks after the store beside the traffic.
@@ -200,6 +215,7 @@ impl Hub {
         let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
+        let watch = named("watch", watch::run(self.watch, stop.clone()));
         let read_back = named("read back", self.read_back);
         let broker = named("broker", self.broker.run(stop.clone()));
         let janitor = named("janitor", {
@@ -222,6 +238,7 @@ impl Hub {
         });
         drop(self.receive);
         stop.cancelled().await;
+        end(watch).await;
         end(broker).await;
         end(web).await;
         end(retention).await;

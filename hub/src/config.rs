@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use crate::model::retention::Retention;
+use crate::model::watch;
 use crate::store::objects::bucket::S3Settings;
 
 /// Checked settings. `config/hub.toml` is their reference.
@@ -27,6 +28,8 @@ pub struct Config {
     pub keep_free_bytes: u64,
     /// How long lessons are kept.
     pub retention: Retention,
+    /// When rooms are missed.
+    pub watch: watch::Rules,
     /// Days without news after which a lesson that was never sealed loses the parts it has here.
     pub abandoned_days: u32,
     /// The S3 store that lessons go to; without one they are files below `data_dir`.
@@ -71,6 +74,10 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
             draft_days: reader.days("retention.draft_days"),
             submitted_days: reader.days("retention.submitted_days"),
             year_ends: reader.year_end("retention.year_ends", "08-31"),
+        },
+        watch: watch::Rules {
+            away_ms: i64::from(reader.number("alarms.away_minutes", 5, 1..=1440)) * 60_000,
+            hours: reader.hours("alarms.school_hours", "1-5 07:30-16:30"),
         },
         abandoned_days: reader.number("store.abandoned_days", 30, 1..=400),
         s3: reader.s3(),
@@ -129,6 +136,14 @@ impl Reader<'_> {
         text.parse().unwrap_or_else(|_| {
             self.fault(path, &format!("{text:?} is not an address and port such as \"{default}\""));
             SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn hours(&mut self, path: &'static str, default: &str) -> watch::Hours {
+        let text = self.text(path, default, 40);
+        watch::Hours::parse(&text).unwrap_or_else(|| {
+            self.fault(path, &format!("{text:?} is not days of the week and hours such as \"{default}\""));
+            watch::Hours { days: 1..=7, minutes: 0..1440 }
         })
     }
 
@@ -293,6 +308,8 @@ mod tests {
             "retention.draft_days",
             "retention.submitted_days",
             "retention.year_ends",
+            "alarms.away_minutes",
+            "alarms.school_hours",
             "store.abandoned_days",
             "store.kind",
             "s3.endpoint",

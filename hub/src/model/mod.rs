@@ -9,3 +9,4 @@ pub mod playlist;
 pub mod repair;
 pub mod retention;
 pub mod sound;
+pub mod watch;

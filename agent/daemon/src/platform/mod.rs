@@ -5,4 +5,5 @@ pub mod identity;
 pub mod input;
 pub mod notify;
 pub mod onvif;
+pub mod power;
 pub mod volume;
