@@ -6,6 +6,7 @@ pub mod home;
 pub mod key;
 pub mod lesson;
 pub mod profile;
+pub mod schedule;
 pub mod scheme;
 pub mod status;
 pub mod timetable;
