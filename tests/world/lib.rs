@@ -14,6 +14,8 @@
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
 //! school, lessons  a hub and an agent, the built programs with real settings; a lesson as the hub holds it
 //! Disk             a file system that can be filled, and copied as a power cut would leave it
+//! planted          a lesson of any size that waits for its upload
+//! garage, moto     a real S3 store, and one that believes everything
 //! programs         where the built programs are
 //! Wayland          a Wayland desktop with its portal, where it is installed
 //! ```
@@ -27,8 +29,11 @@ pub mod clap;
 pub mod console;
 pub mod disk;
 pub mod folder;
+pub mod garage;
 pub mod grab;
 pub mod lessons;
+pub mod moto;
+pub mod planted;
 pub mod process;
 pub mod programs;
 pub mod raw_mqtt;
