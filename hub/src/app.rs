@@ -124,6 +124,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         keep_free_bytes: config.keep_free_bytes,
+        parts_at_once: usize::try_from(config.parts_at_once).unwrap_or(usize::MAX),
         reliance: reliance.clone(),
     });
     let to_probe = objects.bucket().ok().filter(|_| probed.is_none()).map(Arc::clone);

@@ -18,6 +18,8 @@ pub struct Config {
     pub school: String,
     /// Where the console and the upload API listen.
     pub http_listen: SocketAddr,
+    /// Parts that may be on their way at once, over all rooms.
+    pub parts_at_once: u32,
     /// Where the broker listens.
     pub mqtt_listen: SocketAddr,
     /// Days that measurements are kept.
@@ -61,6 +63,7 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         data_dir: reader.text("data_dir", "/var/lib/lectern-hub", 4096).into(),
         school: reader.text("school", "示范学校", 40),
         http_listen: reader.address("http.listen", "0.0.0.0:8470"),
+        parts_at_once: reader.number("http.parts_at_once", 16, 1..=1000),
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
         keep_free_bytes: u64::from(reader.number("store.keep_free_mib", 1024, 0..=1_000_000)) << 20,
@@ -262,6 +265,7 @@ mod tests {
             "data_dir",
             "school",
             "http.listen",
+            "http.parts_at_once",
             "mqtt.listen",
             "store.samples_days",
             "store.keep_free_mib",

@@ -73,8 +73,12 @@ pub fn measure() -> anyhow::Result<Vec<Row>> {
         let (ours, peer) = (middle(&ours, of), Some(middle(&theirs, of)));
         Row { name: name.to_owned(), ours, peer, unit, bar }
     };
-    let alone = |name: &str, of: fn(&Cost) -> f64, unit, most| {
-        Row { name: name.into(), ours: middle(&ours, of), peer: None, unit, bar: Bar::AtMost(most) }
+    let alone = |name: &str, of: fn(&Cost) -> f64, unit, most| Row {
+        name: name.into(),
+        ours: middle(&ours, of),
+        peer: None,
+        unit,
+        bar: Bar::AtMost(most),
     };
     Ok(vec![
         row("upload to Garage", |c| figure(MIB) / c.seconds, "MiB/s", Bar::AtLeast(1.5)),
@@ -92,7 +96,8 @@ fn by_the_agent(school: &mut School, id: &str) -> anyhow::Result<Cost> {
     let rows = school.hub.rows()?;
     let parts = i64::try_from((MIB << 20) / lectern_wire::PART_SIZE)?;
     eventually(PATIENCE, "the last part", || {
-        let here = rows.query_row("SELECT count(*) FROM part WHERE lesson = ?", [id], |row| row.get::<_, i64>(0));
+        let here =
+            rows.query_row("SELECT count(*) FROM part WHERE lesson = ?", [id], |row| row.get::<_, i64>(0));
         (here.ok()? >= parts).then_some(())
     })?;
     let seconds = (clock::mono() - began).as_secs_f64();

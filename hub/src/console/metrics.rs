@@ -61,6 +61,7 @@ pub async fn metrics(
         ("parts_total", "Parts stored since start.", &c.parts),
         ("part_bytes_total", "Bytes of parts stored since start.", &c.bytes),
         ("bad_parts_total", "Parts refused for hash or length since start.", &c.bad_parts),
+        ("queued_total", "Parts told to wait for others since start.", &c.queued),
         ("receipts_total", "Receipts written since start.", &c.receipts),
     ] {
         family(name, "counter", help, &one(count.get()));

@@ -1,5 +1,6 @@
 //! Floor 1: pure types and rules. No files, no sockets, no clock.
 
+pub mod admission;
 pub mod arrival;
 pub mod bell;
 pub mod count;

@@ -87,13 +87,13 @@ pub fn add(db: &Connection, topics: &Topics, room: &str, password: &str, now: i6
     Ok(changed == 1)
 }
 
-/// Gives a known device a new password; false when it is not known.
+/// Gives a known device a new password, on whatever machine it is from now on; false when it is not known.
 ///
 /// # Errors
 /// What the database says.
 pub fn set_password(db: &Connection, id: &DeviceId, password: &str) -> rusqlite::Result<bool> {
     let changed = db.execute(
-        "UPDATE device SET password_sha256 = ? WHERE id = ?",
+        "UPDATE device SET password_sha256 = ?, machine = NULL WHERE id = ?",
         params![hash(password), id.as_str()],
     )?;
     Ok(changed == 1)
@@ -180,6 +180,29 @@ pub fn set_info(db: &Connection, id: &DeviceId, info: &Info, now: i64) -> rusqli
         serde_json::to_string(info).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     db.execute("UPDATE device SET info = ?, seen_ms = ? WHERE id = ?", params![text, now, id.as_str()])?;
     Ok(())
+}
+
+/// Pins the machine a device runs on by its marks; false when it was another machine until now. One mark in common
+/// is the same machine, which is then known by its newest marks. Without marks nothing is known.
+///
+/// # Errors
+/// What the database says.
+pub fn pin_machine(db: &Connection, id: &DeviceId, marks: &[Digest]) -> rusqlite::Result<bool> {
+    if marks.is_empty() {
+        return Ok(true);
+    }
+    let known: Option<String> =
+        db.query_row("SELECT machine FROM device WHERE id = ?", [id.as_str()], |row| row.get(0))?;
+    let known: Vec<Digest> = known.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    if !known.is_empty() && !known.iter().any(|mark| marks.contains(mark)) {
+        return Ok(false);
+    }
+    if known != marks {
+        let text =
+            serde_json::to_string(marks).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+        db.execute("UPDATE device SET machine = ? WHERE id = ?", params![text, id.as_str()])?;
+    }
+    Ok(true)
 }
 
 /// Pins a device's signing key at its first lesson; false when another one is pinned already.

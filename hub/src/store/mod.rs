@@ -27,7 +27,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 3] = [include_str!("schema.sql"), include_str!("afterwards.sql"), include_str!("s3.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("schema.sql"),
+    include_str!("afterwards.sql"),
+    include_str!("s3.sql"),
+    include_str!("machine.sql"),
+];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod clip;
 pub mod lesson;
 pub mod profile;
+pub mod schedule;
 pub mod scheme;
 pub mod status;
 pub mod timetable;

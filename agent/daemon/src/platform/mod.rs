@@ -2,4 +2,5 @@
 
 pub mod host;
 pub mod identity;
+pub mod machine;
 pub mod notify;
