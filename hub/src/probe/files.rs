@@ -95,7 +95,10 @@ async fn trial(folder: &Path, keep_free_bytes: u64) -> Result<Findings, StoreErr
     let bound = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StoreError::io("opening a port"))?;
     let address = bound.local_addr().map_err(StoreError::io("opening a port"))?;
     let serving = tokio::spawn(axum::serve(bound, receive::router(receive)).into_future());
-    let trial = Trial { http: reqwest::Client::new(), url: format!("http://{address}"), password };
+    // A line that the receiver is about to close must not carry the next request.
+    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build();
+    let http = http.map_err(|e| StoreError::io("making a client")(std::io::Error::other(e)))?;
+    let trial = Trial { http, url: format!("http://{address}"), password };
     let outcome = parts(&trial, &keys, &objects, &place, &mut found).await;
     serving.abort();
     outcome.map(|()| found)
