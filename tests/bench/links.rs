@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use lectern_base::clock;
 use lectern_tests::planted::{is_stored, plant};
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Folder, Hub, Link, Room, Shape, eventually, link};
+use lectern_tests::{Agent, Folder, Hub, Link, Noise, Room, Screen, Shape, eventually, link};
 
 use super::table::{Bar, Row};
 use super::{figure, median};
@@ -29,9 +29,8 @@ struct Line {
 
 impl Line {
     /// None where no line can be made here.
-    fn start(programs: &Programs, shape: Shape, picture: &str) -> anyhow::Result<Option<Self>> {
+    fn start(programs: &Programs, shape: Shape, folder: Folder, room: &Room) -> anyhow::Result<Option<Self>> {
         let Some(link) = Link::new(shape)? else { return Ok(None) };
-        let folder = Folder::new()?;
         let wrapped = |name: &str, command: &Command| -> anyhow::Result<std::path::PathBuf> {
             let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
             let words: Vec<_> = words.iter().map(|w| format!("{w:?}")).collect();
@@ -46,8 +45,7 @@ impl Line {
             hub: wrapped("hub-there", &link.at_hub(&programs.hub))?,
         };
         let (hub, password) = Hub::start_at(&folder, &ours, link::HUB, "")?;
-        let room = Room { recording: picture.into(), ..Room::card() };
-        let agent = Agent::start(&folder, &ours, &room, &hub, &password)?;
+        let agent = Agent::start(&folder, &ours, room, &hub, &password)?;
         Ok(Some(Self { agent, hub, link, folder }))
     }
 
@@ -114,12 +112,18 @@ fn row(name: &str, ours: f64, unit: &'static str, bar: Bar) -> Row {
 pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
     println!("\nlinks: hub and agent in two network namespaces, the line emulated between them");
     let mut rows = Vec::new();
-    let small = "picture = \"1280x720\"\n";
-
     let shape = Shape { megabit: 20.0, round_trip_ms: 40.0, loss_percent: 0.0, queue_ms: 200.0 };
-    let Some(mut line) = Line::start(programs, shape, "picture = \"1920x1080\"\n")? else { return Ok(rows) };
-    let (_, seconds) = line.record(45_000)?;
+    // A display outside the namespace is reached by its socket's file.
+    let folder = Folder::new()?;
+    let screen = Screen::blank(&folder)?;
+    let noise = Noise::on(screen.display())?;
+    let sources =
+        format!("[[source]]\nname = \"s\"\nkind = \"screen\"\ndisplay = \"{}\"\n", screen.display());
+    let room = Room { sources, ..Room::card() };
+    let Some(mut line) = Line::start(programs, shape, folder, &room)? else { return Ok(rows) };
+    let (_, seconds) = line.record(60_000)?;
     rows.push(row("20 Mb/s, 40 ms: stop to receipt", seconds, "s", Bar::AtMost(8.0)));
+    drop(noise);
 
     let idle = line.round_trips(100)?;
     line.send("bystander", 100 << 20)?;
@@ -137,10 +141,12 @@ pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
     ));
     rows.push(row("20 Mb/s, 40 ms: share of the line meanwhile", share, "", Bar::AtLeast(0.8)));
     line.arrives("bystander")?;
-    drop(line);
+    drop((line, screen));
 
     let shape = Shape { megabit: 50.0, round_trip_ms: 60.0, loss_percent: 1.0, queue_ms: 100.0 };
-    let Some(mut line) = Line::start(programs, shape, small)? else { return Ok(rows) };
+    let Some(mut line) = Line::start(programs, shape, Folder::new()?, &Room::card())? else {
+        return Ok(rows);
+    };
     let bytes = 200 << 20;
     line.send("lossy", bytes)?;
     line.passes(1 << 20)?;
@@ -158,7 +164,9 @@ pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
 
     // 600 MB at 2 Mb/s take forty minutes: the same parts and the same cuts, with everything twenty times as fast.
     let shape = Shape { megabit: 40.0, round_trip_ms: 40.0, loss_percent: 0.0, queue_ms: 200.0 };
-    let Some(mut line) = Line::start(programs, shape, small)? else { return Ok(rows) };
+    let Some(mut line) = Line::start(programs, shape, Folder::new()?, &Room::card())? else {
+        return Ok(rows);
+    };
     let bytes = 600_000_000;
     line.send("slow", bytes)?;
     line.passes(1 << 20)?;

@@ -11,11 +11,14 @@
 //! Console          the hub's console without a browser: forms, a cookie, bytes
 //! RawMqtt          MQTT by hand, to say what no client library would
 //! Recorder         the recorder alone: the check before a lesson, and listening
+//! Network          a room and network cameras of several makers, in network namespaces
+//! Key              a physical key where there is none, by a pipe
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
 //! school, lessons  a hub and an agent, the built programs with real settings; a lesson as the hub holds it
 //! Disk             a file system that can be filled, and copied as a power cut would leave it
 //! Relay            between agent and hub: cuts, refuses, garbles, says nothing
 //! Link             a slow, long or lossy line between two network namespaces
+//! Noise            a picture that no encoder can make small
 //! planted          a lesson of any size that waits for its upload
 //! garage, moto     a real S3 store, and one that believes everything
 //! programs         where the built programs are
@@ -33,9 +36,12 @@ pub mod disk;
 pub mod folder;
 pub mod garage;
 pub mod grab;
+pub mod key;
 pub mod lessons;
 pub mod link;
 pub mod moto;
+pub mod noise;
+pub mod onvif;
 pub mod planted;
 pub mod process;
 pub mod programs;
@@ -59,6 +65,7 @@ pub use disk::Disk;
 pub use folder::Folder;
 pub use lessons::{School, Stored};
 pub use link::{Link, Shape};
+pub use noise::Noise;
 pub use process::{Process, eventually, free_port};
 pub use raw_mqtt::RawMqtt;
 pub use recorder::{Listening, Recorder};

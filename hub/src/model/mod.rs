@@ -9,3 +9,4 @@ pub mod name;
 pub mod playlist;
 pub mod repair;
 pub mod sound;
+pub mod watch;

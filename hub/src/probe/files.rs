@@ -89,6 +89,7 @@ async fn trial(folder: &Path, keep_free_bytes: u64) -> Result<Findings, StoreErr
         bell: Bell::default(),
         counts: Arc::new(Counts::default()),
         keep_free_bytes: 0,
+        parts_at_once: 16,
         reliance: Reliance::default(),
         parts_at_once: 4,
     });

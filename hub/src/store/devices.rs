@@ -8,6 +8,7 @@ use lectern_wire::topic::Topics;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::odd;
+use crate::model::watch::Known;
 
 /// One device.
 #[derive(Debug, Clone)]
@@ -160,6 +161,34 @@ pub fn all_lost(db: &Connection, now: i64) -> rusqlite::Result<()> {
         [now],
     )?;
     Ok(())
+}
+
+/// What the hub's own watch asks of every device.
+///
+/// # Errors
+/// What the database says.
+pub fn watched(db: &Connection) -> rusqlite::Result<Vec<(DeviceId, Known)>> {
+    let mut rows = db.prepare_cached(
+        "SELECT id, state, state_ms, reason, seen_ms,
+         CASE WHEN anew_ms > coalesce(anew_known_ms, 0) THEN anew_ms END FROM device",
+    )?;
+    let rows = rows.query_map([], |row| {
+        let id: String = row.get(0)?;
+        let (state, at): (Option<String>, Option<i64>) = (row.get(1)?, row.get(2)?);
+        let known = Known {
+            presence: state.as_deref().and_then(presence).zip(at),
+            reason: row.get(3)?,
+            seen_ms: row.get(4)?,
+            hole: None,
+            anew_ms: row.get(5)?,
+        };
+        Ok((DeviceId::new(id).map_err(|e| odd(0, e))?, known))
+    })?;
+    let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    for (id, known) in &mut found {
+        known.hole = super::events::hole(db, id)?;
+    }
+    Ok(found)
 }
 
 /// Notes a sign of life.

@@ -6,6 +6,7 @@
 //! a power cut can take away; [`crate::receive::recover`] checks the reverse at start.
 
 pub mod afterwards;
+pub mod alarms;
 pub mod at_s3;
 pub mod audit;
 pub mod devices;
@@ -27,10 +28,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("afterwards.sql"),
     include_str!("s3.sql"),
+    include_str!("alarms.sql"),
     include_str!("machine.sql"),
 ];
 

@@ -90,8 +90,8 @@ impl Manners {
         let ([Some(a), Some(b), Some(c), Some(d), Some(e)], Some(rest)) = (self.last, self.at_rest()) else {
             return;
         };
-        // One late answer is a lost packet or a busy machine; two of three are a queue.
-        let (before, after) = (middle(a, b, c), middle(c, d, e));
+        // Late answers among timely ones are lost packets or a busy machine; a queue makes all three late.
+        let (before, after) = (a.min(b).min(c), c.min(d).min(e));
         let slope = (after.as_secs_f64() - before.as_secs_f64()) / (ASK_EVERY * 2).as_secs_f64();
         self.steer(now, after.saturating_sub(rest).as_secs_f64(), slope, rest.as_secs_f64());
     }
@@ -121,10 +121,6 @@ impl Manners {
             };
         }
     }
-}
-
-fn middle(a: Duration, b: Duration, c: Duration) -> Duration {
-    a.max(b).min(a.min(b).max(c))
 }
 
 #[cfg(test)]
@@ -176,8 +172,8 @@ mod tests {
             let middle = trips[trips.len() / 2];
             assert!(middle <= rest_ms * 1.2, "{megabit} Mb/s, {rest_ms} ms: {middle} ms");
             let late = trips[trips.len() * 95 / 100];
-            assert!(late <= rest_ms * 1.6 + 6.0, "{megabit} Mb/s, {rest_ms} ms: {late} ms");
-            assert!((0.88..1.01).contains(&share), "{megabit} Mb/s, {rest_ms} ms: {share} of the line");
+            assert!(late <= rest_ms * 1.8 + 12.0, "{megabit} Mb/s, {rest_ms} ms: {late} ms");
+            assert!((0.9..1.01).contains(&share), "{megabit} Mb/s, {rest_ms} ms: {share} of the line");
         }
     }
 
@@ -193,10 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn one_late_answer_of_three_changes_nothing() {
+    fn late_answers_among_timely_ones_change_nothing() {
         let mut manners = Manners::default();
         for n in 0..600_u32 {
-            let rtt = if n % 3 == 0 { LOST } else { Duration::from_millis(40) };
+            let rtt = if n % 3 > 0 { LOST } else { Duration::from_millis(40) };
             manners.answered(ASK_EVERY * n, rtt, u64::from(n) * 10_000_000);
         }
         assert!(manners.rate().is_some_and(|rate| rate > 10_000_000));
