@@ -91,7 +91,6 @@ async fn trial(folder: &Path, keep_free_bytes: u64) -> Result<Findings, StoreErr
         keep_free_bytes: 0,
         parts_at_once: 16,
         reliance: Reliance::default(),
-        parts_at_once: 4,
     });
     let bound = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StoreError::io("opening a port"))?;
     let address = bound.local_addr().map_err(StoreError::io("opening a port"))?;
