@@ -18,6 +18,7 @@ use crate::console;
 use crate::ingest;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
+use crate::model::retention::Retention;
 use crate::notify;
 use crate::probe;
 use crate::receive::{self, Receive};
@@ -65,7 +66,8 @@ pub struct Hub {
     ingest: ingest::Deps,
     watch: watch::Deps,
     command: command::Deps,
-    receive: Receive,
+    pub(crate) receive: Receive,
+    retention: Retention,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     upkeep: Upkeep,
     console: console::Deps,
@@ -158,6 +160,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         given,
     };
     let read_back = Box::pin(read_back);
+    let retention = config.retention;
     Ok(Hub {
         http,
         broker,
@@ -165,6 +168,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         watch,
         command,
         receive,
+        retention,
         read_back,
         upkeep,
         console,
@@ -237,6 +241,10 @@ impl Hub {
             let (receive, stop) = (self.receive.clone(), stop.clone());
             async move { receive.drain(stop).await }
         });
+        let retention = named("retention", {
+            let (receive, rules, stop) = (self.receive.clone(), self.retention, stop.clone());
+            async move { receive.keep_to(rules, stop).await }
+        });
         let web = named("http", async move {
             if let Err(e) = web.await {
                 tracing::error!("the HTTP server ended: {e}");
@@ -248,6 +256,7 @@ impl Hub {
         end(watch).await;
         end(broker).await;
         end(web).await;
+        end(retention).await;
         end(seals).await;
         end(janitor).await;
         end(probe).await;

@@ -15,6 +15,7 @@ pub mod command;
 pub mod devices;
 pub mod digest;
 pub mod fmp4;
+pub mod home;
 pub mod id;
 pub mod joined;
 pub mod manifest;

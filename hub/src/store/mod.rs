@@ -12,6 +12,7 @@ pub mod audit;
 pub mod commands;
 pub mod devices;
 pub mod events;
+pub mod home;
 pub mod keys;
 pub mod lessons;
 pub mod objects;
@@ -29,12 +30,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("schema.sql"),
     include_str!("afterwards.sql"),
     include_str!("s3.sql"),
     include_str!("alarms.sql"),
     include_str!("machine.sql"),
+    include_str!("home.sql"),
     include_str!("commands.sql"),
 ];
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::{Store, StoreError};
 
-/// Version 5 of the database.
+/// A step of the database.
 pub(super) const COMMANDS: &str = "
 CREATE TABLE commands (
     number   INTEGER PRIMARY KEY AUTOINCREMENT,         -- in the order they arrived
