@@ -3,12 +3,14 @@
 //! ```text
 //! recording  the recorder against ffmpeg: processor time, memory, pictures
 //!   peer     ffmpeg's command line for the same work
+//! copy       a network camera kept as it comes, beside ffmpeg doing so
 //! lessons    the idle daemon, press to picture, stop to receipt
 //! verify     `lectern verify` against sha256sum
 //! usage      what a process has used, from /proc
 //! table      rows, bars, the printed report
 //! ```
 
+pub mod copy;
 pub mod lessons;
 pub mod peer;
 pub mod recording;

@@ -5,6 +5,7 @@
 //!       ─ Screen   Xvfb, Chromium, slides that change by the wall clock
 //!       ─ Sound    PulseAudio with a null sink `mic`, a voice, clicks at a named instant
 //!       ─ Camera   an RTSP server
+//! LiveServer       RTMP, SRT and RTSP servers that take what is sent live
 //! UsbCamera        a V4L2 camera where there is none, by PipeWire
 //! Clap             a white flash and a click at one instant, to measure picture against sound
 //! Browser          Chromium under chromedriver: presses buttons as people do
@@ -29,6 +30,7 @@ pub mod disk;
 pub mod folder;
 pub mod grab;
 pub mod lessons;
+pub mod live;
 pub mod process;
 pub mod programs;
 pub mod raw_mqtt;
@@ -49,6 +51,7 @@ pub use console::Console;
 pub use disk::Disk;
 pub use folder::Folder;
 pub use lessons::{School, Stored};
+pub use live::LiveServer;
 pub use process::{Process, eventually, free_port};
 pub use raw_mqtt::RawMqtt;
 pub use recorder::{Listening, Recorder};

@@ -31,6 +31,7 @@ mod pace;
 mod picture;
 mod polite;
 mod preflight;
+mod push;
 mod render;
 mod session;
 mod signals;
@@ -38,10 +39,12 @@ mod sound;
 mod source;
 mod take;
 mod ticks;
+mod waiting;
 mod watch;
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use lectern_base::exit::Exit;
 use lectern_wire::capture::Encoder;
@@ -65,6 +68,9 @@ enum What {
         /// Try only this one: prints nothing when it works, else the reason.
         #[arg(long)]
         only: Option<String>,
+        /// Settings of the picture as JSON; without them those of the master profile.
+        #[arg(long, requires = "only")]
+        video: Option<String>,
     },
     /// Open every source of the settings on standard input for a moment and print how each was found.
     Preflight,
@@ -74,6 +80,8 @@ enum What {
     Inspect(inspect::Options),
     /// Make the clip or rendition described by the JSON line on standard input; its end cancels.
     Render,
+    /// Send what comes by standard input to the live server that its first line names.
+    Push,
     /// Say in one sentence whether the screen of a Wayland session can be recorded here, or what is missing.
     Portal,
 }
@@ -91,10 +99,11 @@ fn main() -> ExitCode {
         What::Listen => job::read_capture(std::io::stdin().lock()).and_then(|c| listen::run(&c)),
         What::Inspect(options) => inspect::run(&options),
         What::Render => render::run(),
+        What::Push => push::run(),
         What::Portal => source::check_portal(),
         What::Arm => job::read_armed(std::io::stdin().lock()).and_then(|armed| armed::run(&armed)),
-        What::Encoders { only: None } => encoders(),
-        What::Encoders { only: Some(name) } => return encoder(&name),
+        What::Encoders { only: None, .. } => encoders(),
+        What::Encoders { only: Some(name), video } => return encoder(&name, video.as_deref()),
     };
     match outcome {
         Ok(()) => Exit::Done.into(),
@@ -113,9 +122,10 @@ fn encoders() -> anyhow::Result<()> {
 }
 
 /// Tries one; the reason goes to whoever started this process.
-fn encoder(name: &str) -> ExitCode {
+fn encoder(name: &str, video: Option<&str>) -> ExitCode {
+    let settings = video.map(serde_json::from_str).transpose().context("these are no settings of a picture");
     let outcome = match Encoder::from_name(name) {
-        Some(encoder) => encode::probe_one(encoder),
+        Some(encoder) => settings.and_then(|settings| encode::probe_one(encoder, settings)),
         None => Err(anyhow::anyhow!("no encoder is called {name:?}")),
     };
     match outcome {

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod fmp4;
 pub mod id;
 pub mod joined;
+pub mod live;
 pub mod manifest;
 pub mod preflight;
 pub mod receipt;

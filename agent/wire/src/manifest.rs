@@ -152,6 +152,9 @@ pub struct Take {
     /// How much of its beginning was kept before the press.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_ms: Option<u64>,
+    /// Whether and when it was also sent live, by the teacher's choice; empty when it never was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<LiveChange>,
 }
 
 /// How a take ended.
@@ -282,6 +285,15 @@ pub struct Pace {
     pub fps: u32,
 }
 
+/// A change of how sending the lesson live stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveChange {
+    /// From here in the take.
+    pub at_ms: u64,
+    /// How.
+    pub state: crate::live::LiveState,
+}
+
 /// Longest word of a mark, in characters.
 pub const MARK_MAX_CHARS: usize = 40;
 
@@ -358,6 +370,7 @@ mod tests {
             encoder: String::new(),
             paces: vec![],
             ring_ms: None,
+            live: Vec::new(),
         };
         assert_eq!(take.span_of(0, 10), (0, 10_000));
         assert_eq!(take.span_of(150, 1), (1000, 2000));

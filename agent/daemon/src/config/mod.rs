@@ -16,6 +16,7 @@ use lectern_wire::capture::{
     Transport, VideoSettings,
 };
 use lectern_wire::id::{DeviceId, SchoolId};
+use lectern_wire::live::{Live, SCHEMES};
 
 use crate::model::profile::Profile;
 use crate::model::scheme::Scheme;
@@ -33,6 +34,8 @@ pub struct Config {
     pub page: Page,
     /// `[recording]`
     pub recording: Recording,
+    /// `[live]`; absent when lessons cannot be sent live.
+    pub live: Option<Live>,
     /// `[school_day]`
     pub school_day: SchoolDay,
     /// `[sense]`
@@ -159,6 +162,7 @@ impl Config {
         let hub = root.optional_section("hub").map(hub);
         let page = page(&mut root);
         let mut recording = recording(&mut root);
+        let live = root.optional_section("live").and_then(live);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
         let school_day = root.section("school_day", |s| SchoolDay {
             timetable: s.path("timetable", "/etc/lectern/timetable.toml"),
@@ -169,7 +173,7 @@ impl Config {
         let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         root.end();
-        let config = Self { device, hub, page, recording, school_day, sense, outbox };
+        let config = Self { device, hub, page, recording, live, school_day, sense, outbox };
         faults.into_result(config)
     }
 
@@ -258,6 +262,21 @@ fn hub(mut s: Section<'_>) -> Hub {
     };
     s.end();
     hub
+}
+
+fn live(mut s: Section<'_>) -> Option<Live> {
+    // What is wrong is said without the address: a stream key stands in it.
+    let url = s.parsed("url", |text| match url::Url::parse(text) {
+        Ok(url) if url.host_str().is_some() && SCHEMES.iter().any(|(scheme, _)| *scheme == url.scheme()) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!(
+            "must be an address with a host, beginning with {}://",
+            SCHEMES.map(|s| s.0).join(":// or ")
+        )),
+    });
+    s.end();
+    url.map(|url| Live { url, on: false })
 }
 
 fn page(root: &mut Section<'_>) -> Page {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lectern_wire::manifest::{Finding, Gap, LayoutChange, Mark, Pace, Pause};
+use lectern_wire::manifest::{Finding, Gap, LayoutChange, LiveChange, Mark, Pace, Pause};
 use lectern_wire::recorder::Fact;
 
 /// The facts of a take, put together.
@@ -28,6 +28,8 @@ pub struct Journal {
     pub paces: Vec<Pace>,
     /// How much was kept before the press.
     pub ring_ms: Option<u64>,
+    /// Whether and when it was also sent live.
+    pub live: Vec<LiveChange>,
     /// Whether the teacher ended it.
     pub stopped: bool,
 }
@@ -96,6 +98,7 @@ impl Journal {
                 self.layouts.push(LayoutChange { at_ms: at_ms.min(end), layout });
             }
             Fact::Paced { at_ms, fps } => self.paces.push(Pace { at_ms: at_ms.min(end), fps }),
+            Fact::Live { at_ms, state } => self.live.push(LiveChange { at_ms: at_ms.min(end), state }),
             Fact::Stopped { .. } => self.stopped = true,
         }
     }

@@ -34,6 +34,7 @@ use lectern_wire::capture::{Source, SourceKind, VideoSettings};
 
 use crate::av::{Patience, Raw};
 use crate::metronome::Metronome;
+use crate::sound::{Meter, Reading};
 
 pub use coded::Coded;
 pub use portal::{check as check_portal, leave as portal_leave};
@@ -114,6 +115,8 @@ pub struct Outlet {
     newest: Mutex<Option<Arc<Stamped>>>,
     blocks: Mutex<VecDeque<Block>>,
     fault: Mutex<Option<String>>,
+    /// How loud it was since somebody began to listen, and how many times as loud it is taken.
+    ear: Mutex<Option<(Meter, f32)>>,
     /// Of a camera: its pictures as they come, while they are wanted so.
     pub wire: coded::Wire,
 }
@@ -127,6 +130,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Outlet {
     fn publish(&self, picture: Picture, at: Duration) {
+        self.well();
         *lock(&self.newest) = Some(Arc::new(Stamped { picture: Arc::new(picture), at }));
     }
 
@@ -134,8 +138,14 @@ impl Outlet {
     fn still(&self, at: Duration) {
         let mut newest = lock(&self.newest);
         if let Some(picture) = newest.as_ref().map(|stamped| stamped.picture.clone()) {
+            self.well();
             *newest = Some(Arc::new(Stamped { picture, at }));
         }
+    }
+
+    /// It gives something: whatever was wrong before is no cause of what may be wrong next.
+    fn well(&self) {
+        *lock(&self.fault) = None;
     }
 
     /// Notes why there is nothing now.
@@ -144,6 +154,10 @@ impl Outlet {
     }
 
     fn push(&self, block: Block) {
+        self.well();
+        if let Some((meter, gain)) = lock(&self.ear).as_mut() {
+            meter.hear(&block.bytes, *gain);
+        }
         let mut blocks = lock(&self.blocks);
         if blocks.len() >= MAX_BLOCKS {
             blocks.pop_front();
@@ -161,7 +175,22 @@ impl Outlet {
         lock(&self.blocks).drain(..).collect()
     }
 
-    /// Why the source was last lost.
+    /// Measures how loud it is from now on, taken `gain` times as loud.
+    pub fn listen(&self, gain: f32) {
+        *lock(&self.ear) = Some((Meter::default(), gain));
+    }
+
+    /// How many frames of sound were heard since [`Self::listen`].
+    pub fn heard(&self) -> u32 {
+        lock(&self.ear).as_ref().map_or(0, |(meter, _)| meter.frames())
+    }
+
+    /// How loud they were; nobody listens any more.
+    pub fn loudness(&self) -> Option<Reading> {
+        lock(&self.ear).take().and_then(|(mut meter, _)| meter.take())
+    }
+
+    /// Why there is nothing now; nothing while there is something.
     pub fn fault(&self) -> Option<String> {
         lock(&self.fault).clone()
     }
