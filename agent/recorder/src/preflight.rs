@@ -160,7 +160,7 @@ impl Look {
     /// How the source is, once that is known; at the latest after [`LIMIT`].
     fn verdict(&mut self, source: &Running, capture: &CaptureSettings, age: Duration) -> Option<Verdict> {
         let over = age >= LIMIT;
-        let fault = source.outlet.fault();
+        let fault = source.outlet.fault().map(|(_, why)| why);
         let limit = LIMIT.as_secs();
         match source.kind {
             SourceKind::Test => {

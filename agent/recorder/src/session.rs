@@ -24,7 +24,7 @@ use crate::av;
 use crate::gaps::Tracked;
 use crate::link::Link;
 use crate::metronome::Metronome;
-use crate::mixer::{Mixer, SOUND_LAG};
+use crate::mixer::{Mixer, SOUND_PATIENCE};
 use crate::output::Output;
 use crate::pace::Pace;
 use crate::picture::Picture;
@@ -296,7 +296,8 @@ impl<'a> Session<'a> {
             (self.last_key, self.key_due) = (tick, false);
         }
         self.picture.make(&mut self.sources, &self.ticks, tick, key, &mut self.output)?;
-        self.sound(Mixer::due(&self.ticks))?;
+        let due = self.mixer.due(&mut self.sources, &self.ticks)?;
+        self.sound(due)?;
         self.look_after()?;
         let ended = clock::mono();
         if self.pace.worked(ended, left_out, ended.saturating_sub(began)) {
@@ -349,12 +350,14 @@ impl<'a> Session<'a> {
         let every = [fps / 5, fps / 2, fps].map(|every| self.tick / every.max(1));
         let [gaps, watch, preview] = std::array::from_fn(|n| every[n] != self.looked[n]);
         self.looked = every;
+        if gaps {
+            self.sources.iter_mut().for_each(Tracked::watch);
+        }
         if self.take.is_none() {
             return Ok(());
         }
         if gaps {
-            let start = self.ticks.start();
-            let changed: Vec<_> = self.sources.iter_mut().filter_map(|s| s.look(start, at_ms)).collect();
+            let changed: Vec<_> = self.sources.iter_mut().filter_map(|s| s.change(at_ms)).collect();
             for (fact, event) in changed {
                 self.note(fact, &event)?;
             }
@@ -434,10 +437,14 @@ impl<'a> Session<'a> {
     /// Waits for the sound that belongs before the next tick.
     fn settle(&mut self) -> anyhow::Result<()> {
         let end = self.ticks.sound(self.tick);
-        let give_up = self.ticks.instant(self.tick) + SOUND_LAG;
+        let give_up = self.ticks.instant(self.tick) + SOUND_PATIENCE;
         while clock::mono() < give_up {
             std::thread::sleep(Duration::from_millis(10));
-            self.sound(Mixer::due(&self.ticks).min(end))?;
+            let due = self.mixer.due(&mut self.sources, &self.ticks)?;
+            self.sound(due.min(end))?;
+            if due >= end {
+                break;
+            }
         }
         self.sound(end)
     }

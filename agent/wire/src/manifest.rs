@@ -226,8 +226,26 @@ pub struct Gap {
     /// To here; absent when it never came back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_ms: Option<u64>,
+    /// Why, for programs; absent in lessons recorded before there were codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<GapCode>,
     /// Why, in a sentence.
     pub cause: String,
+}
+
+/// Why a source was away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapCode {
+    /// It is open and gives nothing new.
+    NoSignal,
+    /// It was there and broke off: unplugged, switched off, its server gone.
+    Lost,
+    /// It could not be opened.
+    CannotOpen,
+    /// Something that this version has no word for.
+    #[serde(other)]
+    Other,
 }
 
 /// Something a watcher saw.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::capture::{CaptureSettings, Layout};
 use crate::id::LessonId;
 use crate::live::{Live, LiveState};
-use crate::manifest::FindingKind;
+use crate::manifest::{FindingKind, GapCode};
 use crate::preflight::Preflight;
 
 /// What one recorder process is started for: one take.
@@ -171,6 +171,9 @@ pub enum Event {
         source: String,
         /// Where in the take.
         at_ms: u64,
+        /// Why, for programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<GapCode>,
         /// Why, in a sentence.
         cause: String,
     },
@@ -266,6 +269,9 @@ pub enum Fact {
         source: String,
         /// Where in the take.
         at_ms: u64,
+        /// Why, for programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<GapCode>,
         /// Why.
         cause: String,
     },

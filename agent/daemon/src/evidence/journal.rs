@@ -73,8 +73,8 @@ impl Journal {
                     pause.length_ms = Some(paused_ms);
                 }
             }
-            Fact::GapOpened { source, at_ms, cause } => {
-                self.gaps.push(Gap { source, from_ms: at_ms.min(end), to_ms: None, cause });
+            Fact::GapOpened { source, at_ms, code, cause } => {
+                self.gaps.push(Gap { source, from_ms: at_ms.min(end), to_ms: None, code, cause });
             }
             Fact::GapClosed { source, at_ms } => {
                 if let Some(gap) =

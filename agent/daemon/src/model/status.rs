@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use lectern_wire::capture::{Encoder, Layout};
 use lectern_wire::id::LessonId;
 use lectern_wire::live::LiveState;
-use lectern_wire::manifest::{About, FindingKind};
+use lectern_wire::manifest::{About, FindingKind, GapCode};
 use lectern_wire::preflight::{CheckState, EncoderCheck, EncoderState, SourceCheck};
 use lectern_wire::report::Report;
 
@@ -155,6 +155,8 @@ pub enum Warning {
         source: String,
         /// Whether it gives sound rather than picture.
         sound: bool,
+        /// Why, for programs.
+        code: Option<GapCode>,
         /// Why, in a sentence.
         cause: String,
     },

@@ -99,8 +99,9 @@ fn profile((name, reasons): &(String, Vec<Reason>)) -> Value {
 
 fn warning(warning: &Warning) -> Value {
     match warning {
-        Warning::SourceLost { source, sound, cause } => {
-            json!({ "kind": if *sound { "no_sound" } else { "no_picture" }, "source": source, "cause": cause })
+        Warning::SourceLost { source, sound, code, cause } => {
+            let kind = if *sound { "no_sound" } else { "no_picture" };
+            json!({ "kind": kind, "source": source, "code": code, "cause": cause })
         }
         Warning::Finding(kind) => json!({ "kind": kind }),
         Warning::Slow { fps } => json!({ "kind": "slow", "fps": fps }),

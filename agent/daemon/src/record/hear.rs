@@ -62,10 +62,10 @@ impl Driver {
                 }
             }),
             Said::LayoutChanged { layout } => self.composed(layout),
-            Said::GapOpened { source, cause, .. } => {
+            Said::GapOpened { source, code, cause, .. } => {
                 let named = self.settings.capture.sources.iter().find(|s| s.name == source);
                 let sound = named.is_some_and(|s| s.kind.is_sound());
-                self.warn(Warning::SourceLost { source, sound, cause });
+                self.warn(Warning::SourceLost { source, sound, code, cause });
             }
             Said::GapClosed { source, .. } => {
                 self.clear(|w| matches!(w, Warning::SourceLost { source: s, .. } if *s == source));

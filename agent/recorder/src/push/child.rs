@@ -64,7 +64,7 @@ fn send() -> anyhow::Result<()> {
     let options = [
         ("tls_verify", "1"),
         // What lies in the system's buffer looks like a server that is well: seconds of it, not minutes.
-        ("send_buffer_size", "262144"),
+        ("send_buffer_size", "65536"),
         ("rtsp_transport", "tcp"),
         ("flvflags", "no_duration_filesize"),
         ("pkt_size", "1316"),

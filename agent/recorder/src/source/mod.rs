@@ -24,6 +24,7 @@ mod stamps;
 pub use stamps::Stamps;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use ffmpeg_next::{Packet, format::Pixel, frame};
 use lectern_base::clock;
 use lectern_wire::capture::{Source, SourceKind, VideoSettings};
+use lectern_wire::manifest::GapCode;
 
 use crate::av::{Patience, Raw};
 use crate::metronome::Metronome;
@@ -114,7 +116,9 @@ pub struct Block {
 pub struct Outlet {
     newest: Mutex<Option<Arc<Stamped>>>,
     blocks: Mutex<VecDeque<Block>>,
-    fault: Mutex<Option<String>>,
+    fault: Mutex<Option<(GapCode, String)>>,
+    /// Counts what it gave.
+    given: AtomicU64,
     /// How loud it was since somebody began to listen, and how many times as loud it is taken.
     ear: Mutex<Option<(Meter, f32)>>,
     /// Of a camera: its pictures as they come, while they are wanted so.
@@ -145,12 +149,13 @@ impl Outlet {
 
     /// It gives something: whatever was wrong before is no cause of what may be wrong next.
     fn well(&self) {
+        self.given.fetch_add(1, Ordering::Relaxed);
         *lock(&self.fault) = None;
     }
 
     /// Notes why there is nothing now.
-    fn note(&self, cause: String) {
-        *lock(&self.fault) = Some(cause);
+    fn note(&self, code: GapCode, cause: String) {
+        *lock(&self.fault) = Some((code, cause));
     }
 
     fn push(&self, block: Block) {
@@ -191,7 +196,7 @@ impl Outlet {
     }
 
     /// Why there is nothing now; nothing while there is something.
-    pub fn fault(&self) -> Option<String> {
+    pub fn fault(&self) -> Option<(GapCode, String)> {
         lock(&self.fault).clone()
     }
 }
@@ -264,6 +269,7 @@ impl Worker {
         let mut wait = Duration::from_millis(500);
         while !self.patience.ended() {
             let opened = clock::mono();
+            let given = self.outlet.given.load(Ordering::Relaxed);
             let outcome = match kind {
                 SourceKind::Screen { display } => screen::pump(self, display),
                 SourceKind::WaylandScreen { leave } => portal::pump(self, leave),
@@ -284,7 +290,9 @@ impl Worker {
             };
             let cause = format!("{cause:#}");
             tracing::warn!(source = name, cause, "source lost; it will be reopened");
-            self.outlet.note(cause);
+            let gave = self.outlet.given.load(Ordering::Relaxed) != given;
+            let code = if gave { GapCode::Lost } else { GapCode::CannotOpen };
+            self.outlet.note(code, cause);
             if clock::mono() - opened > Duration::from_secs(30) {
                 wait = Duration::from_millis(500);
             }

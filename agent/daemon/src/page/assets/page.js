@@ -145,7 +145,7 @@ function draw() {
 }
 
 function warnings(w) {
-  const list = status ? status.warnings.map((one) => say(w.warn[one.kind], one)) : [];
+  const list = status ? status.warnings.map((one) => say(w.warn[one.kind], { ...one, why: w.gap[one.code] || "" })) : [];
   if (status && !status.clock_plausible) list.push(w.warn.clock);
   if (status && !status.lesson && status.upload.configured && status.upload.reachable === false) list.push(w.warn.no_hub);
   const encoder = status && !status.lesson && status.preflight && status.preflight.encoder;

@@ -29,7 +29,7 @@ const WORDS = {
     cut: { big: "这节没有录完整", small: "前 {length}可用，原因：{cause}",
       power_cut: "断电或重启", recorder_lost: "录制程序中断", ended_by_itself: "到了最长时间或正在关机", disk_full: "存储空间用完" },
     warn: {
-      no_picture: "“{source}”没有画面，其他照常录", no_sound: "话筒没有声音，请检查讲台话筒",
+      no_picture: "“{source}”没有画面{why}，其他照常录", no_sound: "话筒没有声音{why}，请检查讲台话筒",
       silent: "10 秒没有听到声音，请打开讲台话筒", digital_zero: "话筒是静音的，请打开讲台话筒", clipping: "声音太大，请把话筒调小一点",
       black: "画面一直是黑的，请检查屏幕或摄像头", frozen: "摄像头画面不动了，请检查摄像头",
       slow: "这台电脑太忙，画面先录得稀一些，声音照常；关掉不用的程序会好一些",
@@ -37,6 +37,7 @@ const WORDS = {
       clock: "本机的时间不对，请联系电教员；录课不受影响", no_hub: "网络不通，录好的课先存在本机", unchecked: "录课前检查没有成功，请联系电教员：{why}",
       no_encoder: "这台电脑现在不能压制画面，请联系电教员：{why}",
     },
+    gap: { no_signal: "（没有信号）", lost: "（连接断开）", cannot_open: "（打不开）" },
     live: { connecting: "正在连接直播，录课已经开始", live: "● 直播中", slow: "● 直播中，网络慢，直播画面会跳，录课不受影响", lost: "直播断开，正在重连，录课不受影响" },
     act: { startLive: "录课并直播", liveOn: "开始直播", liveOff: "停止直播", start: "开始录课", next: "再录一节", pause: "暂停", mark: "打点", resume: "继续录课", stop: "结束录课", anyway: "仍然开始", check: "再检查一次",
       goOn: "继续", cancel: "取消", seen: "知道了", extend: "再录 10 分钟", stopNow: "现在结束", keep: "保留", again: "重录",
@@ -91,7 +92,7 @@ const WORDS = {
     cut: { big: "This lesson is not complete", small: "The first {length} can be used. Reason: {cause}",
       power_cut: "power cut or restart", recorder_lost: "the recorder broke off", ended_by_itself: "longest time reached, or shutting down", disk_full: "no space left" },
     warn: {
-      no_picture: "No picture from “{source}”; the rest is recorded", no_sound: "The microphone gives no sound; please check it",
+      no_picture: "No picture from “{source}”{why}; the rest is recorded", no_sound: "The microphone gives no sound{why}; please check it",
       silent: "Nothing heard for 10 s; please switch the microphone on", digital_zero: "The microphone is muted; please switch it on", clipping: "Too loud; please turn the microphone down",
       black: "The picture is black; please check screen or camera", frozen: "The camera's picture stands still; please check it",
       slow: "This machine is too busy: fewer pictures for now, sound as always; closing other programs helps",
@@ -99,6 +100,7 @@ const WORDS = {
       clock: "This machine's clock is wrong; please call the technician. Recording works", no_hub: "No network; lessons are kept on this machine for now", unchecked: "The check before the lesson failed; please call the technician: {why}",
       no_encoder: "This machine cannot encode the picture now; please call the technician: {why}",
     },
+    gap: { no_signal: " (no signal)", lost: " (cut off)", cannot_open: " (cannot be opened)" },
     live: { connecting: "Reaching the live server; recording already", live: "● Live", slow: "● Live, but the line is slow: viewers see jumps. The recording is whole", lost: "Live is cut off, reconnecting. The recording is not touched" },
     act: { startLive: "Record and go live", liveOn: "Go live", liveOff: "Stop live", start: "Start recording", next: "Record another", pause: "Pause", mark: "Mark", resume: "Resume", stop: "Stop", anyway: "Start anyway", check: "Check again",
       goOn: "Go on", cancel: "Cancel", seen: "OK", extend: "10 minutes more", stopNow: "End now", keep: "Keep", again: "Record again",
