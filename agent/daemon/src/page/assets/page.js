@@ -68,7 +68,7 @@ const MORE = {
   stored: ["clip", "submit", "amend", "discard"], storedWaiting: ["clip", "submit", "amend", "discard"],
   sealed: ["amend", "discard"], local: ["clip", "amend", "discard"], offline: ["amend", "discard"],
 };
-const RED = ["start", "startLive", "next", "anyway", "goOn", "again"];
+const RED = ["start", "next", "anyway", "goOn", "again"];
 // What a button does, where it is more than asking for what it is called.
 const DO = {
   next: () => order("start", { about: {} }), anyway: () => order("start", { about: about() }), goOn: () => order("start", { about: about() }),
