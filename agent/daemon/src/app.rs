@@ -21,7 +21,7 @@ use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, notify};
 use crate::store::{Store, StoreError};
-use crate::{alarm, evidence, publish, reclaim, record, render, sense, upload};
+use crate::{alarm, evidence, key, publish, reclaim, record, render, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -113,11 +113,17 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     if let Some((hub, password)) = hub {
-        let client = upload::Client::new(hub.url, config.device.id.clone(), password.clone());
-        let client = client.context("uploads cannot be set up")?;
         let keys = (store.clone(), public);
         let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());
-        spawn("upload", tokio::spawn(upload::run(store.clone(), client, public, pinned, stages.clone())));
+        let settings = upload::hub::Settings {
+            url: hub.url,
+            device: config.device.id.clone(),
+            password: password.clone(),
+            key: public,
+        };
+        let to_hub = upload::hub::Hub::new(settings, store.clone(), Box::new(pinned));
+        let to_hub = upload::Destination::Hub(to_hub.context("uploads cannot be set up")?);
+        spawn("upload", tokio::spawn(upload::run(store.clone(), to_hub, stages.clone())));
         let topics = Topics { school: config.device.school.clone(), device: config.device.id.clone() };
         let info = inventory(&config, public);
         let settings = publish::Settings { url: hub.mqtt, topics, password, info };
@@ -140,6 +146,11 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         tracing::error!("a lesson that was thrown away could not be removed: {e}");
     }
     let preflight = before_lessons(&config, &store, timetable, &stages, &mut spawn);
+    if config.key.on {
+        let settings =
+            key::Settings { device: config.key.device.clone(), code: config.key.code, hold: config.key.hold };
+        spawn("key", tokio::spawn(key::run(store.clone(), handle.clone(), settings, stages.clone())));
+    }
     let layouts = config.recording.capture.layouts().collect();
     let page = Page {
         layouts,

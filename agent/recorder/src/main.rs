@@ -16,6 +16,7 @@ mod av;
 mod card;
 mod compose;
 mod copy;
+mod devices;
 #[cfg(test)]
 mod drift;
 mod encode;
@@ -42,6 +43,7 @@ mod ticks;
 mod waiting;
 mod watch;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -82,6 +84,12 @@ enum What {
     Render,
     /// Send what comes by standard input to the live server that its first line names.
     Push,
+    /// Print everything on this machine that a lesson could be recorded with, as JSON.
+    Devices {
+        /// Device files of cameras to look at beside those that are found.
+        #[arg(long = "camera")]
+        cameras: Vec<PathBuf>,
+    },
     /// Say in one sentence whether the screen of a Wayland session can be recorded here, or what is missing.
     Portal,
 }
@@ -100,6 +108,7 @@ fn main() -> ExitCode {
         What::Inspect(options) => inspect::run(&options),
         What::Render => render::run(),
         What::Push => push::run(),
+        What::Devices { cameras } => devices::run(cameras),
         What::Portal => source::check_portal(),
         What::Arm => job::read_armed(std::io::stdin().lock()).and_then(|armed| armed::run(&armed)),
         What::Encoders { only: None, .. } => encoders(),

@@ -3,6 +3,7 @@
 //! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
 
 mod folder;
+mod key;
 mod profiles;
 mod reader;
 mod schemes;
@@ -21,6 +22,7 @@ use lectern_wire::live::{Live, SCHEMES};
 use crate::model::profile::Profile;
 use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
+pub use key::Key;
 use reader::{Faults, Section};
 
 /// All settings of the daemon.
@@ -36,6 +38,8 @@ pub struct Config {
     pub recording: Recording,
     /// `[live]`; absent when lessons cannot be sent live.
     pub live: Option<Live>,
+    /// `[key]`
+    pub key: Key,
     /// `[school_day]`
     pub school_day: SchoolDay,
     /// `[sense]`
@@ -164,6 +168,7 @@ impl Config {
         let mut recording = recording(&mut root);
         let live = root.optional_section("live").and_then(live);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
+        let key = key::key(&mut root);
         let school_day = root.section("school_day", |s| SchoolDay {
             timetable: s.path("timetable", "/etc/lectern/timetable.toml"),
             end_after_bell_s: s.number("end_after_bell_s", 180, 0..=3600),
@@ -173,7 +178,7 @@ impl Config {
         let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         root.end();
-        let config = Self { device, hub, page, recording, live, school_day, sense, outbox };
+        let config = Self { device, hub, page, recording, live, key, school_day, sense, outbox };
         faults.into_result(config)
     }
 

@@ -139,6 +139,9 @@ impl Driver {
             Ask::Layout(layout) if !self.settings.capture.layouts().any(|l| l == layout) => {
                 no("layout", format!("there are no sources for the layout {}", layout.name()))
             }
+            Ask::Layout(layout) if self.is_composed(layout) => {
+                Answer::Already(self.live.as_ref().map(|live| live.id.clone()))
+            }
             Ask::Layout(layout) => self.request(Request::Layout, Order::Layout { layout }).await,
             Ask::Describe(about) => self.describe(&about),
             Ask::Extend => self.extend(),

@@ -50,6 +50,8 @@ pub struct Live {
     pub sent: bool,
     /// When it ends by itself, by the school's bell.
     pub bell: Option<Bell>,
+    /// When that was last put off.
+    pub put_off: Option<Duration>,
 }
 
 impl Live {
@@ -75,6 +77,7 @@ impl Live {
             preview: false,
             sent: false,
             bell: None,
+            put_off: None,
         }
     }
 
