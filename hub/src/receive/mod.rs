@@ -12,6 +12,8 @@
 mod api;
 mod at_s3;
 pub mod check;
+#[cfg(test)]
+mod crash;
 mod discard;
 pub mod janitor;
 mod lock;
@@ -19,6 +21,7 @@ mod part;
 mod problem;
 mod readback;
 pub mod recover;
+pub mod retention;
 mod seal;
 #[cfg(test)]
 mod tests;

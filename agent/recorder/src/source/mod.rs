@@ -25,7 +25,7 @@ pub use stamps::Stamps;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -133,9 +133,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Outlet {
-    fn publish(&self, picture: Picture, at: Duration) {
+    /// Leaves a picture; what is given back tells whether anybody still holds it.
+    fn publish(&self, picture: Picture, at: Duration) -> Weak<Picture> {
         self.well();
-        *lock(&self.newest) = Some(Arc::new(Stamped { picture: Arc::new(picture), at }));
+        let picture = Arc::new(picture);
+        let held = Arc::downgrade(&picture);
+        *lock(&self.newest) = Some(Arc::new(Stamped { picture, at }));
+        held
     }
 
     /// The newest picture, if there is one, is still the newest at this time: nothing has changed on the screen.
