@@ -101,6 +101,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     let settings = record::Settings {
         recorder: config.recording.recorder.clone(),
         capture: config.recording.capture.clone(),
+        live: config.live.clone(),
         before: record::Wanted {
             armed: config.recording.armed || config.recording.ring_s > 0,
             ring_s: config.recording.ring_s,
@@ -124,8 +125,12 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     if let Some((hub, password)) = hub {
-        let asked =
-            home::Hub { url: hub.url.clone(), device: config.device.id.clone(), password: password.clone() };
+        let asked = home::Hub {
+            url: hub.url.clone(),
+            device: config.device.id.clone(),
+            password: password.clone(),
+            proxy: proxy.as_ref().map(|proxy| (proxy.url.clone(), proxy.login.clone())),
+        };
         spawn("home", tokio::spawn(home::run(store.clone(), volume, asked, stages.clone())));
         let keys = (store.clone(), public);
         let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());
@@ -205,6 +210,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         preflight,
         command,
         room: config.device.room.clone().into(),
+        can_live: config.live.is_some(),
         stop: door.clone(),
     };
     let serving = tokio::spawn(async move {
@@ -258,7 +264,8 @@ fn before_lessons(
         spawn("reminder", tokio::spawn(reminder::run(store.clone(), settings, stop.clone())));
     }
     let before_bell = jiff::SignedDuration::from_mins(config.school_day.preflight_before_bell_min.into());
-    let settings = preflight::Settings { recorder, capture, timetable, before_bell };
+    let armed = config.recording.armed || config.recording.ring_s > 0;
+    let settings = preflight::Settings { recorder, capture, armed, timetable, before_bell };
     let (stage, handle) = preflight::Stage::new(store.clone(), settings);
     spawn("preflight", tokio::spawn(stage.run(stop.clone())));
     handle

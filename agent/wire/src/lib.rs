@@ -18,6 +18,7 @@ pub mod fmp4;
 pub mod home;
 pub mod id;
 pub mod joined;
+pub mod live;
 pub mod manifest;
 pub mod preflight;
 pub mod receipt;
