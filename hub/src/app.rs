@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lectern_base::{chance, clock, disk};
+use lectern_wire::log::Salt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -21,7 +22,7 @@ use crate::notify;
 use crate::receive::{self, Receive};
 use crate::store::keys::Keys;
 use crate::store::objects::Objects;
-use crate::store::{Store, StoreError, devices, people};
+use crate::store::{Store, StoreError, devices, log, people};
 
 /// How long each part of the hub may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,10 +72,15 @@ pub struct Hub {
 /// [`Fault`].
 pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let store = Store::open(&config.data_dir)?;
-    let keys = Keys::open(&config.data_dir)?;
+    let mut keys = Keys::open(&config.data_dir)?;
     let objects = Objects::open(&config.data_dir).map_err(StoreError::io("opening the file store"))?;
     receive::recover::run(&store, &objects)?;
     let now = clock::wall_ms();
+    let signer = keys.signer(&store, &config.data_dir, now)?;
+    let new = store.write_now(|db| log::catch_up(db, &signer, || Salt::new(chance::bytes()), now))?;
+    if new > 0 {
+        tracing::info!("{new} receipts from before were brought into the log");
+    }
     store.write_now(|db| devices::all_lost(db, now))?;
     if store.read_now(people::password_hash)?.is_none() {
         let password = set_admin_password(&store)?;
@@ -104,7 +110,8 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let (receive, read_back) = Receive::new(receive::Deps {
         store: store.clone(),
         objects: objects.clone(),
-        keys: keys.clone(),
+        grant_key: keys.grant,
+        signer: signer.clone(),
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         keep_free_bytes: config.keep_free_bytes,
@@ -112,7 +119,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let console = console::Deps {
         store,
         objects,
-        hub_key: keys.public(),
+        hub_keys: signer.ring,
         bell,
         counts,
         school: config.school.clone(),

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::clock;
+use lectern_wire::chain::ChainHead;
 use lectern_wire::id::DeviceId;
+use lectern_wire::sign::Signed;
 use lectern_wire::telemetry::{Ack, Event, Info, MAX_PAYLOAD, Sample, State, well_formed};
 use lectern_wire::topic::{Leaf, Topics};
 use rusqlite::Connection;
@@ -19,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::{Store, afterwards, devices, events, repairs, samples};
+use crate::store::{Store, afterwards, devices, events, heads, repairs, samples};
 
 /// Most messages in one change.
 const GROUP: usize = 256;
@@ -167,7 +169,17 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
         // Kept by the broker; the hub's own table of them comes with the alarms' page.
-        Leaf::Alarm(_) | Leaf::Chain => {}
+        Leaf::Alarm(_) => {}
+        Leaf::Chain => match serde_json::from_slice::<Signed<ChainHead>>(payload) {
+            Ok(head) => {
+                if let Err(why) = heads::add(db, device, &head, now)? {
+                    dropped(counts, device, leaf, &why);
+                }
+                devices::seen(db, device, now)?;
+            }
+            Err(_) if payload.is_empty() => {}
+            Err(e) => dropped(counts, device, leaf, &e.to_string()),
+        },
         Leaf::Ack(_) => dropped(counts, device, leaf, "acknowledgements go down only"),
     }
     Ok(None)
@@ -232,6 +244,7 @@ mod tests {
             Leaf::Measurement("sys".into()),
             Leaf::History("sys".into()),
             Leaf::Event("lesson".into()),
+            Leaf::Chain,
             Leaf::Ack("event".into()),
         ];
         let garbage: [&[u8]; 8] = [
@@ -249,7 +262,7 @@ mod tests {
                 assert_eq!(feed(&store, &counts, &topics, leaf.clone(), bytes), None);
             }
         }
-        assert_eq!(counts.malformed.get(), 6 * 8);
+        assert_eq!(counts.malformed.get(), 7 * 8);
         let good = br#"{"ts":5,"values":{"cpu_pct":1.5}}"#;
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::{self, Config};
+use crate::store::keys::Signer;
 use crate::store::{Store, devices};
 
 /// The topics of a device of the test school.
@@ -24,6 +25,13 @@ pub fn topics(device: &str) -> Topics {
 /// A device's signing key.
 pub fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
+}
+
+/// A hub that signs with a key.
+pub fn signer(seed: u8) -> Signer {
+    let key = key(seed);
+    let public = PublicKey::of(&key);
+    Signer { key, log: public.id(), ring: [public].into_iter().collect(), rotations: vec![] }
 }
 
 /// Bytes that differ everywhere.

@@ -122,6 +122,8 @@ fn holds(code: Code, status: &Status, was: bool) -> Option<String> {
                 None => (waiting >= BACKLOG || (was && waiting > 0)).then(|| format!("{waiting} 节等待上传")),
             }
         }
+        Code::LogMismatch => status.upload.log_fault.clone(),
+        Code::EvidenceMismatch => status.upload.evidence_fault.clone(),
         _ => None,
     }
 }

@@ -13,11 +13,14 @@ mod api;
 pub mod check;
 mod discard;
 mod lock;
+mod log_api;
+pub mod log_check;
 mod part;
 mod problem;
 mod readback;
 pub mod recover;
 mod seal;
+mod witness;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::keys::Keys;
+use crate::store::keys::Signer;
 use crate::store::objects::{Objects, Place};
 use crate::store::{Store, StoreError, lessons};
 
@@ -65,8 +68,10 @@ pub struct Deps {
     pub store: Store,
     /// Bytes.
     pub objects: Objects,
-    /// Receipts are signed and grants keyed with these.
-    pub keys: Keys,
+    /// Grants are keyed with this.
+    pub grant_key: [u8; 32],
+    /// Receipts and checkpoints are signed with this.
+    pub signer: Signer,
     /// Rung when a lesson changes.
     pub bell: Bell,
     /// Counters.

@@ -1,21 +1,22 @@
 //! Sealing: the manifest is checked against itself, its signature and the stored bytes; then the
 //! lesson gets its final names and its receipt. Safe to repeat at any point.
 
-use lectern_base::{clock, disk};
+use lectern_base::{chance, clock, disk};
 use lectern_wire::id::LessonId;
+use lectern_wire::log::Salt;
 use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::{Receipt, StoreLocation, StoredObject};
-use lectern_wire::sign::{self, KeyRing, Signed};
+use lectern_wire::sign::{self, Signed};
 
-use super::Receive;
+use super::{Receive, witness};
 use super::discard::{discarded, is_discarded};
 use super::problem::Problem;
 use super::readback::ReadFault;
 use crate::model::sound;
 use crate::store::devices::Device;
 use crate::store::lessons::{self, StoredPart};
-use crate::store::objects::{Objects, Place};
-use crate::store::{StoreError, receipts};
+use crate::store::objects::{Objects, Place, read_part};
+use crate::store::{StoreError, device_keys, receipts};
 
 impl Receive {
     /// Seals a lesson of a device.
@@ -50,15 +51,12 @@ impl Receive {
                 "the manifest is of another lesson, device or school",
             ));
         }
-        let mut ring = KeyRing::default();
-        match device.key {
-            Some(key) => ring.add(key),
-            None => {
-                return Err(Problem::conflict(
-                    "not_announced",
-                    "no key of this device is known; announce the lesson first",
-                ));
-            }
+        let ring = deps.store.read_now(|db| device_keys::live(db, &device.id))?;
+        if ring.is_empty() {
+            return Err(Problem::conflict(
+                "not_announced",
+                "no key of this device is known; announce the lesson first",
+            ));
         }
         signed.verify(&ring).map_err(|e| Problem::unsound("bad_signature", e.to_string()))?;
         sound::check(manifest).map_err(|fault| Problem::unsound("bad_manifest", fault))?;
@@ -116,6 +114,10 @@ impl Receive {
             }
             objects.push(StoredObject { take: take.n, key: Objects::key(&place, take.n), size, sha256 });
         }
+        let heads = witness::settle(&deps.store, &device.id, manifest, |take, part| {
+            read_part(&deps.objects.partial(&place, take), part.n, part.size)
+                .map_err(StoreError::io("reading a part for its chain heads"))
+        })?;
         let fail = |what: &'static str| move |e| Problem::from(StoreError::io(what)(e));
         for take in &manifest.takes {
             deps.objects.finish(&place, take.n, take.size).map_err(fail("sealing a take"))?;
@@ -124,10 +126,20 @@ impl Receive {
         let text = sign::canonical(signed).map_err(|e| Problem::unsound("bad_manifest", e.to_string()))?;
         disk::replace(&folder.join("manifest.json"), &text).map_err(fail("writing manifest.json"))?;
 
+        if let Some((text, _)) = &heads {
+            disk::replace(&folder.join("heads.jsonl"), text.as_bytes()).map_err(fail("writing heads.jsonl"))?;
+        }
+
         let location = StoreLocation { kind: "file".into(), objects };
-        let (key, now) = (&deps.keys.signing, clock::wall_ms());
-        let receipt =
-            deps.store.write_now(|db| receipts::append(db, key, lesson, digest, location.clone(), now))?;
+        let facts = receipts::Facts {
+            lesson,
+            manifest_sha256: digest,
+            store: location,
+            heads: heads.map(|(_, witness)| witness),
+            salt: Salt::new(chance::bytes()),
+            now: clock::wall_ms(),
+        };
+        let receipt = deps.store.write_now(|db| receipts::append(db, &deps.signer, facts))?;
         let receipt = receipt.ok_or_else(discarded)?;
         deps.counts.receipts.one();
         self.inner.readback.forget(lesson);

@@ -181,15 +181,3 @@ pub fn set_info(db: &Connection, id: &DeviceId, info: &Info, now: i64) -> rusqli
     db.execute("UPDATE device SET info = ?, seen_ms = ? WHERE id = ?", params![text, now, id.as_str()])?;
     Ok(())
 }
-
-/// Pins a device's signing key at its first lesson; false when another one is pinned already.
-///
-/// # Errors
-/// What the database says.
-pub fn pin_key(db: &Connection, id: &DeviceId, key: PublicKey) -> rusqlite::Result<bool> {
-    let key = String::from(key);
-    db.execute("UPDATE device SET key = ? WHERE id = ? AND key IS NULL", params![key, id.as_str()])?;
-    let pinned: Option<String> =
-        db.query_row("SELECT key FROM device WHERE id = ?", [id.as_str()], |row| row.get(0))?;
-    Ok(pinned.as_deref() == Some(&key))
-}

@@ -7,15 +7,20 @@
 
 pub mod afterwards;
 pub mod audit;
+pub mod device_keys;
 pub mod devices;
 pub mod events;
+pub mod findings;
+pub mod heads;
 pub mod keys;
 pub mod lessons;
+pub mod log;
 pub mod objects;
 pub mod people;
 pub mod receipts;
 pub mod repairs;
 pub mod samples;
+pub mod succession;
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -25,7 +30,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("afterwards.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("afterwards.sql"), include_str!("evidence.sql")];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +124,8 @@ impl Store {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
         writer.pragma_update(None, "foreign_keys", true)?;
+        // What is deleted is gone from the file too: salts, above all.
+        writer.pragma_update(None, "secure_delete", true)?;
         let found: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let steps = usize::try_from(found).ok().and_then(|done| STEPS.get(done..));
         for (step, version) in steps.ok_or(StoreError::Newer(found))?.iter().zip(found + 1..) {
@@ -196,6 +204,11 @@ fn private_folder(folder: &Path) -> std::io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => lectern_base::disk::sync_folder(parent),
         _ => Ok(()),
     }
+}
+
+/// Something of ours that has no text.
+fn unwritable(cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(cause))
 }
 
 /// A column that holds something this program did not write.

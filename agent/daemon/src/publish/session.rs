@@ -52,6 +52,7 @@ pub enum SessionError {
 enum Cargo {
     Samples(Vec<i64>),
     Event,
+    Head(i64),
     Word,
 }
 
@@ -105,6 +106,8 @@ struct Session<'a> {
     /// Highest event number sent, and when that was.
     event_sent: u64,
     event_at: Duration,
+    /// The newest chain head handed over on this connection.
+    head_sent: i64,
     progress: Duration,
     history_at: Duration,
     /// The alarms as they were told on this connection.
@@ -146,6 +149,7 @@ pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -
         busy: BTreeSet::new(),
         event_sent: 0,
         event_at: now,
+        head_sent: 0,
         progress: now,
         history_at: now,
         alarms: HashMap::new(),
@@ -230,6 +234,7 @@ impl Session<'_> {
             return Err(SessionError::Stuck);
         }
         self.send_alarms()?;
+        self.send_heads()?;
         self.send_events(now)?;
         self.send_live()?;
         if now >= self.history_at && self.under_way() < WINDOW / 2 {
@@ -250,6 +255,18 @@ impl Session<'_> {
                 break;
             }
             self.alarms.insert(alarm.code, alarm);
+        }
+        Ok(())
+    }
+
+    /// Chain heads, oldest first, so that the newest stays retained.
+    fn send_heads(&mut self) -> Result<(), SessionError> {
+        let room = WINDOW.saturating_sub(self.under_way());
+        for (seq, body) in self.store.outbox().heads(self.head_sent, u32::try_from(room).unwrap_or(0))? {
+            if !self.hand(&Leaf::Chain, true, body.into_bytes(), Cargo::Head(seq)) {
+                break;
+            }
+            self.head_sent = seq;
         }
         Ok(())
     }
@@ -320,11 +337,15 @@ impl Session<'_> {
             }
             Event::Incoming(Incoming::PubAck(ack)) => {
                 self.progress = clock::mono();
-                if let Some(Cargo::Samples(rows)) = self.sent.remove(&ack.pkid) {
-                    for row in &rows {
-                        self.busy.remove(row);
+                match self.sent.remove(&ack.pkid) {
+                    Some(Cargo::Samples(rows)) => {
+                        for row in &rows {
+                            self.busy.remove(row);
+                        }
+                        self.store.outbox().samples_sent(&rows)?;
                     }
-                    self.store.outbox().samples_sent(&rows)?;
+                    Some(Cargo::Head(seq)) => self.store.outbox().head_sent(seq)?,
+                    _ => {}
                 }
             }
             Event::Incoming(Incoming::Publish(message)) => {

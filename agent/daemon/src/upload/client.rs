@@ -9,15 +9,17 @@ use std::time::Duration;
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId};
+use lectern_wire::log::{Checkpoint, Consistency};
 use lectern_wire::manifest::Part;
 use lectern_wire::receipt::Receipt;
+use lectern_wire::rotation::{self, HUB};
 use lectern_wire::sign::{PublicKey, Signed};
-use lectern_wire::upload::{Announce, Grant, GrantRequest, LessonStatus, Problem};
+use lectern_wire::upload::{Announce, Grant, GrantRequest, HubInfo, LessonStatus, Problem};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use url::Url;
 
+use super::receipt::hub_ring;
 use crate::store::{Store, StoreError};
 
 /// A call without a body this long has come to nothing.
@@ -72,6 +74,12 @@ pub enum UploadError {
     /// The receipt does not fit.
     #[error("the hub's receipt is not accepted: {0}")]
     BadReceipt(String),
+    /// The hub's log of receipts does not continue what this room witnessed.
+    #[error("the hub's log of receipts is refused: {0}")]
+    LogRefused(String),
+    /// The bytes are not those whose chain heads were signed while they were recorded.
+    #[error("the hub refuses the lesson: {0}")]
+    Contradicted(String),
     /// A local file.
     #[error("{path}: {source}")]
     File {
@@ -128,12 +136,6 @@ pub struct Client {
     password: String,
 }
 
-/// What the hub says of itself.
-#[derive(Debug, Deserialize)]
-struct Hub {
-    key: PublicKey,
-}
-
 impl Client {
     /// A client; nothing is sent yet.
     ///
@@ -159,7 +161,7 @@ impl Client {
 
     /// Makes sure that this is the hub this device knows; the first one is remembered, and that is true then.
     pub async fn pinned_hub(&self, store: &Store) -> Result<bool, UploadError> {
-        let hub: Hub = checked(self.call(Method::GET, "/api/v1/hub")?.send().await?).await?.json().await?;
+        let hub: HubInfo = checked(self.call(Method::GET, "/api/v1/hub")?.send().await?).await?.json().await?;
         let found = String::from(hub.key);
         match store.fact("hub_key")? {
             None => {
@@ -169,10 +171,47 @@ impl Client {
             }
             Some(known) if known == found => Ok(false),
             Some(known) => {
-                let known = PublicKey::try_from(known.clone()).map_or(known, |key| key.id());
-                Err(UploadError::OtherHub { url: self.url.to_string(), found: hub.key.id(), known })
+                let known = PublicKey::try_from(known)
+                    .map_err(|e| StoreError::Impossible(format!("the remembered hub key: {e}")))?;
+                if let Ok(way) = rotation::follow(HUB, known, hub.key, &hub.rotations) {
+                    tracing::info!(from = known.id(), to = hub.key.id(), "the hub has changed its key; the old one says so");
+                    let mut all = hub_ring(store)?;
+                    way.into_iter().for_each(|key| all.add(key));
+                    let all: Vec<_> = all.iter().collect();
+                    let text = serde_json::to_string(&all).map_err(|e| StoreError::Impossible(e.to_string()))?;
+                    store.set_fact("hub_keys", &text)?;
+                    store.set_fact("hub_key", &found)?;
+                    return Ok(true);
+                }
+                Err(UploadError::OtherHub {
+                    url: self.url.to_string(),
+                    found: hub.key.id(),
+                    known: known.id(),
+                })
             }
         }
+    }
+
+    /// How the hub's log of receipts stands; none from a hub that has none.
+    pub async fn checkpoint(&self) -> Result<Option<Signed<Checkpoint>>, UploadError> {
+        let response = self.call(Method::GET, "/api/v1/log/checkpoint")?.send().await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(checked(response).await?.json().await?))
+    }
+
+    /// Proof that the log of `to` entries continues that of `from`; the inner error is the hub's sentence why there
+    /// is none.
+    pub async fn consistency(&self, from: u64, to: u64) -> Result<Result<Vec<Digest>, String>, UploadError> {
+        let path = format!("/api/v1/log/consistency?from={from}&to={to}");
+        let response = self.call(Method::GET, &path)?.send().await?;
+        if response.status() == StatusCode::CONFLICT {
+            let problem: Problem = response.json().await?;
+            return Ok(Err(problem.message));
+        }
+        let proof: Consistency = checked(response).await?.json().await?;
+        Ok(Ok(proof.proof))
     }
 
     /// Says that a lesson will come.
@@ -272,6 +311,9 @@ async fn checked(response: Response) -> Result<Response, UploadError> {
     let problem: Option<Problem> = serde_json::from_slice(&body).ok();
     if problem.as_ref().is_some_and(|p| p.code == "hash_mismatch") {
         return Err(UploadError::HashRefused);
+    }
+    if let Some(problem) = problem.as_ref().filter(|p| p.code == "contradicts_head") {
+        return Err(UploadError::Contradicted(problem.message.clone()));
     }
     let message = problem.map_or_else(|| "no reason given".to_owned(), |p| p.message);
     Err(UploadError::Refused { status: status.as_u16(), message, retry_after })

@@ -6,6 +6,7 @@
 
 mod client;
 mod receipt;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use std::time::Duration;
 use lectern_base::{chance, clock};
 use lectern_wire::PART_SIZE;
 use lectern_wire::id::LessonId;
-use lectern_wire::sign::PublicKey;
+use lectern_wire::rotation::Rotation;
+use lectern_wire::sign::{PublicKey, Signed};
 use lectern_wire::upload::{Announce, GrantRequest};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,8 @@ use crate::model::status::Status;
 use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
 pub use client::{Client, UploadError};
+pub use receipt::hub_ring;
+pub use witness::forget as forget_log;
 
 /// Parts sent side by side.
 const PARALLEL: usize = 2;
@@ -35,11 +39,25 @@ pub async fn run(
     store: Store,
     client: Client,
     key: PublicKey,
+    rotations: Vec<Signed<Rotation>>,
     pinned: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     stop: CancellationToken,
 ) {
     store.board().update(|s| s.upload.configured = true);
-    let uploader = Arc::new(Uploader { store: store.clone(), client, key, pinned: Box::new(pinned) });
+    if let Err(e) = witness::show(&store) {
+        tracing::error!("what is known of the hub's log cannot be read: {e}");
+    }
+    let client = Arc::new(client);
+    let looking = tokio::spawn(witness::run(store.clone(), client.clone(), stop.clone()));
+    let uploader =
+        Arc::new(Uploader { store: store.clone(), client, key, rotations, pinned: Box::new(pinned) });
+    send(&store, &uploader, &stop).await;
+    if let Err(e) = looking.await {
+        tracing::error!("looking at the hub's log broke off: {e}");
+    }
+}
+
+async fn send(store: &Store, uploader: &Arc<Uploader>, stop: &CancellationToken) {
     let mut wait = Duration::ZERO;
     loop {
         let round = tokio::select! {
@@ -75,8 +93,9 @@ pub async fn run(
 
 struct Uploader {
     store: Store,
-    client: Client,
+    client: Arc<Client>,
     key: PublicKey,
+    rotations: Vec<Signed<Rotation>>,
     pinned: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
@@ -120,7 +139,7 @@ impl Uploader {
             started_wall_ms: lesson.started_wall_ms,
             about: lesson.about.clone(),
             key: self.key,
-            rotations: Vec::new(),
+            rotations: self.rotations.clone(),
         };
         let status = self.client.announce(&announce).await?;
         let mut pending = Vec::new();
@@ -138,8 +157,7 @@ impl Uploader {
         }
         let mut sent = self.parts(&lesson.id, pending).await?;
         if sealable {
-            self.seal(lesson).await?;
-            sent = true;
+            sent |= self.seal(lesson).await?;
         }
         Ok(sent)
     }
@@ -211,7 +229,9 @@ impl Uploader {
         self.store.lesson_folder(lesson).join(format!("take-{take}.mp4"))
     }
 
-    async fn seal(&self, lesson: &Lesson) -> Result<(), UploadError> {
+    /// Hands in the manifest; true when the lesson is stored by that. What is refused because of what the hub or
+    /// this lesson's bytes are does not hold other lessons up: an alarm says so, and it is tried again.
+    async fn seal(&self, lesson: &Lesson) -> Result<bool, UploadError> {
         let parts = self.store.parts(&lesson.id)?;
         if let Some(bad) = parts.iter().find(|p| p.damaged) {
             return Err(UploadError::Damaged { take: bad.take, part: bad.part.n });
@@ -219,10 +239,24 @@ impl Uploader {
         let folder = self.store.lesson_folder(&lesson.id);
         let path = folder.join("manifest.json");
         let manifest = tokio::fs::read(&path).await.map_err(|e| UploadError::file(&path, e))?;
-        let signed = self.client.seal(&lesson.id, manifest).await?;
+        let signed = match self.client.seal(&lesson.id, manifest).await {
+            Err(UploadError::Contradicted(why)) => {
+                tracing::error!(lesson = %lesson.id, "no receipt: {why}");
+                let what = format!("{} 的数据和录制时的存证不符", lesson.id);
+                self.store.board().update(|s| s.upload.evidence_fault = Some(what));
+                return Ok(false);
+            }
+            outcome => outcome?,
+        };
         if self.store.lesson(&lesson.id)?.is_none_or(|now| now.state == State::Discarded) {
             // Thrown away meanwhile: the receipt is for nothing.
-            return Ok(());
+            return Ok(false);
+        }
+        receipt::fits(&self.store, lesson, &signed)?;
+        match witness::check(&self.store, &self.client, &signed).await {
+            // Not stored, as long as the hub's log is refused.
+            Err(UploadError::LogRefused(_)) => return Ok(false),
+            outcome => outcome?,
         }
         receipt::keep(&self.store, &folder, lesson, &signed)?;
         let state = self.store.advance(&lesson.id, Event::Receipted)?;
@@ -233,12 +267,15 @@ impl Uploader {
                 shown.state = state;
                 shown.stored_after_ms = shown.stopped_at_boot_ms.map(|at| now.saturating_sub(at));
             }
+            if s.upload.evidence_fault.as_ref().is_some_and(|what| what.starts_with(lesson.id.as_str())) {
+                s.upload.evidence_fault = None;
+            }
         });
         let data = serde_json::json!({ "lesson_id": lesson.id, "state": state.name() });
         self.store.outbox().push_event("lesson", &data)?;
         self.store.bells().publish.notify_one();
         self.store.bells().reclaim.notify_one();
-        Ok(())
+        Ok(true)
     }
 
     /// Puts the upload's part of the status on the board.
