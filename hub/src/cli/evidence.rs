@@ -56,7 +56,7 @@ pub fn log(asked: LogCommand) -> Result<(), End> {
     });
     let witness = witness.transpose()?;
     let store = Store::open(&config.data_dir).map_err(|e| store_end(&e))?;
-    let objects = Objects::open(&config.data_dir).map_err(failed)?;
+    let objects = Objects::open(&config.data_dir, None).map_err(failed)?;
     let signer = Keys::open(&config.data_dir)
         .and_then(|mut keys| keys.signer(&store, &config.data_dir, clock::wall_ms()))
         .map_err(|e| store_end(&e))?;

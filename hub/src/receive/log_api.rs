@@ -48,7 +48,9 @@ pub async fn consistency(
         Ok(proof) => Ok(Json(Consistency { from, to, proof })),
         Err(size) => Err(Problem::conflict(
             "log_smaller",
-            format!("the log has {size} entries, not {to}; if it was restored from a backup, entries are lost"),
+            format!(
+                "the log has {size} entries, not {to}; if it was restored from a backup, entries are lost"
+            ),
         )),
     }
 }

@@ -10,7 +10,6 @@ use lectern_wire::log::{self as tree, Checkpoint, Salt};
 use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::{Document, KeyRing, Signed};
-use lectern_wire::topic::Topics;
 use lectern_wire::upload::StoreState;
 use rusqlite::Connection;
 use serde::Serialize;
@@ -107,7 +106,11 @@ pub fn run(
         }
         for found in findings::of(db, "")? {
             let lesson = (!found.lesson.is_empty()).then_some(found.lesson.as_str());
-            let kind = if found.what == super::witness::CONTRADICTS { "contradicts_head" } else { "receipt_removed" };
+            let kind = if found.what == super::witness::CONTRADICTS {
+                "contradicts_head"
+            } else {
+                "receipt_removed"
+            };
             check.fault(kind, None, lesson, found.detail);
         }
         for lesson in &all {
@@ -137,7 +140,12 @@ fn entries(db: &Connection, check: &mut Check<'_>) -> rusqlite::Result<Vec<Entry
             out.push(Entry { hash: Digest::of(b"removed"), salt: None });
         }
         let hash = text.parse().unwrap_or_else(|_| {
-            check.fault("entry_changed", Some(n), None, format!("entry {n} of the log is not a hash any more"));
+            check.fault(
+                "entry_changed",
+                Some(n),
+                None,
+                format!("entry {n} of the log is not a hash any more"),
+            );
             Digest::of(b"unreadable")
         });
         let salt: Option<String> = row.get(2)?;
@@ -160,9 +168,8 @@ fn nodes(db: &Connection, entries: &[Entry], check: &mut Check<'_>) -> rusqlite:
     let mut made: BTreeMap<(u32, u64), Digest> = BTreeMap::new();
     for (index, entry) in (0..).zip(entries) {
         let leaf = tree::leaf_hash(entry.hash.bytes());
-        let grown: Result<_, std::convert::Infallible> = proof::grow(index, leaf, |at| {
-            Ok(made.get(&(at.level, at.index)).copied().unwrap_or(leaf))
-        });
+        let grown: Result<_, std::convert::Infallible> =
+            proof::grow(index, leaf, |at| Ok(made.get(&(at.level, at.index)).copied().unwrap_or(leaf)));
         let Ok(grown) = grown;
         made.extend(grown.into_iter().map(|(at, hash)| ((at.level, at.index), hash)));
         log::push(&mut peaks, leaf);
@@ -193,11 +200,17 @@ fn checkpoints(db: &Connection, roots: &[Digest], check: &mut Check<'_>) -> rusq
         check.report.checkpoints += 1;
         let (size, text): (i64, String) = (row.get(0)?, row.get(1)?);
         let signed: Result<Signed<Checkpoint>, _> = serde_json::from_str(&text);
-        let said = signed.as_ref().map_err(ToString::to_string).and_then(|s| tree::check_checkpoint(s, check.hub));
+        let said =
+            signed.as_ref().map_err(ToString::to_string).and_then(|s| tree::check_checkpoint(s, check.hub));
         let said = match said {
             Ok(said) if said.log == check.log && said.size == size.unsigned_abs() => said,
             Ok(_) => {
-                check.fault("checkpoint", None, None, format!("the checkpoint of {size} entries is of another log"));
+                check.fault(
+                    "checkpoint",
+                    None,
+                    None,
+                    format!("the checkpoint of {size} entries is of another log"),
+                );
                 continue;
             }
             Err(why) => {
@@ -226,11 +239,14 @@ fn checkpoints(db: &Connection, roots: &[Digest], check: &mut Check<'_>) -> rusq
             check.fault("truncated", Some(size), None, sentence);
         }
         Some(largest) if largest < size => {
-            let sentence = format!("{size} entries stand here, only {largest} were ever signed: the rest was put in");
+            let sentence =
+                format!("{size} entries stand here, only {largest} were ever signed: the rest was put in");
             check.fault("checkpoint", Some(largest), None, sentence);
         }
         Some(_) => {}
-        None => check.fault("checkpoint", None, None, "no checkpoint was ever signed, or all were removed".into()),
+        None => {
+            check.fault("checkpoint", None, None, "no checkpoint was ever signed, or all were removed".into())
+        }
     }
     Ok(())
 }
@@ -240,10 +256,13 @@ fn outside(witness: &Signed<Checkpoint>, roots: &[Digest], check: &mut Check<'_>
     let said = match tree::check_checkpoint(witness, check.hub) {
         Ok(said) if said.log == check.log => said,
         Ok(said) => {
-            let sentence = format!("the checkpoint that was kept outside is of log {}, this is {}", said.log, check.log);
+            let sentence =
+                format!("the checkpoint that was kept outside is of log {}, this is {}", said.log, check.log);
             return check.fault("witness", None, None, sentence);
         }
-        Err(why) => return check.fault("witness", None, None, format!("the checkpoint that was kept outside: {why}")),
+        Err(why) => {
+            return check.fault("witness", None, None, format!("the checkpoint that was kept outside: {why}"));
+        }
     };
     match usize::try_from(said.size).ok().and_then(|n| roots.get(n)) {
         None => check.fault(
@@ -253,14 +272,20 @@ fn outside(witness: &Signed<Checkpoint>, roots: &[Digest], check: &mut Check<'_>
             format!("{} entries were witnessed outside, {} are here", said.size, roots.len() - 1),
         ),
         Some(root) if *root != said.root => {
-            check.fault("witness", None, None, format!("the first {} entries are not those that were witnessed", said.size));
+            check.fault(
+                "witness",
+                None,
+                None,
+                format!("the first {} entries are not those that were witnessed", said.size),
+            );
         }
         Some(_) => {}
     }
 }
 
 fn rows(db: &Connection) -> rusqlite::Result<Vec<Row>> {
-    let mut rows = db.prepare("SELECT log_index, lesson, digest, document FROM receipt ORDER BY log_index")?;
+    let mut rows =
+        db.prepare("SELECT log_index, lesson, digest, document FROM receipt ORDER BY log_index")?;
     let rows = rows.query_map([], |row| {
         Ok(Row {
             index: row.get::<_, i64>(0)?.unsigned_abs(),
@@ -275,7 +300,12 @@ fn rows(db: &Connection) -> rusqlite::Result<Vec<Row>> {
 fn receipts(rows: &[Row], entries: &[Entry], check: &mut Check<'_>) {
     for index in 0..entries.len() as u64 {
         if !rows.iter().any(|row| row.index == index) {
-            check.fault("receipt_removed", Some(index), None, format!("the receipt of entry {index} was removed"));
+            check.fault(
+                "receipt_removed",
+                Some(index),
+                None,
+                format!("the receipt of entry {index} was removed"),
+            );
         }
     }
     let mut before: Option<&Row> = None;
@@ -283,7 +313,10 @@ fn receipts(rows: &[Row], entries: &[Entry], check: &mut Check<'_>) {
         let at = Some(row.index);
         let entry = usize::try_from(row.index).ok().and_then(|n| entries.get(n));
         if entry.is_none() {
-            let sentence = format!("the receipt of lesson {} stands at {}, where the log has no entry", row.lesson, row.index);
+            let sentence = format!(
+                "the receipt of lesson {} stands at {}, where the log has no entry",
+                row.lesson, row.index
+            );
             check.fault("receipt_inserted", at, Some(&row.lesson), sentence);
         }
         if let Some(why) = receipt_fault(row, entry, before, check) {
@@ -295,9 +328,16 @@ fn receipts(rows: &[Row], entries: &[Entry], check: &mut Check<'_>) {
 }
 
 /// What is wrong with a receipt's row, in a sentence. That of a deleted lesson is only its hash.
-fn receipt_fault(row: &Row, entry: Option<&Entry>, before: Option<&Row>, check: &Check<'_>) -> Option<String> {
+fn receipt_fault(
+    row: &Row,
+    entry: Option<&Entry>,
+    before: Option<&Row>,
+    check: &Check<'_>,
+) -> Option<String> {
     if row.document.is_empty() {
-        return entry.is_some_and(|e| e.salt.is_some()).then(|| "its receipt is gone, its salt is not".into());
+        return entry
+            .is_some_and(|e| e.salt.is_some())
+            .then(|| "its receipt is gone, its salt is not".into());
     }
     let signed: Signed<Receipt> = match serde_json::from_str(&row.document) {
         Ok(signed) => signed,
@@ -351,7 +391,9 @@ fn rows_and_lessons(rows: &[Row], all: &[Lesson], check: &mut Check<'_>) {
             StoreState::Discarded if forgotten => continue,
             StoreState::Discarded => "is deleted, and its receipt is still here",
             StoreState::Stored if forgotten => "lost its receipt though nobody deleted it",
-            StoreState::Stored if manifest != lesson.manifest_sha256 => "names another manifest than its receipt",
+            StoreState::Stored if manifest != lesson.manifest_sha256 => {
+                "names another manifest than its receipt"
+            }
             StoreState::Stored => continue,
             _ => "has a receipt and is not stored",
         };
@@ -359,7 +401,8 @@ fn rows_and_lessons(rows: &[Row], all: &[Lesson], check: &mut Check<'_>) {
     }
     for lesson in all.iter().filter(|lesson| lesson.state == StoreState::Stored) {
         if !rows.iter().any(|row| row.lesson == lesson.id.as_str()) {
-            let sentence = format!("lesson {} counts as stored and never had a receipt, or lost it", lesson.id);
+            let sentence =
+                format!("lesson {} counts as stored and never had a receipt, or lost it", lesson.id);
             check.fault("receipt_removed", None, Some(lesson.id.as_str()), sentence);
         }
     }
@@ -367,8 +410,7 @@ fn rows_and_lessons(rows: &[Row], all: &[Lesson], check: &mut Check<'_>) {
 
 /// The documents beside a stored lesson's bytes, and whether these are there.
 fn files(objects: &Objects, lesson: &Lesson, row: Option<&Row>, check: &mut Check<'_>) {
-    let topics = Topics { school: lesson.school.clone(), device: lesson.device.clone() };
-    let place = Place::new(&topics, &lesson.id);
+    let place = Place::of(lesson);
     let folder = objects.folder(&place);
     let (at, id) = (row.map(|row| row.index), Some(lesson.id.as_str()));
     if !folder.exists() {

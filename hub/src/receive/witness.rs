@@ -67,7 +67,13 @@ fn settle_one(store: &Store, head: &Head, agrees: bool, take: Option<&Take>) -> 
         heads::set_agrees(db, head.n, agrees)?;
         if !agrees {
             let sentence = sentence(&head.signed.document, take);
-            findings::add(db, head.signed.document.lesson_id.as_str(), CONTRADICTS, &sentence, clock::wall_ms())?;
+            findings::add(
+                db,
+                head.signed.document.lesson_id.as_str(),
+                CONTRADICTS,
+                &sentence,
+                clock::wall_ms(),
+            )?;
         }
         Ok(())
     })
@@ -92,7 +98,7 @@ pub fn settle(
     store: &Store,
     device: &DeviceId,
     manifest: &Manifest,
-    read: impl Fn(u32, &Part) -> Result<Vec<u8>, StoreError>,
+    read: impl Fn(u32, &Part) -> std::io::Result<Vec<u8>>,
 ) -> Result<Option<(String, Witness)>, Problem> {
     let lesson = &manifest.lesson_id;
     let (all, ring) =
@@ -112,7 +118,9 @@ pub fn settle(
                     if at_hand.as_ref().is_none_or(|(held, _)| *held != which)
                         && let Some(found) = found
                     {
-                        at_hand = Some((which, read(take.n, found)?));
+                        let bytes = read(take.n, found)
+                            .map_err(StoreError::io("reading a part for its chain heads"))?;
+                        at_hand = Some((which, bytes));
                     }
                     at_hand.as_ref().is_some_and(|(_, bytes)| agrees_with(said, &take.parts, bytes, length))
                 }
@@ -126,7 +134,9 @@ pub fn settle(
             let what = sentence(said, take);
             return Err(Problem::unsound(
                 CONTRADICTS,
-                format!("{what}; no receipt is given, keep the machine as it is and run `lectern verify` there"),
+                format!(
+                    "{what}; no receipt is given, keep the machine as it is and run `lectern verify` there"
+                ),
             ));
         }
     }

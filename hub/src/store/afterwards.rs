@@ -190,6 +190,7 @@ mod tests {
     use lectern_wire::sign::PublicKey;
 
     use super::*;
+    use crate::store::objects::Kind;
     use crate::store::{Store, devices, events, receipts};
     use crate::testkit;
 
@@ -217,7 +218,7 @@ mod tests {
             let key = PublicKey::of(&testkit::key(7));
             let announced = self.store.write_now(|db| {
                 device_keys::show(db, &topics.device, key, &[], 1)?.expect("accepted");
-                lessons::announce(db, id, &topics, 1, &About::default(), 1)
+                lessons::announce(db, id, &topics, 1, &About::default(), (Kind::File, 1))
             });
             announced.expect("announced");
         }

@@ -78,14 +78,18 @@ impl Keys {
         let own = PublicKey::of(&self.signing);
         let rows = store.write_now(|db| {
             if all(db)?.is_empty() {
-                db.execute("INSERT INTO hub_key (key, from_ms) VALUES (?,?)", params![String::from(own), now])?;
+                db.execute(
+                    "INSERT INTO hub_key (key, from_ms) VALUES (?,?)",
+                    params![String::from(own), now],
+                )?;
             }
             all(db)
         })?;
         let Some((holds, _)) = rows.last() else { return Err(StoreError::Closing) };
         if *holds != own {
             let (next, path) = (folder.join("hub.key.next"), folder.join("hub.key"));
-            let key = next.exists().then(|| secret(&next)).transpose()?.map(|bytes| SigningKey::from_bytes(&bytes));
+            let key =
+                next.exists().then(|| secret(&next)).transpose()?.map(|bytes| SigningKey::from_bytes(&bytes));
             let Some(key) = key.filter(|key| PublicKey::of(key) == *holds) else {
                 return Err(StoreError::io(format!("the key file {}", path.display()))(std::io::Error::new(
                     std::io::ErrorKind::InvalidData,

@@ -178,7 +178,13 @@ pub fn catch_up(
             // Somebody took a receipt away before there was a log that shows it. Its place stays empty, and said.
             let n = size(db)?;
             append(db, Digest::of(format!("lectern log hole v1\n{n}").as_bytes()), None)?;
-            findings::add(db, "", "receipt_removed", &format!("entry {n} had no receipt when the log was begun"), now)?;
+            findings::add(
+                db,
+                "",
+                "receipt_removed",
+                &format!("entry {n} had no receipt when the log was begun"),
+                now,
+            )?;
         }
         let (lesson, text): (String, String) = (row.get(1)?, row.get(2)?);
         let receipt: Signed<Receipt> = serde_json::from_str(&text).map_err(|e| odd(2, e))?;

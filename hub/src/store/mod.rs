@@ -6,6 +6,7 @@
 //! a power cut can take away; [`crate::receive::recover`] checks the reverse at start.
 
 pub mod afterwards;
+pub mod at_s3;
 pub mod audit;
 pub mod device_keys;
 pub mod devices;
@@ -18,6 +19,7 @@ pub mod log;
 pub mod objects;
 pub mod people;
 pub mod receipts;
+pub mod reliance;
 pub mod repairs;
 pub mod samples;
 pub mod succession;
@@ -30,8 +32,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("afterwards.sql"), include_str!("evidence.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("schema.sql"),
+    include_str!("afterwards.sql"),
+    include_str!("s3.sql"),
+    include_str!("evidence.sql"),
+];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +59,14 @@ pub enum StoreError {
     /// The database refuses.
     #[error("the state database failed: {0}; check the disk and its space")]
     Db(#[from] rusqlite::Error),
+    /// The S3 store refuses, or is not there.
+    #[error("{what}: {cause}")]
+    S3 {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        cause: objects::bucket::S3Error,
+    },
     /// The task that did the work is gone.
     #[error("the state database is closing; try again when the hub runs")]
     Closing,
@@ -65,6 +79,12 @@ impl StoreError {
         move |cause| Self::Io { what, cause }
     }
 
+    /// For `map_err`: what was tried at the S3 store, in words.
+    pub fn s3(what: impl Into<String>) -> impl FnOnce(objects::bucket::S3Error) -> Self {
+        let what = what.into();
+        move |cause| Self::S3 { what, cause }
+    }
+
     /// Whether the disk is full: nothing is broken, but nothing more fits.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -73,6 +93,9 @@ impl StoreError {
                 matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
             }
             Self::Db(rusqlite::Error::SqliteFailure(e, _)) => e.code == rusqlite::ErrorCode::DiskFull,
+            Self::S3 { cause: objects::bucket::S3Error::Refused { status, code, .. }, .. } => {
+                *status == 507 || code == "QuotaExceeded"
+            }
             _ => false,
         }
     }
@@ -212,7 +235,7 @@ fn unwritable(cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite
 }
 
 /// A column that holds something this program did not write.
-fn odd(column: usize, cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(crate) fn odd(column: usize, cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(cause))
 }
 

@@ -33,7 +33,9 @@ pub fn of(db: &Connection, lesson: &Lesson) -> rusqlite::Result<Option<Follows>>
     }
     let (id, device) = (lesson.id.as_str(), lesson.device.as_str());
     let (prev, key_id): (Option<String>, Option<String>) =
-        db.query_row("SELECT prev, key_id FROM lesson WHERE id = ?", [id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        db.query_row("SELECT prev, key_id FROM lesson WHERE id = ?", [id], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
     let Some(prev) = prev else {
         let earlier: bool = db.query_row(
             "SELECT EXISTS (SELECT 1 FROM lesson WHERE device = ?1 AND id <> ?2 AND manifest_sha256 IS NOT NULL
@@ -47,7 +49,8 @@ pub fn of(db: &Connection, lesson: &Lesson) -> rusqlite::Result<Option<Follows>>
         let mut keys = db.prepare("SELECT key, how FROM device_key WHERE device = ?")?;
         let mut keys = keys.query([device])?;
         while let Some(row) = keys.next()? {
-            let key = lectern_wire::sign::PublicKey::try_from(row.get::<_, String>(0)?).map_err(|e| odd(0, e))?;
+            let key =
+                lectern_wire::sign::PublicKey::try_from(row.get::<_, String>(0)?).map_err(|e| odd(0, e))?;
             if row.get::<_, String>(1)? == "registered" && Some(key.id()) == key_id {
                 return Ok(Some(Follows::Anew));
             }

@@ -185,7 +185,9 @@ pub fn run() -> Exit {
                 Ok((old, new)) => say(
                     json,
                     &serde_json::json!({ "old": old, "new": new }),
-                    &format!("this device signs with key {new} from now on; what key {old} signed stays valid"),
+                    &format!(
+                        "this device signs with key {new} from now on; what key {old} signed stays valid"
+                    ),
                 ),
                 Err(e) => fail(&e),
             })

@@ -377,7 +377,11 @@ mod tests {
     fn of_very_many_chain_heads_the_newest_are_kept() {
         let folder = tempfile::tempdir().expect("folder");
         let outbox = Outbox::open(&folder.path().join("outbox.db"), 1 << 20).expect("opens");
-        outbox.lock().db.execute("INSERT INTO heads VALUES (1, 'old'), (?1, 'new')", [MOST_HEADS]).expect("fills");
+        outbox
+            .lock()
+            .db
+            .execute("INSERT INTO heads VALUES (1, 'old'), (?1, 'new')", [MOST_HEADS])
+            .expect("fills");
         outbox.push_head("newest").expect("pushes");
         let kept = outbox.heads(0, 10).expect("reads");
         assert_eq!(kept.iter().map(|(_, body)| body.as_str()).collect::<Vec<_>>(), ["new", "newest"]);

@@ -7,8 +7,8 @@ use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::{KeyRing, PublicKey, Signed};
 
 use super::UploadError;
-use crate::store::{Store, StoreError};
 use crate::store::lessons::Lesson;
+use crate::store::{Store, StoreError};
 
 /// Checks that the known hub signed it for this very manifest, and makes it durable.
 pub fn keep(

@@ -11,9 +11,9 @@ use lectern_wire::log::proof::{BadProof, check_consistency};
 use lectern_wire::log::{self, BadPlace, Checkpoint};
 use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::Signed;
-use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, UploadError};
+use super::error::UploadError;
+use super::hub::Hub;
 use super::receipt::hub_ring;
 use crate::store::{Store, StoreError};
 
@@ -26,19 +26,13 @@ const KEPT: &str = "log_checkpoint";
 /// Why the log is refused; absent while all is well.
 const FAULT: &str = "log_fault";
 
-/// Looks from time to time until told to stop.
-pub async fn run(store: Store, client: std::sync::Arc<Client>, stop: CancellationToken) {
-    loop {
-        let wait = match look(&store, &client).await {
-            Ok(()) => EVERY,
-            Err(e) => {
-                tracing::debug!("the hub's log could not be looked at: {e}");
-                AGAIN
-            }
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+/// How long until the next look.
+pub fn wait(looked: Result<(), UploadError>) -> Duration {
+    match looked {
+        Ok(()) => EVERY,
+        Err(e) => {
+            tracing::debug!("the hub's log could not be looked at: {e}");
+            AGAIN
         }
     }
 }
@@ -51,7 +45,7 @@ pub fn show(store: &Store) -> Result<(), StoreError> {
 }
 
 /// Asks the hub how its log stands.
-async fn look(store: &Store, client: &Client) -> Result<(), UploadError> {
+pub async fn look(store: &Store, client: &Hub) -> Result<(), UploadError> {
     // Read before asking: a receipt that comes meanwhile may bring a newer one than the answer.
     let known = kept(store)?;
     let Some(found) = client.checkpoint().await? else {
@@ -81,7 +75,7 @@ async fn look(store: &Store, client: &Client) -> Result<(), UploadError> {
 ///
 /// # Errors
 /// [`UploadError::LogRefused`] when it does not; otherwise why it could not be found out.
-pub async fn check(store: &Store, client: &Client, receipt: &Signed<Receipt>) -> Result<(), UploadError> {
+pub async fn check(store: &Store, client: &Hub, receipt: &Signed<Receipt>) -> Result<(), UploadError> {
     let ring = hub_ring(store)?;
     match log::check_place(&receipt.document, &ring) {
         Ok(checkpoint) => advance(store, client, checkpoint).await,
@@ -107,7 +101,7 @@ fn smaller(known: &Checkpoint, found: u64) -> String {
 }
 
 /// Holds a checkpoint against the one that is kept, and keeps it when it is newer.
-async fn advance(store: &Store, client: &Client, found: &Signed<Checkpoint>) -> Result<(), UploadError> {
+async fn advance(store: &Store, client: &Hub, found: &Signed<Checkpoint>) -> Result<(), UploadError> {
     let Some(known) = kept(store)? else {
         keep(store, found)?;
         return well(store);
