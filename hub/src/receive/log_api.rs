@@ -1,6 +1,7 @@
 //! The log of receipts over HTTP (see `lectern_wire::upload`): open to everybody, it tells nothing without salts.
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -29,10 +30,10 @@ pub struct Sizes {
 /// Proof that one tree begins with the other.
 pub async fn consistency(
     State(receive): State<Receive>,
-    sizes: Option<Query<Sizes>>,
+    sizes: Result<Query<Sizes>, QueryRejection>,
 ) -> Result<Json<Consistency>, Problem> {
     let bad = || Problem::bad("bad_sizes", "from and to are numbers of entries, from is not above to");
-    let Query(Sizes { from, to }) = sizes.ok_or_else(bad)?;
+    let Query(Sizes { from, to }) = sizes.map_err(|_| bad())?;
     let (Ok(from), Ok(to)) = (from.parse::<u64>(), to.parse::<u64>()) else { return Err(bad()) };
     if from > to {
         return Err(bad());

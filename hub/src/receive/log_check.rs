@@ -261,7 +261,12 @@ fn outside(witness: &Signed<Checkpoint>, roots: &[Digest], check: &mut Check<'_>
             return check.fault("witness", None, None, sentence);
         }
         Err(why) => {
-            return check.fault("witness", None, None, format!("the checkpoint that was kept outside: {why}"));
+            return check.fault(
+                "witness",
+                None,
+                None,
+                format!("the checkpoint that was kept outside: {why}"),
+            );
         }
     };
     match usize::try_from(said.size).ok().and_then(|n| roots.get(n)) {

@@ -5,7 +5,7 @@ use lectern_wire::capture::Layout;
 use serde_json::{Value, json};
 
 use crate::model::profile::Reason;
-use crate::model::status::{Preflight, Status, Warning};
+use crate::model::status::{Hold, Preflight, Status, Warning};
 use crate::store::lessons::Lesson;
 
 /// The whole status.
@@ -51,11 +51,24 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
             "sent_bytes": status.upload.sent_bytes,
             "rate": status.upload.rate,
             "blocked": status.upload.blocked,
+            "hold": status.upload.hold.map(|hold| match hold {
+                Hold::Night => "night",
+                Hold::Queue => "queue",
+            }),
         },
         "disk_free_minutes": status.disk_free_minutes,
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
         "preflight": preflight(status.preflight.as_ref()),
         "speech": status.speech,
+        "key": status.key.as_ref().map(|key| json!({
+            "there": key.there,
+            "hold_ms": key.hold_ms,
+            "refusal": key.refusal.as_ref().map(|(refusal, at_boot_ms)| json!({
+                "code": refusal.code,
+                "message": refusal.sentence,
+                "age_ms": now.saturating_sub(*at_boot_ms),
+            })),
+        })),
         "clock_plausible": clock::plausible(),
         "safe_to_switch_off": status.safe_to_switch_off(),
     })

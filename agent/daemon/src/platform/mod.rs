@@ -2,4 +2,8 @@
 
 pub mod host;
 pub mod identity;
+pub mod input;
+pub mod machine;
 pub mod notify;
+pub mod onvif;
+pub mod power;

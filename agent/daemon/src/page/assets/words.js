@@ -45,6 +45,7 @@ const WORDS = {
     repair: { ask: "设备有问题？", act: "一键报修", title: "设备有问题？", text: "会自动带上设备情况，不带录像和课程信息。", words: "说一句（可以不填）", go: "报修", thanks: "已经报修，电教员会看到设备情况。" },
     submitted: "已提交：{what}",
     ring: "● 最近 {n} 秒的画面和声音暂存在内存里，按“开始录课”才会保存，不按就自动消失",
+    key: { idle: "也可以按一下录课键开始", recording: "录课键：短按打点，按住 {s} 秒结束", paused: "录课键：短按继续，按住 {s} 秒结束", away: "录课键没有接好，请用页面上的按钮" },
     marked: "已打 {n} 个点", layout: "画面",
     layouts: { "screen": "屏幕", "screen+camera": "屏幕和摄像头", "side-by-side": "左右并排", "camera": "摄像头", "two-cameras": "两个摄像头" },
     refuse: {
@@ -52,7 +53,7 @@ const WORDS = {
       paused: "现在是暂停，请按“继续录课”", finishing: "上一节正在保存，请稍候再按", nothing_records: "现在没有在录课", no_bell: "这节没有定下课时间，会一直录到您结束", submitted: "这节已经提交认证，不能删除", too_late: "只能在当天删除",
       not_stored: "存入学校资源库以后才能提交", other: "没有成功：{message}",
     },
-    upload: "已上传 {sent} / {all}", uploadLeft: "，约 {left}", blocked: "上传停住了，请联系电教员：{why}",
+    upload: "已上传 {sent} / {all}", uploadLeft: "，约 {left}", hold: { night: "，等到夜间上传", queue: "，正在排队" }, blocked: "上传停住了，请联系电教员：{why}",
     fits: "符合", not: "不符合：{why}",
     reason: { too_short: "不足 {n} 分钟", too_long: "超过 {n} 分钟", too_small: "画面小于 {n}", too_many_kbps: "码率高于 {n} kb/s", too_large: "大于 {n} MB",
       interrupted: "中间断过", paused: "暂停过", gap: "有一路信号断过", silent: "有 {n} 秒没有声音", black: "有 {n} 秒没有画面", frozen: "摄像头画面有 {n} 秒不动",
@@ -105,6 +106,7 @@ const WORDS = {
     repair: { ask: "Something not working?", act: "Report it", title: "Something not working?", text: "The machine's condition goes along; no recording, no lesson details.", words: "A word about it (optional)", go: "Report", thanks: "Reported. The technician sees the machine's condition." },
     submitted: "put forward: {what}",
     ring: "● The last {n} seconds of picture and sound are held in memory; only a press keeps them, otherwise they vanish",
+    key: { idle: "The key on the lectern starts too", recording: "The key: a short press marks, holding it for {s} s ends", paused: "The key: a short press goes on, holding it for {s} s ends", away: "The key is not connected; please use the buttons here" },
     marked: "{n} marks", layout: "Picture",
     layouts: { "screen": "Screen", "screen+camera": "Screen and camera", "side-by-side": "Side by side", "camera": "Camera", "two-cameras": "Two cameras" },
     refuse: {
@@ -113,7 +115,7 @@ const WORDS = {
       nothing_records: "Nothing is being recorded", no_bell: "No bell ends this lesson; it goes on until you stop it", submitted: "It was put forward and is kept", too_late: "Only on the same day",
       not_stored: "Only once it is stored", other: "That did not work: {message}",
     },
-    upload: "Uploaded {sent} / {all}", uploadLeft: ", about {left} left", blocked: "The upload is stuck; please call the technician: {why}",
+    upload: "Uploaded {sent} / {all}", uploadLeft: ", about {left} left", hold: { night: ", the rest goes at night", queue: ", waiting for its turn" }, blocked: "The upload is stuck; please call the technician: {why}",
     fits: "fits", not: "does not fit: {why}",
     reason: { too_short: "under {n} minutes", too_long: "over {n} minutes", too_small: "picture under {n}", too_many_kbps: "over {n} kb/s", too_large: "over {n} MB",
       interrupted: "it broke off", paused: "it was paused", gap: "a source was away", silent: "{n} s without sound", black: "{n} s without picture", frozen: "the camera stood still for {n} s",
