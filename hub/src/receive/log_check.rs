@@ -245,7 +245,12 @@ fn checkpoints(db: &Connection, roots: &[Digest], check: &mut Check<'_>) -> rusq
         }
         Some(_) => {}
         None => {
-            check.fault("checkpoint", None, None, "no checkpoint was ever signed, or all were removed".into())
+            check.fault(
+                "checkpoint",
+                None,
+                None,
+                "no checkpoint was ever signed, or all were removed".into(),
+            );
         }
     }
     Ok(())

@@ -89,7 +89,7 @@ pub fn show(
         let [old, new] = pair else { continue };
         let document = rotations.iter().find(|r| (r.document.old, r.document.new) == (*old, *new));
         let document = document.map(serde_json::to_string).transpose().map_err(unwritable)?;
-        add(db, device, *new, "rotated", document, now)?;
+        add(db, device, *new, "rotated", document.as_deref(), now)?;
         tracing::info!(%device, key = new.id(), "the device signs with a new key; the old one signed it");
     }
     Ok(Ok(()))
@@ -100,7 +100,7 @@ fn add(
     device: &DeviceId,
     key: PublicKey,
     how: &str,
-    document: Option<String>,
+    document: Option<&str>,
     now: i64,
 ) -> rusqlite::Result<()> {
     let (id, key) = (device.as_str(), String::from(key));

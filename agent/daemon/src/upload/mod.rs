@@ -89,6 +89,9 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
             None => stop.cancelled().await,
         }
     };
+    if let Err(e) = witness::show(&store) {
+        tracing::error!("what is known of the hub's log cannot be read: {e}");
+    }
     let looking = async {
         loop {
             let wait = witness::wait(uploader.destination.look(&store).await);
@@ -245,10 +248,8 @@ impl Uploader {
             }
         }
         let mut came = self.parts(&lesson.id, pending, live).await?;
-        if sealable && came != Came::GaveWay {
-            if self.seal(lesson).await? {
-                came = Came::Sent;
-            }
+        if sealable && came != Came::GaveWay && self.seal(lesson).await? {
+            came = Came::Sent;
         }
         Ok(came)
     }
