@@ -127,7 +127,7 @@ pub fn settle(
                 standing => standing == Standing::Agrees,
             },
         };
-        if head.agrees.is_none() || !agrees {
+        if head.agrees.is_none() {
             settle_one(store, head, agrees, take)?;
         }
         if !agrees {

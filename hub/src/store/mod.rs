@@ -14,6 +14,7 @@ pub mod devices;
 pub mod events;
 pub mod findings;
 pub mod heads;
+pub mod home;
 pub mod keys;
 pub mod lessons;
 pub mod log;
@@ -33,12 +34,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("schema.sql"),
     include_str!("afterwards.sql"),
     include_str!("s3.sql"),
     include_str!("alarms.sql"),
     include_str!("machine.sql"),
+    include_str!("home.sql"),
     include_str!("evidence.sql"),
 ];
 
