@@ -91,6 +91,7 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
                 encoder: String::new(),
                 paces: vec![],
                 ring_ms: None,
+                live: Vec::new(),
             };
             all.push(data);
             take

@@ -102,6 +102,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let settings = record::Settings {
         recorder: config.recording.recorder.clone(),
         capture: config.recording.capture.clone(),
+        live: config.live.clone(),
         before: record::Wanted {
             armed: config.recording.armed || config.recording.ring_s > 0,
             ring_s: config.recording.ring_s,
@@ -196,6 +197,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         clips,
         preflight,
         room: config.device.room.clone().into(),
+        can_live: config.live.is_some(),
         stop: door.clone(),
     };
     let serving = tokio::spawn(async move {
@@ -246,7 +248,8 @@ fn before_lessons(
         spawn("reminder", tokio::spawn(reminder::run(store.clone(), settings, stop.clone())));
     }
     let before_bell = jiff::SignedDuration::from_mins(config.school_day.preflight_before_bell_min.into());
-    let settings = preflight::Settings { recorder, capture, timetable, before_bell };
+    let armed = config.recording.armed || config.recording.ring_s > 0;
+    let settings = preflight::Settings { recorder, capture, armed, timetable, before_bell };
     let (stage, handle) = preflight::Stage::new(store.clone(), settings);
     spawn("preflight", tokio::spawn(stage.run(stop.clone())));
     handle

@@ -19,6 +19,7 @@ pub mod fmp4;
 pub mod home;
 pub mod id;
 pub mod joined;
+pub mod live;
 pub mod log;
 pub mod manifest;
 pub mod preflight;

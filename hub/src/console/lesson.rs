@@ -149,7 +149,7 @@ fn take_view(take: &Take, before_ms: u64) -> TakeView {
         notes.push((pause.at_ms, note(pause.at_ms, "pause", text)));
     }
     for gap in &take.gaps {
-        let cause = words::cause(&gap.cause);
+        let cause = words::gap(gap.code, &gap.cause);
         let text = format!("{} 中断{}：{cause}", gap.source, until(gap.from_ms, gap.to_ms));
         notes.push((gap.from_ms, note(gap.from_ms, "gap", text)));
     }

@@ -8,7 +8,7 @@ mod remote;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use lectern_base::exit::Exit;
 use lectern_wire::manifest::{About, clock_text};
 use serde_json::json;
@@ -92,7 +92,13 @@ enum Share {
 #[derive(Debug, Subcommand)]
 enum Press {
     /// Begin a lesson.
-    Start(Words),
+    Start {
+        /// 直播: also send it to the live server of the settings.
+        #[arg(long)]
+        live: bool,
+        #[command(flatten)]
+        words: Words,
+    },
     /// End it.
     Stop,
     /// Stand still.
@@ -110,10 +116,21 @@ enum Press {
         /// Which.
         layout: String,
     },
+    /// 直播: send the lesson to the live server of the settings from now on, or no more.
+    Live {
+        /// Which.
+        to: Switch,
+    },
     /// Go on for ten minutes more after the bell.
     Extend,
     /// Say where it stands.
     Status,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// What is said about a lesson.
@@ -176,7 +193,10 @@ pub fn run() -> Exit {
         What::Doctor(_) => with_config(&arguments.config, |config| doctor::run(&config, json)),
         What::Record(press) => with_config(&arguments.config, |config| {
             let body = match press {
-                Press::Start(words) => json!({ "action": "start", "about": About::from(words) }),
+                Press::Start { live, words } => {
+                    json!({ "action": "start", "about": About::from(words), "live": live })
+                }
+                Press::Live { to } => json!({ "action": "live", "live": to == Switch::On }),
                 Press::Stop => json!({ "action": "stop" }),
                 Press::Pause => json!({ "action": "pause" }),
                 Press::Resume => json!({ "action": "resume" }),

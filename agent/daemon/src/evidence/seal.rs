@@ -140,6 +140,7 @@ fn finish_take(
         encoder: journal.encoder,
         paces: journal.paces,
         ring_ms: journal.ring_ms,
+        live: journal.live,
     };
     Ok(Some((take, journal.software)))
 }

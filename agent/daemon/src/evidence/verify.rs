@@ -352,6 +352,7 @@ mod tests {
             encoder: String::new(),
             paces: vec![],
             ring_ms: None,
+            live: Vec::new(),
         };
         let manifest = Manifest {
             v: 1,

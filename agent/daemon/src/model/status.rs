@@ -2,10 +2,13 @@
 //!
 //! Every change gets a new generation, so a watcher can ask for "newer than n".
 
-use lectern_wire::capture::Layout;
+use std::path::PathBuf;
+
+use lectern_wire::capture::{Encoder, Layout};
 use lectern_wire::id::LessonId;
-use lectern_wire::manifest::{About, FindingKind};
-use lectern_wire::preflight::{CheckState, SourceCheck};
+use lectern_wire::live::LiveState;
+use lectern_wire::manifest::{About, FindingKind, GapCode};
+use lectern_wire::preflight::{CheckState, EncoderCheck, EncoderState, SourceCheck};
 use lectern_wire::report::Report;
 
 use super::answer::Refusal;
@@ -25,6 +28,12 @@ pub struct Status {
     pub warnings: Vec<Warning>,
     /// Seconds before a press that are being kept in memory now.
     pub ring_s: Option<u32>,
+    /// Socket of the recorder that is ready before the press, once it is.
+    pub armed: Option<PathBuf>,
+    /// What encodes the picture, once it was chosen.
+    pub encoder: Option<Encoder>,
+    /// Where sending the lesson live stands.
+    pub live: LiveState,
     /// Loudness of the sound being recorded.
     pub level: Option<Level>,
     /// Sending to the hub.
@@ -123,6 +132,8 @@ pub struct Preflight {
     pub at_boot_ms: u64,
     /// The sources.
     pub sources: Vec<SourceCheck>,
+    /// The picture's encoder.
+    pub encoder: Option<EncoderCheck>,
     /// Why they could not be looked at, in a sentence.
     pub problem: Option<String>,
 }
@@ -130,8 +141,16 @@ pub struct Preflight {
 impl Preflight {
     /// What must change for the verdict to be news.
     #[must_use]
-    pub fn summary(&self) -> (Vec<(&str, CheckState)>, bool) {
-        (self.sources.iter().map(|s| (s.name.as_str(), s.state)).collect(), self.problem.is_some())
+    pub fn summary(&self) -> (Vec<(&str, CheckState)>, Option<EncoderState>, bool) {
+        let sources = self.sources.iter().map(|s| (s.name.as_str(), s.state)).collect();
+        (sources, self.encoder.as_ref().map(|e| e.state), self.problem.is_some())
+    }
+
+    /// Why no picture can be encoded, when none can.
+    #[must_use]
+    pub fn no_encoder(&self) -> Option<&str> {
+        let failed = self.encoder.as_ref().filter(|e| e.state == EncoderState::Failed)?;
+        Some(failed.problem.as_deref().unwrap_or_default())
     }
 }
 
@@ -198,6 +217,8 @@ pub enum Warning {
         source: String,
         /// Whether it gives sound rather than picture.
         sound: bool,
+        /// Why, for programs.
+        code: Option<GapCode>,
         /// Why, in a sentence.
         cause: String,
     },

@@ -15,7 +15,7 @@ use super::{Page, answered, problem, view};
 use crate::model::answer::Answer;
 
 /// How long a pre-flight may take before the page is told that it goes on.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(12);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(28);
 
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
@@ -70,7 +70,7 @@ pub async fn repair(State(page): State<Page>, body: Result<Json<Ticket>, JsonRej
         Ok(Json(ticket)) => ticket,
         Err(e) => return problem(e.status(), "bad_request", &e.body_text()),
     };
-    let mut condition = view::status(&page.store.board().read(), &page.room, &page.layouts);
+    let mut condition = view::status(&page.store.board().read(), &page);
     if let Some(lesson) = condition["lesson"].as_object_mut() {
         lesson.remove("about");
     }

@@ -7,7 +7,7 @@
 //! | `GET /api/live` | the status whenever it changes (server-sent events) |
 //! | `GET /api/preview.jpg` | the newest preview; asking keeps previews coming |
 //! | `GET /api/lessons` | the lessons on this machine |
-//! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout" \| "extend" \| "dismiss", "about": …, "word": …, "layout": …}` |
+//! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout" \| "live" \| "extend" \| "dismiss", "about": …, "word": …, "layout": …, "live": …}` |
 //! | `POST /api/lessons/{id}` | `{"action": "amend", "about": …}`, `{"action": "submit", "scheme": …, "point": …}`, `{"action": "discard"}` |
 //! | `GET /api/schemes` | what a lesson can be put forward for |
 //! | `POST /api/preflight` | looks at every source now |
@@ -63,6 +63,8 @@ pub struct Page {
     pub room: Arc<str>,
     /// The layouts that can be chosen.
     pub layouts: Arc<[Layout]>,
+    /// Whether there is a live server.
+    pub can_live: bool,
     /// Ends open connections when the daemon stops.
     pub stop: CancellationToken,
 }
@@ -119,7 +121,7 @@ async fn status(State(page): State<Page>, Query(query): Query<After>) -> Respons
             () = page.stop.cancelled() => {}
         }
     }
-    Json(view::status(&page.store.board().read(), &page.room, &page.layouts)).into_response()
+    Json(view::status(&page.store.board().read(), &page)).into_response()
 }
 
 async fn live(State(page): State<Page>) -> Sse<impl stream::Stream<Item = Result<sse::Event, Infallible>>> {
@@ -136,7 +138,7 @@ async fn live(State(page): State<Page>) -> Sse<impl stream::Stream<Item = Result
             tokio::time::sleep(EVERY).await;
         }
         let status = watch.borrow_and_update().clone();
-        let event = sse::Event::default().json_data(view::status(&status, &page.room, &page.layouts)).ok()?;
+        let event = sse::Event::default().json_data(view::status(&status, &page)).ok()?;
         Some((Ok(event), (watch, page, false)))
     });
     Sse::new(stream).keep_alive(sse::KeepAlive::default())
@@ -183,6 +185,9 @@ struct Order {
     /// Of a layout: its name.
     #[serde(default)]
     layout: String,
+    /// Of a start, and of `live`: whether the lesson is also sent live.
+    #[serde(default)]
+    live: bool,
 }
 
 #[derive(Deserialize)]
@@ -195,6 +200,7 @@ enum Action {
     Describe,
     Mark,
     Layout,
+    Live,
     Extend,
     Dismiss,
 }
@@ -208,7 +214,8 @@ async fn record(
         Err(e) => return problem(e.status(), "bad_request", &e.body_text()),
     };
     let ask = match order.action {
-        Action::Start => Ask::Start(order.about),
+        Action::Start => Ask::Start(order.about, order.live),
+        Action::Live => Ask::Live(order.live),
         Action::Stop => Ask::Stop,
         Action::Pause => Ask::Pause,
         Action::Resume => Ask::Resume,
