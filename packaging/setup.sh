@@ -24,6 +24,7 @@ packages=(
     mosquitto mosquitto-clients           # a broker of another make, and its reader
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
+    python3-cryptography                  # makes the test vectors anew, without our code
     iproute2 iputils-ping                 # slow and lossy lines between network namespaces
     rclone                                # the bench's peer for uploads
     stunnel4 openssl                      # a TLS server before the hub

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lectern_base::{chance, clock, disk};
+use lectern_wire::log::Salt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -26,7 +27,7 @@ use crate::store::keys::Keys;
 use crate::store::objects::Objects;
 use crate::store::objects::bucket::Bucket;
 use crate::store::reliance::{self, Reliance};
-use crate::store::{Store, StoreError, devices, people};
+use crate::store::{Store, StoreError, devices, log, people};
 use crate::watch;
 
 /// How long each part of the hub may take to end.
@@ -83,7 +84,7 @@ pub struct Hub {
 /// [`Fault`].
 pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let store = Store::open(&config.data_dir)?;
-    let keys = Keys::open(&config.data_dir)?;
+    let mut keys = Keys::open(&config.data_dir)?;
     let bucket = config.s3.clone().map(Bucket::new).transpose().map_err(|e| anyhow::anyhow!("s3: {e}"))?;
     let objects =
         Objects::open(&config.data_dir, bucket).map_err(StoreError::io("opening the file store"))?;
@@ -97,6 +98,11 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         reliance.set(record);
     }
     let now = clock::wall_ms();
+    let signer = keys.signer(&store, &config.data_dir, now)?;
+    let new = store.write_now(|db| log::catch_up(db, &signer, || Salt::new(chance::bytes()), now))?;
+    if new > 0 {
+        tracing::info!("{new} receipts from before were brought into the log");
+    }
     store.write_now(|db| devices::all_lost(db, now))?;
     if store.read_now(people::password_hash)?.is_none() {
         let password = set_admin_password(&store)?;
@@ -134,7 +140,8 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let (receive, read_back) = Receive::new(receive::Deps {
         store: store.clone(),
         objects: objects.clone(),
-        keys: keys.clone(),
+        grant_key: keys.grant,
+        signer: signer.clone(),
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         keep_free_bytes: config.keep_free_bytes,
@@ -151,7 +158,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let console = console::Deps {
         store,
         objects,
-        hub_key: keys.public(),
+        hub_keys: signer.ring,
         bell,
         counts,
         school: config.school.clone(),

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_wire::alarm::{Alarm, AlarmState, Code};
+use lectern_wire::chain::ChainHead;
 use lectern_wire::command::Outcome;
 use lectern_wire::id::DeviceId;
+use lectern_wire::sign::Signed;
 use lectern_wire::telemetry::{Ack, Event, Info, MAX_PAYLOAD, Sample, State, well_formed};
 use lectern_wire::topic::{Leaf, Topics};
 use rusqlite::Connection;
@@ -21,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::{Store, afterwards, alarms, commands, devices, events, repairs, samples};
+use crate::store::{Store, afterwards, alarms, commands, devices, events, heads, repairs, samples};
 
 /// Most messages in one change.
 const GROUP: usize = 256;
@@ -195,6 +197,16 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Ok(_) => dropped(counts, device, leaf, "the id is not the topic's"),
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
+        Leaf::Chain => match serde_json::from_slice::<Signed<ChainHead>>(payload) {
+            Ok(head) => {
+                if let Err(why) = heads::add(db, device, &head, now)? {
+                    dropped(counts, device, leaf, &why);
+                }
+                devices::seen(db, device, now)?;
+            }
+            Err(_) if payload.is_empty() => {}
+            Err(e) => dropped(counts, device, leaf, &e.to_string()),
+        },
         Leaf::Ack(_) | Leaf::CommandRequest(_) => dropped(counts, device, leaf, "this goes down only"),
     }
     Ok(None)
@@ -259,6 +271,7 @@ mod tests {
             Leaf::Measurement("sys".into()),
             Leaf::History("sys".into()),
             Leaf::Event("lesson".into()),
+            Leaf::Chain,
             Leaf::Ack("event".into()),
             Leaf::Alarm(Code::Hot),
         ];
@@ -277,7 +290,7 @@ mod tests {
                 assert_eq!(feed(&store, &counts, &topics, leaf.clone(), bytes), None);
             }
         }
-        assert_eq!(counts.malformed.get(), 7 * 8);
+        assert_eq!(counts.malformed.get(), 8 * 8);
         let good = br#"{"ts":5,"values":{"cpu_pct":1.5}}"#;
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);

@@ -131,6 +131,8 @@ fn holds(code: Code, status: &Status, was: bool) -> Option<String> {
                     .or_else(|| beside(status, was)),
             }
         }
+        Code::LogMismatch => status.upload.log_fault.clone(),
+        Code::EvidenceMismatch => status.upload.evidence_fault.clone(),
         _ => None,
     }
 }

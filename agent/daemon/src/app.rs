@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::afterwards::{self, Desk};
 use crate::beforehand::{preflight, reminder};
 use crate::config::Config;
+use crate::evidence::device_key;
 use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, machine, notify};
@@ -68,7 +69,8 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         StoreError::Newer { .. } => StartError::Settings(e.to_string()),
         e => StartError::Failed(e.into()),
     })?;
-    let key = identity::signing_key(&data_dir).map_err(StartError::Settings)?;
+    let key = device_key::open(&store).map_err(StartError::Settings)?;
+    let rotations = device_key::rotations(&store).context("this device's keys cannot be read")?;
     let public = PublicKey::of(&key);
     let hub = match &config.hub {
         Some(hub) => {
@@ -139,6 +141,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             device: config.device.id.clone(),
             password: password.clone(),
             key: public,
+            rotations,
             machine: machine::marks(Path::new("/sys")),
         };
         let no_way = "uploads cannot be set up";
@@ -278,10 +281,10 @@ fn seconds(n: u32) -> Option<Duration> {
 
 /// Writes the public keys this device knows beside its state, for `lectern verify`.
 fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
-    let mut ring = KeyRing::default();
+    let mut ring: KeyRing = upload::hub_ring(store)?;
     ring.add(own);
-    if let Some(hub) = store.fact("hub_key")? {
-        ring.add(PublicKey::try_from(hub).context("the remembered hub key cannot be read")?);
+    for rotation in device_key::rotations(store)? {
+        ring.add(rotation.document.old);
     }
     let path = keys_file(store.folder());
     disk::replace(&path, &serde_json::to_vec_pretty(&ring)?).with_context(|| path.display().to_string())

@@ -30,7 +30,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use ed25519_dalek::SigningKey;
-use lectern_wire::sign::PublicKey;
+use lectern_wire::sign::KeyRing;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -46,8 +46,8 @@ pub struct Deps {
     pub store: Store,
     /// Bytes.
     pub objects: Objects,
-    /// Receipts are checked against this.
-    pub hub_key: PublicKey,
+    /// Receipts are checked against these.
+    pub hub_keys: KeyRing,
     /// Pages follow it.
     pub bell: Bell,
     /// Shown at `/metrics`.

@@ -17,6 +17,7 @@ use crate::app::{self, StartError};
 use crate::beside::share;
 use crate::config::Config;
 use crate::config::destination::Way;
+use crate::evidence::device_key;
 use crate::evidence::verify::{self, Keys, Report};
 use crate::store::Store;
 
@@ -66,8 +67,17 @@ enum What {
     },
     /// Check the state folder: every row against its file. The daemon must be stopped.
     Fsck,
-    /// Forget the hub's key, when the hub was replaced. The daemon must be stopped.
+    /// Forget the hub's keys and its log, when the hub was replaced. The daemon must be stopped.
     ForgetHub,
+    /// This device's signing key. The daemon must be stopped.
+    #[command(subcommand)]
+    Key(Key),
+}
+
+#[derive(Debug, Subcommand)]
+enum Key {
+    /// Make a new key; the old one signs it, and the hub accepts it by that with the next lesson.
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -211,7 +221,19 @@ pub fn run() -> Exit {
         }
         What::Verify { path, keys } => verify(&arguments.config, &path, keys.as_deref(), json),
         What::Fsck => with_store(&arguments.config, |store| fsck(store, json)),
-        What::ForgetHub => with_store(&arguments.config, |store| match store.forget("hub_key") {
+        What::Key(Key::Rotate) => with_config(&arguments.config, |config| {
+            with_store(&arguments.config, |store| match device_key::rotate(store, &config.device.id) {
+                Ok((old, new)) => say(
+                    json,
+                    &serde_json::json!({ "old": old, "new": new }),
+                    &format!(
+                        "this device signs with key {new} from now on; what key {old} signed stays valid"
+                    ),
+                ),
+                Err(e) => fail(&e),
+            })
+        }),
+        What::ForgetHub => with_store(&arguments.config, |store| match forget_hub(store) {
             Ok(()) => say(
                 json,
                 &serde_json::json!({ "forgotten": true }),
@@ -220,6 +242,12 @@ pub fn run() -> Exit {
             Err(e) => fail(&e.to_string()),
         }),
     }
+}
+
+fn forget_hub(store: &Store) -> Result<(), crate::store::StoreError> {
+    store.forget("hub_key")?;
+    store.forget("hub_keys")?;
+    crate::upload::forget_log(store)
 }
 
 /// Prints for people or for programs.

@@ -273,6 +273,10 @@ pub struct Upload {
     pub sent_bytes: u64,
     /// What cannot be sent, and why, in a sentence.
     pub blocked: Option<String>,
+    /// Why the hub's log of receipts is refused, in a sentence.
+    pub log_fault: Option<String>,
+    /// Which lesson's bytes are not those that were signed while they were recorded, in a sentence.
+    pub evidence_fault: Option<String>,
     /// Bytes per second, lately.
     pub rate: Option<u64>,
     /// Why something waits although the hub can be reached.

@@ -54,6 +54,7 @@ enum Cargo {
     Samples(Vec<i64>),
     Event,
     Outcome(Outcome),
+    Head(i64),
     Word,
 }
 
@@ -107,6 +108,8 @@ struct Session<'a> {
     /// Highest event number sent, and when that was.
     event_sent: u64,
     event_at: Duration,
+    /// The newest chain head handed over on this connection.
+    head_sent: i64,
     progress: Duration,
     history_at: Duration,
     /// The alarms as they were told on this connection.
@@ -148,6 +151,7 @@ pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -
         busy: BTreeSet::new(),
         event_sent: 0,
         event_at: now,
+        head_sent: 0,
         progress: now,
         history_at: now,
         alarms: HashMap::new(),
@@ -234,6 +238,7 @@ impl Session<'_> {
         }
         self.send_alarms()?;
         self.send_outcomes()?;
+        self.send_heads()?;
         self.send_events(now)?;
         self.send_live()?;
         if now >= self.history_at && self.under_way() < WINDOW / 2 {
@@ -269,6 +274,18 @@ impl Session<'_> {
             if !self.hand(&leaf, false, payload, Cargo::Outcome(outcome)) {
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Chain heads, oldest first, so that the newest stays retained.
+    fn send_heads(&mut self) -> Result<(), SessionError> {
+        let room = WINDOW.saturating_sub(self.under_way());
+        for (seq, body) in self.store.outbox().heads(self.head_sent, u32::try_from(room).unwrap_or(0))? {
+            if !self.hand(&Leaf::Chain, true, body.into_bytes(), Cargo::Head(seq)) {
+                break;
+            }
+            self.head_sent = seq;
         }
         Ok(())
     }
@@ -347,6 +364,7 @@ impl Session<'_> {
                         self.store.outbox().samples_sent(&rows)?;
                     }
                     Some(Cargo::Outcome(outcome)) => self.store.outcome_told(&outcome)?,
+                    Some(Cargo::Head(seq)) => self.store.outbox().head_sent(seq)?,
                     _ => {}
                 }
             }

@@ -12,6 +12,8 @@ use std::path::Path;
 
 use super::error::UploadError;
 use super::hub::Hub;
+use super::witness;
+use crate::store::Store;
 use crate::store::lessons::{Lesson, PartRow};
 use lectern_wire::id::LessonId;
 
@@ -58,6 +60,13 @@ impl Destination {
     pub async fn finish(&self, lesson: &Lesson, folder: &Path) -> Result<(), UploadError> {
         match self {
             Self::Hub(hub) => hub.finish(lesson, folder).await,
+        }
+    }
+
+    /// Looks whether the destination is still what it showed itself as before; see [`super::witness`].
+    pub async fn look(&self, store: &Store) -> Result<(), UploadError> {
+        match self {
+            Self::Hub(hub) => witness::look(store, hub).await,
         }
     }
 
