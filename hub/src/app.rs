@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lectern_base::{chance, clock, disk};
+use lectern_wire::log::Salt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Broker};
+use crate::command;
 use crate::config::Config;
 use crate::console;
 use crate::ingest;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
+use crate::model::retention::Retention;
 use crate::notify;
 use crate::probe;
 use crate::receive::{self, Receive};
@@ -24,7 +27,8 @@ use crate::store::keys::Keys;
 use crate::store::objects::Objects;
 use crate::store::objects::bucket::Bucket;
 use crate::store::reliance::{self, Reliance};
-use crate::store::{Store, StoreError, devices, people};
+use crate::store::{Store, StoreError, devices, log, people};
+use crate::watch;
 
 /// How long each part of the hub may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,7 +65,10 @@ pub struct Hub {
     http: TcpListener,
     broker: Broker,
     ingest: ingest::Deps,
-    receive: Receive,
+    watch: watch::Deps,
+    command: command::Deps,
+    pub(crate) receive: Receive,
+    retention: Retention,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     upkeep: Upkeep,
     console: console::Deps,
@@ -77,7 +84,7 @@ pub struct Hub {
 /// [`Fault`].
 pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let store = Store::open(&config.data_dir)?;
-    let keys = Keys::open(&config.data_dir)?;
+    let mut keys = Keys::open(&config.data_dir)?;
     let bucket = config.s3.clone().map(Bucket::new).transpose().map_err(|e| anyhow::anyhow!("s3: {e}"))?;
     let objects =
         Objects::open(&config.data_dir, bucket).map_err(StoreError::io("opening the file store"))?;
@@ -91,6 +98,11 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         reliance.set(record);
     }
     let now = clock::wall_ms();
+    let signer = keys.signer(&store, &config.data_dir, now)?;
+    let new = store.write_now(|db| log::catch_up(db, &signer, || Salt::new(chance::bytes()), now))?;
+    if new > 0 {
+        tracing::info!("{new} receipts from before were brought into the log");
+    }
     store.write_now(|db| devices::all_lost(db, now))?;
     if store.read_now(people::password_hash)?.is_none() {
         let password = set_admin_password(&store)?;
@@ -112,18 +124,28 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let ingest = ingest::Deps {
         store: store.clone(),
         arrivals,
-        downs: downs_in,
+        downs: downs_in.clone(),
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         samples_days: config.samples_days,
     };
+    let watch = watch::Deps { store: store.clone(), bell: bell.clone(), rules: config.watch.clone() };
+    let given = Arc::new(Notify::new());
+    let command = command::Deps {
+        store: store.clone(),
+        downs: downs_in,
+        bell: bell.clone(),
+        given: Arc::clone(&given),
+    };
     let (receive, read_back) = Receive::new(receive::Deps {
         store: store.clone(),
         objects: objects.clone(),
-        keys: keys.clone(),
+        grant_key: keys.grant,
+        signer: signer.clone(),
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         keep_free_bytes: config.keep_free_bytes,
+        parts_at_once: usize::try_from(config.parts_at_once).unwrap_or(usize::MAX),
         reliance: reliance.clone(),
     });
     let to_probe = objects.bucket().ok().filter(|_| probed.is_none()).map(Arc::clone);
@@ -136,14 +158,30 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let console = console::Deps {
         store,
         objects,
-        hub_key: keys.public(),
+        hub_keys: signer.ring,
         bell,
         counts,
         school: config.school.clone(),
         mqtt_port,
+        key: keys.signing.clone(),
+        given,
     };
     let read_back = Box::pin(read_back);
-    Ok(Hub { http, broker, ingest, receive, read_back, upkeep, console, http_port, mqtt_port })
+    let retention = config.retention;
+    Ok(Hub {
+        http,
+        broker,
+        ingest,
+        watch,
+        command,
+        receive,
+        retention,
+        read_back,
+        upkeep,
+        console,
+        http_port,
+        mqtt_port,
+    })
 }
 
 /// What looks after the store beside the traffic.
@@ -197,6 +235,8 @@ impl Hub {
         let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
+        let command = named("command", command::run(self.command, stop.clone()));
+        let watch = named("watch", watch::run(self.watch, stop.clone()));
         let read_back = named("read back", self.read_back);
         let broker = named("broker", self.broker.run(stop.clone()));
         let janitor = named("janitor", {
@@ -208,6 +248,10 @@ impl Hub {
             let (receive, stop) = (self.receive.clone(), stop.clone());
             async move { receive.drain(stop).await }
         });
+        let retention = named("retention", {
+            let (receive, rules, stop) = (self.receive.clone(), self.retention, stop.clone());
+            async move { receive.keep_to(rules, stop).await }
+        });
         let web = named("http", async move {
             if let Err(e) = web.await {
                 tracing::error!("the HTTP server ended: {e}");
@@ -215,8 +259,11 @@ impl Hub {
         });
         drop(self.receive);
         stop.cancelled().await;
+        end(command).await;
+        end(watch).await;
         end(broker).await;
         end(web).await;
+        end(retention).await;
         end(seals).await;
         end(janitor).await;
         end(probe).await;

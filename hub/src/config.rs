@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 use url::Url;
 
+use crate::model::retention::Retention;
+use crate::model::watch;
 use crate::store::objects::bucket::S3Settings;
 
 /// Checked settings. `config/hub.toml` is their reference.
@@ -18,12 +20,18 @@ pub struct Config {
     pub school: String,
     /// Where the console and the upload API listen.
     pub http_listen: SocketAddr,
+    /// Parts that may be on their way at once, over all rooms.
+    pub parts_at_once: u32,
     /// Where the broker listens.
     pub mqtt_listen: SocketAddr,
     /// Days that measurements are kept.
     pub samples_days: u32,
     /// Space that stays free on the disk, bytes.
     pub keep_free_bytes: u64,
+    /// How long lessons are kept.
+    pub retention: Retention,
+    /// When rooms are missed.
+    pub watch: watch::Rules,
     /// Days without news after which a lesson that was never sealed loses the parts it has here.
     pub abandoned_days: u32,
     /// The S3 store that lessons go to; without one they are files below `data_dir`.
@@ -61,9 +69,19 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         data_dir: reader.text("data_dir", "/var/lib/lectern-hub", 4096).into(),
         school: reader.text("school", "示范学校", 40),
         http_listen: reader.address("http.listen", "0.0.0.0:8470"),
+        parts_at_once: reader.number("http.parts_at_once", 16, 1..=1000),
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
         keep_free_bytes: u64::from(reader.number("store.keep_free_mib", 1024, 0..=1_000_000)) << 20,
+        retention: Retention {
+            draft_days: reader.days("retention.draft_days"),
+            submitted_days: reader.days("retention.submitted_days"),
+            year_ends: reader.year_end("retention.year_ends", "08-31"),
+        },
+        watch: watch::Rules {
+            away_ms: i64::from(reader.number("alarms.away_minutes", 5, 1..=1440)) * 60_000,
+            hours: reader.hours("alarms.school_hours", "1-5 07:30-16:30"),
+        },
         abandoned_days: reader.number("store.abandoned_days", 30, 1..=400),
         s3: reader.s3(),
     };
@@ -124,6 +142,14 @@ impl Reader<'_> {
         })
     }
 
+    fn hours(&mut self, path: &'static str, default: &str) -> watch::Hours {
+        let text = self.text(path, default, 40);
+        watch::Hours::parse(&text).unwrap_or_else(|| {
+            self.fault(path, &format!("{text:?} is not days of the week and hours such as \"{default}\""));
+            watch::Hours { days: 1..=7, minutes: 0..1440 }
+        })
+    }
+
     fn number(&mut self, path: &'static str, default: u32, range: std::ops::RangeInclusive<u32>) -> u32 {
         let given = match self.value(path) {
             None => return default,
@@ -133,6 +159,23 @@ impl Reader<'_> {
         given.unwrap_or_else(|| {
             self.fault(path, &format!("must be a whole number from {} to {}", range.start(), range.end()));
             default
+        })
+    }
+
+    /// Days, where 0 stands for good.
+    fn days(&mut self, path: &'static str) -> Option<u32> {
+        Some(self.number(path, 0, 0..=36_500)).filter(|days| *days > 0)
+    }
+
+    fn year_end(&mut self, path: &'static str, default: &str) -> (i8, i8) {
+        let text = self.text(path, default, 5);
+        let day =
+            text.split_once('-').and_then(|(month, day)| Some((month.parse().ok()?, day.parse().ok()?)));
+        // A day that every year has.
+        let there = day.filter(|(month, day)| jiff::civil::Date::new(2027, *month, *day).is_ok());
+        there.unwrap_or_else(|| {
+            self.fault(path, &format!("must be a month and a day such as \"{default}\", not {text:?}"));
+            (8, 31)
         })
     }
 
@@ -262,9 +305,15 @@ mod tests {
             "data_dir",
             "school",
             "http.listen",
+            "http.parts_at_once",
             "mqtt.listen",
             "store.samples_days",
             "store.keep_free_mib",
+            "retention.draft_days",
+            "retention.submitted_days",
+            "retention.year_ends",
+            "alarms.away_minutes",
+            "alarms.school_hours",
             "store.abandoned_days",
             "store.kind",
             "s3.endpoint",
@@ -283,7 +332,8 @@ mod tests {
     fn all_faults_are_told_at_once() {
         let faults = parse(
             "data_dir = 5\nschool = ''\ncolour = 'red'\nmqtt = 3\n[http]\nlisten = 'everywhere'\nport = 1\n\
-             [store]\nsamples_days = -1\nkeep_free_mib = 'lots'\n",
+             [store]\nsamples_days = -1\nkeep_free_mib = 'lots'\n\
+             [retention]\ndraft_days = -2\nyear_ends = '02-30'\n",
         )
         .expect_err("faults");
         for path in [
@@ -295,10 +345,12 @@ mod tests {
             "http.port:",
             "store.samples_days:",
             "store.keep_free_mib:",
+            "retention.draft_days:",
+            "retention.year_ends:",
         ] {
             assert!(faults.iter().any(|f| f.starts_with(path)), "{path} is missing in {faults:#?}");
         }
-        assert_eq!(faults.len(), 8, "{faults:#?}");
+        assert_eq!(faults.len(), 10, "{faults:#?}");
     }
 
     #[test]

@@ -9,7 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::clock;
+use lectern_wire::alarm::{Alarm, AlarmState, Code};
+use lectern_wire::chain::ChainHead;
+use lectern_wire::command::Outcome;
 use lectern_wire::id::DeviceId;
+use lectern_wire::sign::Signed;
 use lectern_wire::telemetry::{Ack, Event, Info, MAX_PAYLOAD, Sample, State, well_formed};
 use lectern_wire::topic::{Leaf, Topics};
 use rusqlite::Connection;
@@ -19,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::{Store, afterwards, devices, events, repairs, samples};
+use crate::store::{Store, afterwards, alarms, commands, devices, events, heads, repairs, samples};
 
 /// Most messages in one change.
 const GROUP: usize = 256;
@@ -29,6 +33,10 @@ const MOST_SAMPLES: usize = 1024;
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// Rows forgotten in one change.
 const PRUNE_STEP: u32 = 5000;
+/// Alarms no device can raise about itself.
+const HUBS_OWN: [Code; 3] = [Code::Offline, Code::AgentStopped, Code::SequenceGap];
+/// A device whose clock differs by more than this is not asked since when.
+const CLOCK_MS: i64 = 10 * 60 * 1000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// What ingest needs.
@@ -94,7 +102,8 @@ async fn take(deps: &Deps, mut group: Vec<Arrival>) {
     }
     let highs: HashMap<DeviceId, (Topics, u64)> = outcome.unwrap_or_default();
     for (topics, seq) in highs.into_values() {
-        if deps.downs.send(Down { topics, ack: Ack { seq } }).await.is_err() {
+        let Ok(payload) = serde_json::to_vec(&Ack { seq }) else { continue };
+        if deps.downs.send(Down { topics, leaf: Leaf::Ack("event".into()), payload }).await.is_err() {
             tracing::debug!("the broker is gone; devices are acknowledged when it is back");
         }
     }
@@ -166,9 +175,39 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Ok(_) => dropped(counts, device, leaf, "seq is not between 1 and 2^53"),
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
-        // Kept by the broker; the hub's own table of them comes with the alarms' page.
-        Leaf::Alarm(_) => {}
-        Leaf::Ack(_) => dropped(counts, device, leaf, "acknowledgements go down only"),
+        Leaf::Alarm(code) => match serde_json::from_slice::<Alarm>(payload) {
+            Ok(alarm) if alarm.code == *code && !HUBS_OWN.contains(code) => {
+                let holds = (alarm.state == AlarmState::Raised).then_some(alarm.detail.as_str());
+                // A clock that is wrong now says nothing of when it began.
+                let since = if (alarm.ts - now).abs() < CLOCK_MS { alarm.since_ts.min(now) } else { now };
+                alarms::set(db, device, *code, holds, since, now)?;
+                devices::seen(db, device, now)?;
+            }
+            Ok(_) => dropped(counts, device, leaf, "the code is not the topic's, or only the hub may say it"),
+            Err(_) if payload.is_empty() => {}
+            Err(e) => dropped(counts, device, leaf, &e.to_string()),
+        },
+        Leaf::CommandResult(id) => match serde_json::from_slice::<Outcome>(payload) {
+            Ok(outcome) if outcome.id == *id => {
+                if !commands::heard(db, device, &outcome, now)? {
+                    dropped(counts, device, leaf, "no such command was given to it, or its end is known");
+                }
+                devices::seen(db, device, now)?;
+            }
+            Ok(_) => dropped(counts, device, leaf, "the id is not the topic's"),
+            Err(e) => dropped(counts, device, leaf, &e.to_string()),
+        },
+        Leaf::Chain => match serde_json::from_slice::<Signed<ChainHead>>(payload) {
+            Ok(head) => {
+                if let Err(why) = heads::add(db, device, &head, now)? {
+                    dropped(counts, device, leaf, &why);
+                }
+                devices::seen(db, device, now)?;
+            }
+            Err(_) if payload.is_empty() => {}
+            Err(e) => dropped(counts, device, leaf, &e.to_string()),
+        },
+        Leaf::Ack(_) | Leaf::CommandRequest(_) => dropped(counts, device, leaf, "this goes down only"),
     }
     Ok(None)
 }
@@ -232,7 +271,9 @@ mod tests {
             Leaf::Measurement("sys".into()),
             Leaf::History("sys".into()),
             Leaf::Event("lesson".into()),
+            Leaf::Chain,
             Leaf::Ack("event".into()),
+            Leaf::Alarm(Code::Hot),
         ];
         let garbage: [&[u8]; 8] = [
             b"\xff\xfe",
@@ -249,11 +290,34 @@ mod tests {
                 assert_eq!(feed(&store, &counts, &topics, leaf.clone(), bytes), None);
             }
         }
-        assert_eq!(counts.malformed.get(), 6 * 8);
+        assert_eq!(counts.malformed.get(), 8 * 8);
         let good = br#"{"ts":5,"values":{"cpu_pct":1.5}}"#;
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);
         assert_eq!((counts.samples.get(), store.read_now(samples::count).expect("read")), (1, 1));
+    }
+
+    #[test]
+    fn a_device_raises_its_own_alarms_and_nobody_elses() {
+        let (_folder, store, topics) = store();
+        let counts = Counts::default();
+        let say = |topic: Code, code: Code, state: AlarmState, ts: i64| {
+            let alarm =
+                Alarm { code, state, since_ts: ts - 5, ts, detail: "91℃".into(), next_step: String::new() };
+            let bytes = serde_json::to_vec(&alarm).expect("json");
+            feed(&store, &counts, &topics, Leaf::Alarm(topic), &bytes);
+        };
+        let standing =
+            || store.read_now(alarms::standing).expect("read").remove(&topics.device).unwrap_or_default();
+        say(Code::Hot, Code::Hot, AlarmState::Raised, 900);
+        say(Code::ClockWrong, Code::ClockWrong, AlarmState::Raised, -5_000_000);
+        let told: Vec<_> = standing().iter().map(|row| (row.code, row.raised_ms)).collect();
+        assert_eq!(told, [(Code::ClockWrong, 1000), (Code::Hot, 895)], "a wrong clock is not believed");
+        say(Code::Hot, Code::Hot, AlarmState::Cleared, 950);
+        assert_eq!(standing().len(), 1);
+        say(Code::Hot, Code::ClockWrong, AlarmState::Cleared, 950);
+        say(Code::Offline, Code::Offline, AlarmState::Raised, 950);
+        assert_eq!((standing().len(), counts.malformed.get()), (1, 2));
     }
 
     #[test]

@@ -8,12 +8,14 @@ use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, Source, Sour
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId, SchoolId};
 use lectern_wire::manifest::{About, Fragment, Manifest, Part, Software, Take, TakeEnd};
-use lectern_wire::sign::{PublicKey, Signed};
+use lectern_wire::sign::{Kept, PublicKey, Signed};
 use lectern_wire::topic::Topics;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::{self, Config};
+use crate::receive::Receive;
+use crate::store::keys::Signer;
 use crate::store::{Store, devices};
 
 /// The topics of a device of the test school.
@@ -24,6 +26,13 @@ pub fn topics(device: &str) -> Topics {
 /// A device's signing key.
 pub fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
+}
+
+/// A hub that signs with a key.
+pub fn signer(seed: u8) -> Signer {
+    let key = key(seed);
+    let public = PublicKey::of(&key);
+    Signer { key, log: public.id(), ring: [public].into_iter().collect(), rotations: vec![] }
 }
 
 /// Bytes that differ everywhere.
@@ -82,6 +91,7 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
                 encoder: String::new(),
                 paces: vec![],
                 ring_ms: None,
+                live: Vec::new(),
             };
             all.push(data);
             take
@@ -124,6 +134,11 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
     (manifest, all)
 }
 
+/// A manifest's hash.
+pub fn digest(manifest: &Manifest) -> Digest {
+    Kept::new(manifest.clone()).and_then(|kept| kept.digest()).expect("a digest")
+}
+
 /// A hub on free ports, in a folder that goes with it.
 pub struct TestHub {
     /// The data folder.
@@ -134,6 +149,7 @@ pub struct TestHub {
     pub mqtt_port: u16,
     /// The console's password.
     pub admin: String,
+    receive: Receive,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
 }
@@ -166,12 +182,15 @@ impl TestHub {
         let hub = app::open(&config).await.expect("opens");
         let url = format!("http://127.0.0.1:{}", hub.http_port);
         let (mqtt_port, stop) = (hub.mqtt_port, CancellationToken::new());
+        let receive = hub.receive.clone();
         let served = tokio::spawn(hub.serve(stop.clone()));
-        Self { folder, url, mqtt_port, admin, stop, served }
+        Self { folder, url, mqtt_port, admin, receive, stop, served }
     }
 
     /// Stops it; answers the folder and the password.
     pub async fn stop(self) -> (tempfile::TempDir, String) {
+        // The background reader ends with the last handle.
+        drop(self.receive);
         self.stop.cancel();
         self.served.await.expect("served");
         (self.folder, self.admin)
@@ -198,6 +217,11 @@ impl TestHub {
     /// The database, read beside the running hub.
     pub fn db(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.folder.path().join("hub.db")).expect("opens")
+    }
+
+    /// The stage that takes lessons in.
+    pub fn receive(&self) -> &Receive {
+        &self.receive
     }
 
     /// A device's view of the upload API.

@@ -18,7 +18,7 @@ use lectern_tests::World;
 use lectern_tests::programs::Programs;
 
 use bench::table::Row;
-use bench::{lessons, recording, verify};
+use bench::{copy, garage, lessons, links, recording, upload, verify};
 
 /// Measures Lectern beside its peers.
 #[derive(Debug, Parser)]
@@ -41,8 +41,18 @@ enum Figures {
     Camera,
     /// CPU and memory of the recorder, screen with microphone.
     Screen,
+    /// A network camera kept as it comes.
+    Copy,
+    /// Press to picture with a recorder ready.
+    Armed,
     /// The idle daemon's memory, press to picture, stop to receipt, verify.
     Lessons,
+    /// Uploads over slow, long, lossy and shared lines.
+    Links,
+    /// A long lesson to the hub's file store, beside rclone.
+    Upload,
+    /// A long lesson to Garage by the hub's leave, beside rclone.
+    Garage,
 }
 
 fn main() -> ExitCode {
@@ -58,17 +68,44 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let wanted = |figures| arguments.only.is_empty() || arguments.only.contains(&figures);
     let programs = Programs::find()?;
-    ensure!(!cfg!(debug_assertions), "this is a debug build; `make bench` measures a release build");
     println!("{}", bench::machine());
+    let mut rows: Vec<Row> = Vec::new();
+    if wanted(Figures::Links) {
+        rows.extend(links::measure(&programs)?);
+    }
+    // What a line carries does not depend on the build; everything else does.
+    let only_links = arguments.only == [Figures::Links];
+    ensure!(
+        only_links || !cfg!(debug_assertions),
+        "this is a debug build; `make bench` measures a release build"
+    );
+    if wanted(Figures::Upload) {
+        rows.extend(upload::measure()?);
+    }
+    if wanted(Figures::Garage) {
+        rows.extend(garage::measure()?);
+    }
+    if arguments.only.iter().all(|f| matches!(f, Figures::Links | Figures::Upload | Figures::Garage))
+        && !arguments.only.is_empty()
+    {
+        bench::table::print(&rows);
+        return Ok(());
+    }
     eprintln!("starting a classroom in a box …");
     let mut world = World::start().context("the classroom did not start")?;
     world.sound.keep_speaking(Duration::from_secs(6))?;
-    let mut rows: Vec<Row> = Vec::new();
     for (figures, with_camera) in [(Figures::Camera, true), (Figures::Screen, false)] {
         if wanted(figures) {
             let rounds = recording::Rounds { pairs: arguments.pairs, seconds: arguments.seconds };
             rows.extend(recording::measure(&world, &programs, with_camera, rounds)?);
         }
+    }
+    if wanted(Figures::Copy) {
+        let rounds = recording::Rounds { pairs: arguments.pairs, seconds: arguments.seconds };
+        rows.extend(copy::measure(&world, &programs, rounds)?);
+    }
+    if wanted(Figures::Armed) {
+        rows.push(lessons::School::armed(&world, &programs)?);
     }
     if wanted(Figures::Lessons) {
         let school = lessons::School::start(&world, &programs)?;

@@ -8,13 +8,14 @@ use axum::response::Response;
 use lectern_base::clock;
 
 use super::chart::Chart;
+use super::commands;
 use super::guard::Who;
 use super::lessons::{LessonRow, rows};
 use super::rooms::{Room, room_of};
 use super::{Console, Frame, Oops, show, words};
 use crate::store::devices::{self, Device};
 use crate::store::samples::{self, Live};
-use crate::store::{events, lessons, repairs};
+use crate::store::{alarms, events, lessons, repairs};
 
 /// What a room's charts look back on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,7 @@ struct RoomPage {
     facts: Vec<(&'static str, String)>,
     lessons: Vec<LessonRow>,
     events: Vec<EventRow>,
+    commands: commands::ListPart,
 }
 
 struct EventRow {
@@ -62,7 +64,7 @@ struct ChartsPart {
     now: Vec<(&'static str, String)>,
 }
 
-async fn find(console: &Console, id: &str) -> Result<Device, Oops> {
+pub(super) async fn find(console: &Console, id: &str) -> Result<Device, Oops> {
     let id = id.to_owned();
     let found = console.store.read(move |db| devices::find(db, &id)).await?;
     found.ok_or_else(|| Oops::missing("这间教室"))
@@ -81,13 +83,14 @@ const CHARTS: [(&str, &[&str], Option<f64>, Label); 5] = [
 async fn charts(console: &Console, device: &Device, span: Span) -> Result<ChartsPart, Oops> {
     let now = clock::wall_ms();
     let id = device.id.clone();
-    let (series, sys, rec, repairs) = console
+    let (series, sys, rec, repairs, alarms) = console
         .store
         .read(move |db| {
             let names: Vec<&str> = CHARTS.iter().flat_map(|c| c.1).copied().collect();
             let series = samples::series(db, &id, "sys", &names, now - span.length_ms..now, span.step_ms)?;
             let repairs = repairs::pending(db)?.get(id.as_str()).copied().unwrap_or(0);
-            Ok((series, samples::live(db, &id, "sys")?, samples::live(db, &id, "rec")?, repairs))
+            let alarms = alarms::standing(db)?.remove(&id).unwrap_or_default();
+            Ok((series, samples::live(db, &id, "sys")?, samples::live(db, &id, "rec")?, repairs, alarms))
         })
         .await?;
     let mut column = 0;
@@ -105,8 +108,7 @@ async fn charts(console: &Console, device: &Device, span: Span) -> Result<Charts
         }
     }
     let facts = sys.as_ref().map(now_facts).unwrap_or_default();
-    let mut room = room_of(device.clone(), sys, rec, now);
-    room.repairs = repairs;
+    let room = room_of(device.clone(), sys, rec, now).with(repairs, alarms);
     Ok(ChartsPart { room, charts: out, now: facts })
 }
 
@@ -157,8 +159,10 @@ pub async fn room(
         })
         .await?;
     let facts = facts(&device);
+    let commands = commands::part(&console, &device).await?;
     let now = clock::wall_ms();
     let page = RoomPage {
+        commands,
         frame: console.frame(device.room.clone(), "/"),
         room: charts.room.clone(),
         span,

@@ -2,6 +2,7 @@
 
 use lectern_base::clock;
 use lectern_wire::afterwards::Submission;
+use lectern_wire::manifest::GapCode;
 use lectern_wire::upload::StoreState;
 
 use crate::model::repair;
@@ -72,6 +73,29 @@ pub fn cause(said: &str) -> &str {
         _ if said.starts_with("sharing the screen was refused") => "在屏幕上拒绝了录屏",
         _ if said.starts_with("nothing became durable") => "录像写不进磁盘",
         _ => said,
+    }
+}
+
+/// Why a source was away, as people here say it.
+#[must_use]
+pub fn gap(code: Option<GapCode>, said: &str) -> &str {
+    match (cause(said), code) {
+        // The sentence has no word of its own: its code has one.
+        (same, Some(GapCode::NoSignal)) if same == said => "没有信号",
+        (same, Some(GapCode::Lost)) if same == said => "连接断开",
+        (same, Some(GapCode::CannotOpen)) if same == said => "打不开",
+        (word, _) => word,
+    }
+}
+
+/// `3 分钟`, `2 小时 05 分`, `4 天`: how long something lasts, no finer than anybody asks.
+#[must_use]
+pub fn lasted(ms: i64) -> String {
+    match ms.max(0) / 60_000 {
+        0 => "不到 1 分钟".into(),
+        m @ 1..=59 => format!("{m} 分钟"),
+        m @ 60..=1439 => format!("{} 小时 {:02} 分", m / 60, m % 60),
+        m => format!("{} 天", m / 1440),
     }
 }
 
@@ -180,6 +204,10 @@ mod tests {
         assert_eq!(length(2_465_000), "41 分 05 秒");
         assert_eq!(length(400), "不到 1 秒");
         assert_eq!(ago(0, 125_000), "2 分钟前");
+        assert_eq!(
+            ["不到 1 分钟", "59 分钟", "1 小时 05 分", "2 天"],
+            [9, 3_599_999, 3_900_000, 180_000_000].map(lasted)
+        );
         assert_eq!(number(7.26), "7.3");
         assert_eq!(number(7.0), "7");
         assert_eq!(number(87.6), "88");

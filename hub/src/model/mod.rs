@@ -1,5 +1,6 @@
 //! Floor 1: pure types and rules. No files, no sockets, no clock.
 
+pub mod admission;
 pub mod arrival;
 pub mod bell;
 pub mod count;
@@ -7,4 +8,6 @@ pub mod grant;
 pub mod name;
 pub mod playlist;
 pub mod repair;
+pub mod retention;
 pub mod sound;
+pub mod watch;

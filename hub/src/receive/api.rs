@@ -13,19 +13,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lectern_base::clock;
 use lectern_wire::PART_SIZE;
+use lectern_wire::home::{Home, Remembered};
 use lectern_wire::id::LessonId;
-use lectern_wire::upload::{Announce, Grant, GrantRequest, LessonStatus, StoreState};
+use lectern_wire::manifest::Manifest;
+use lectern_wire::receipt::Receipt;
+use lectern_wire::sign::Signed;
+use lectern_wire::upload::{Announce, Grant, GrantRequest, HubInfo, LessonStatus, StoreState};
 use serde::de::DeserializeOwned;
 
-use super::Receive;
 use super::discard::discarded;
 use super::problem::Problem;
+use super::{Receive, log_api};
+use crate::model::admission::Told;
 use crate::model::grant::{Granted, LIFE_MS};
 use crate::model::sound::{MAX_PARTS, MAX_TAKES};
 use crate::store::devices::{self, Device};
 use crate::store::lessons::{self, Lesson};
 use crate::store::objects::{Kind, Place};
-use crate::store::{StoreError, receipts};
+use crate::store::{StoreError, audit, device_keys, home, receipts};
 
 /// Largest JSON body: a manifest of a whole school day stays far below.
 const MAX_JSON: usize = 4 * 1024 * 1024;
@@ -36,11 +41,17 @@ const SEAL_PATIENCE: Duration = Duration::from_secs(10);
 pub fn router(receive: Receive) -> Router {
     let api = Router::new()
         .route("/hub", get(hub))
+        .route("/home", post(home))
+        .route("/ping", get(ping))
         .route("/lessons", post(announce))
         .route("/lessons/{lesson}", get(status).delete(discard))
         .route("/lessons/{lesson}/takes/{take}/parts:grant", post(grant))
         .route("/lessons/{lesson}/takes/{take}/parts:sent", post(sent))
         .route("/lessons/{lesson}/seal", post(seal))
+        .route("/lessons/{lesson}/receipt", get(receipt))
+        .route("/log/checkpoint", get(log_api::checkpoint))
+        .route("/log/consistency", get(log_api::consistency))
+        .route("/log/tile/{*path}", get(log_api::tile))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_this_way)
         .layer(DefaultBodyLimit::max(MAX_JSON));
@@ -112,13 +123,40 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-async fn hub(State(receive): State<Receive>) -> Json<serde_json::Value> {
-    Json(serde_json::json!({
-        "name": "lectern-hub",
-        "version": env!("CARGO_PKG_VERSION"),
-        "key": receive.deps().keys.public(),
-        "now_ms": clock::wall_ms(),
-    }))
+/// Says nothing, quickly: rooms measure the way here by it.
+async fn ping() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+async fn hub(State(receive): State<Receive>) -> Json<HubInfo> {
+    let signer = &receive.deps().signer;
+    Json(HubInfo {
+        name: "lectern-hub".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        key: signer.public(),
+        rotations: signer.rotations.clone(),
+        now_ms: clock::wall_ms(),
+    })
+}
+
+/// Longest texts a device may have remembered.
+const HOME_TEXT: usize = 64;
+
+async fn home(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Body(said): Body<Home>,
+) -> Result<Json<Remembered>, Problem> {
+    let texts = [&said.volume, &said.boot_id];
+    if texts.iter().any(|text| text.len() > HOME_TEXT) || i64::try_from(said.boots).is_err() {
+        return Err(Problem::unsound(
+            "bad_home",
+            format!("volume and boot_id have at most {HOME_TEXT} bytes"),
+        ));
+    }
+    let now = clock::wall_ms();
+    let remembered = receive.deps().store.write(move |db| home::remember(db, &device.id, &said, now)).await?;
+    Ok(Json(remembered))
 }
 
 async fn announce(
@@ -137,8 +175,21 @@ async fn announce(
     let now = clock::wall_ms();
     let nobody_removes = receive.inner.folder_locks.lock(id.clone()).await;
     let outcome = receive.deps().store.write(move |db| {
-        if !devices::pin_key(db, &topics.device, said.key)? {
-            return Ok(Err(key_differs()));
+        if let Err(why) = device_keys::show(db, &topics.device, said.key, &said.rotations, now)? {
+            return Ok(Err(key_differs(&why)));
+        }
+        if !devices::pin_machine(db, &topics.device, &said.machine)? {
+            let id = topics.device.as_str();
+            // It comes back every minute; once a day is enough to be seen.
+            let seen = audit::of(db, "other_machine", id)?;
+            if seen.last().is_none_or(|entry| now - entry.at_ms > 86_400_000) {
+                tracing::error!(
+                    device = id,
+                    "the id of this device is used on another machine; its lessons are refused"
+                );
+                audit::note(db, "hub", "other_machine", id, "refused", now)?;
+            }
+            return Ok(Err(other_machine()));
         }
         match lessons::find(db, said.lesson_id.as_str())? {
             Some(lesson) if lesson.device != topics.device => return Ok(Err(not_yours())),
@@ -159,10 +210,20 @@ async fn announce(
     Ok(Json(receive.status(id).await?))
 }
 
-fn key_differs() -> Problem {
+fn key_differs(why: &str) -> Problem {
     Problem::conflict(
         "key_differs",
-        "this device was known with another signing key; if it was set up anew, register it under a new id",
+        format!(
+            "this device was known with another signing key ({why}); if the machine was replaced, let its new key \
+             come with `lectern-hub device add --replace --new-key`"
+        ),
+    )
+}
+
+fn other_machine() -> Problem {
+    Problem::conflict(
+        "other_machine",
+        "this device's id, key and password came from another machine (a cloned disk?): register this one under an id of its own; if its hardware was exchanged, give the device a new password at the hub",
     )
 }
 
@@ -212,6 +273,19 @@ async fn status(
     Ok(Json(receive.status(lesson.id).await?))
 }
 
+/// The receipt of one's own lesson, as it was written.
+async fn receipt(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Signed<Receipt>>, Problem> {
+    let lesson = kept_lesson(&receive, &device, &id).await?;
+    let found = receive.deps().store.read(move |db| receipts::find(db, &lesson.id)).await?;
+    found.map(Json).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "not_stored", "this lesson has no receipt yet; seal it first")
+    })
+}
+
 async fn grant(
     State(receive): State<Receive>,
     Caller(device): Caller,
@@ -230,8 +304,18 @@ async fn grant(
         None if lesson.state == StoreState::Stored => return Err(super::part::sealed()),
         None => {}
     }
+    let part = (lesson.id.clone(), take, wish.n);
+    let told = receive.admission().ask(&device.id, &part, wish.live, clock::mono());
+    if let Told::Wait(wait, ahead) = told {
+        deps.counts.queued.one();
+        return Err(Problem::queued(wait, ahead));
+    }
     if lesson.kind == Kind::S3 {
-        return Ok(Json(receive.grant_at_s3(lesson, take, wish).await?));
+        let grant = receive.grant_at_s3(lesson, take, wish).await;
+        if !grant.as_ref().is_ok_and(|grant| grant.url.is_some()) {
+            receive.admission().ended(&part);
+        }
+        return Ok(Json(grant?));
     }
     let objects = deps.objects.clone();
     let free = tokio::task::spawn_blocking(move || objects.free_bytes()).await;
@@ -241,7 +325,7 @@ async fn grant(
     }
     let granted =
         Granted { lesson: lesson.id, take, n: wish.n, size: wish.size, sha256: wish.sha256, expires_ms };
-    let url = Some(granted.url(&deps.keys.grant));
+    let url = Some(granted.url(&deps.grant_key));
     Ok(Json(Grant { url, headers: Default::default(), expires_ms, confirm: false }))
 }
 
@@ -267,7 +351,10 @@ async fn sent(
 ) -> Result<StatusCode, Problem> {
     let lesson = kept_lesson(&receive, &device, &id).await?;
     let take = sound_part(&take, &said)?;
-    receive.sent(&lesson, take, said).await?;
+    let part = (lesson.id.clone(), take, said.n);
+    let outcome = receive.sent(&lesson, take, said).await;
+    receive.admission().ended(&part);
+    outcome?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -275,7 +362,7 @@ async fn seal(
     State(receive): State<Receive>,
     Caller(device): Caller,
     Path(id): Path<String>,
-    Body(manifest): Body<lectern_wire::sign::Signed<lectern_wire::manifest::Manifest>>,
+    Body(manifest): Body<Signed<Manifest>>,
 ) -> Result<Response, Problem> {
     let lesson = kept_lesson(&receive, &device, &id).await?;
     let id = lesson.id.clone();

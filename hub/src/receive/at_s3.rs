@@ -125,9 +125,9 @@ impl Receive {
             return Ok(Grant { url: None, headers: Default::default(), expires_ms, confirm: false });
         }
         if bucket.settings().through_hub || !self.deps().reliance.direct() {
-            let GrantRequest { n, size, sha256 } = wish;
+            let GrantRequest { n, size, sha256, .. } = wish;
             let granted = Granted { lesson: lesson.id, take, n, size, sha256, expires_ms };
-            let url = Some(granted.url(&self.deps().keys.grant));
+            let url = Some(granted.url(&self.deps().grant_key));
             return Ok(Grant { url, headers: Default::default(), expires_ms, confirm: false });
         }
         let lasts = Duration::from_millis(LIFE_MS.unsigned_abs());
@@ -206,7 +206,7 @@ impl Receive {
             }
             other => other.map_err(failed("passing a part on"))?,
         };
-        let part = GrantRequest { n: grant.n, size: grant.size, sha256: grant.sha256 };
+        let part = GrantRequest { n: grant.n, size: grant.size, sha256: grant.sha256, live: false };
         self.commit(&object, &part, etag).await
     }
 
@@ -274,7 +274,7 @@ impl Receive {
             let mut stream = std::pin::pin!(parts(Arc::clone(bucket), object.key.clone(), sizes));
             loop {
                 match stream.try_next().await {
-                    Ok(Some(bytes)) if take.parts.get(n).is_some_and(|p| p.sha256 == Digest::of(&bytes)) => {
+                    Ok(Some((hash, bytes))) if take.parts.get(n).is_some_and(|p| p.sha256 == hash) => {
                         whole.update(&bytes);
                         size += bytes.len() as u64;
                         n += 1;

@@ -12,16 +12,24 @@
 mod api;
 mod at_s3;
 pub mod check;
+#[cfg(test)]
+mod crash;
 mod discard;
+#[cfg(test)]
+mod evidence_tests;
 pub mod janitor;
 mod lock;
+mod log_api;
+pub mod log_check;
 mod part;
 mod problem;
 mod readback;
 pub mod recover;
+pub mod retention;
 mod seal;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::sync::Arc;
 
@@ -31,9 +39,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::model::admission::Admission;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::keys::Keys;
+use crate::store::keys::Signer;
 use crate::store::objects::{Objects, Place};
 use crate::store::reliance::Reliance;
 use crate::store::{Store, StoreError, lessons};
@@ -55,6 +64,8 @@ struct Inner {
     /// Held for a moment: between the look whether a lesson still takes anything in and the making of a
     /// name in its folder.
     folder_locks: lock::Locks<LessonId>,
+    /// Whose part may come now.
+    admission: std::sync::Mutex<Admission>,
     readback: readback::Readback,
     read_soon: mpsc::Sender<(Place, u32)>,
     at_s3: at_s3::AtS3,
@@ -69,14 +80,18 @@ pub struct Deps {
     pub store: Store,
     /// Bytes.
     pub objects: Objects,
-    /// Receipts are signed and grants keyed with these.
-    pub keys: Keys,
+    /// Grants are keyed with this.
+    pub grant_key: [u8; 32],
+    /// Receipts and checkpoints are signed with this.
+    pub signer: Signer,
     /// Rung when a lesson changes.
     pub bell: Bell,
     /// Counters.
     pub counts: Arc<Counts>,
     /// Space that stays free, bytes.
     pub keep_free_bytes: u64,
+    /// Parts that may be on their way at once, over all rooms.
+    pub parts_at_once: usize,
     /// What an S3 store can be trusted with.
     pub reliance: Reliance,
 }
@@ -88,11 +103,13 @@ impl Receive {
     /// The stage and the work of its background reader.
     pub fn new(deps: Deps) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (read_soon, mut to_read) = mpsc::channel(READ_SOON);
+        let admission = std::sync::Mutex::new(Admission::new(deps.parts_at_once));
         let inner = Inner {
             deps,
             part_locks: lock::Locks::default(),
             seal_locks: lock::Locks::default(),
             folder_locks: lock::Locks::default(),
+            admission,
             readback: readback::Readback::default(),
             read_soon,
             at_s3: at_s3::AtS3::default(),
@@ -119,6 +136,10 @@ impl Receive {
 
     fn deps(&self) -> &Deps {
         &self.inner.deps
+    }
+
+    fn admission(&self) -> std::sync::MutexGuard<'_, Admission> {
+        self.inner.admission.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Waits until no seal or discard is under way.

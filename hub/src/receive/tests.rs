@@ -7,7 +7,7 @@ use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
 use lectern_wire::receipt::Receipt;
-use lectern_wire::sign::{Document as _, KeyRing, PublicKey, Signed};
+use lectern_wire::sign::{KeyRing, PublicKey, Signed};
 use serde_json::json;
 
 use crate::model::grant::Granted;
@@ -43,7 +43,7 @@ async fn a_lesson_goes_from_grant_to_signed_receipt() {
     ring.add(serde_json::from_value::<PublicKey>(about["key"].clone()).expect("key"));
     let receipt: Signed<Receipt> = serde_json::from_value(receipt).expect("receipt");
     let document = receipt.verify(&ring).expect("the hub's own signature");
-    assert_eq!(document.manifest_sha256, manifest.digest().expect("digest"));
+    assert_eq!(document.manifest_sha256, testkit::digest(&manifest));
     assert_eq!((document.log_index, document.log_prev), (0, None));
     assert_eq!(document.store.objects[0].sha256, Digest::of(&bytes[0]));
 
@@ -298,4 +298,28 @@ async fn a_full_disk_is_said_and_what_is_stored_stays_reachable() {
     let (status, problem) = room.grant("l2", 1, 0, b"abc").await;
     assert_eq!((status, problem["code"].as_str()), (507, Some("store_full")));
     assert_eq!(room.seal(&manifest).await, (200, receipt));
+}
+
+#[tokio::test]
+async fn a_room_that_others_go_before_is_told_when_to_come_again_and_comes_in_when_there_is_a_place() {
+    let hub = TestHub::start().await;
+    let (first, second) = (hub.device("room-1"), hub.device("room-2"));
+    first.announce("l1").await;
+    second.announce("l2").await;
+    let part = testkit::bytes(1000, 7);
+    let mut urls = Vec::new();
+    for n in 0..16 {
+        let (status, grant) = first.grant("l1", 1, n, &part).await;
+        assert_eq!(status, 200, "{grant}");
+        urls.push(grant["url"].as_str().expect("url").to_owned());
+    }
+    let (status, told) = second.grant("l2", 1, 0, &part).await;
+    assert_eq!((status, told["code"].as_str()), (429, Some("queued")), "{told}");
+    // Asked for again, a grant takes no second place; used, it gives its place back.
+    assert_eq!(first.grant("l1", 1, 3, &part).await.0, 200);
+    assert_eq!(first.put(&urls[3], &part).await.0, 200);
+    assert_eq!(first.grant("l1", 1, 16, &part).await.0, 429, "somebody else waits");
+    let (status, grant) = second.grant("l2", 1, 0, &part).await;
+    assert_eq!(status, 200, "{grant}");
+    assert_eq!(second.put(grant["url"].as_str().expect("url"), &part).await.0, 200);
 }

@@ -9,7 +9,7 @@ use lectern_wire::upload::StoreState;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::objects::Kind;
-use super::odd;
+use super::{heads, log, odd};
 
 /// One lesson.
 #[derive(Debug, Clone)]
@@ -177,6 +177,18 @@ pub fn all(db: &Connection) -> rusqlite::Result<Vec<Lesson>> {
     rows.query_map([], lesson)?.collect()
 }
 
+/// Stored lessons and when their receipt says they were stored, by the hub's clock; oldest first.
+///
+/// # Errors
+/// What the database says.
+pub fn kept(db: &Connection) -> rusqlite::Result<Vec<(Lesson, i64)>> {
+    let mut rows = db.prepare_cached(&format!(
+        "SELECT {COLUMNS}, json_extract(document, '$.document.stored_wall_ms') AS stored_ms
+         FROM lesson JOIN receipt ON lesson = id WHERE state = 'stored' AND stored_ms IS NOT NULL ORDER BY stored_ms"
+    ))?;
+    rows.query_map([], |row| Ok((lesson(row)?, row.get("stored_ms")?)))?.collect()
+}
+
 /// How many lessons are in each state.
 ///
 /// # Errors
@@ -243,6 +255,7 @@ pub fn add_part(db: &Connection, id: &LessonId, part: &StoredPart, now: i64) -> 
 pub fn drop_part(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite::Result<bool> {
     let changed = db
         .execute("DELETE FROM part WHERE lesson = ? AND take = ? AND n = ?", params![id.as_str(), take, n])?;
+    heads::reopen(db, id, take, n)?;
     Ok(changed == 1)
 }
 
@@ -268,13 +281,15 @@ pub fn begin_seal(db: &Connection, manifest: &Signed<Manifest>, digest: Digest) 
     let bytes: u64 = doc.takes.iter().map(|t| t.size).fold(0, u64::saturating_add);
     let changed = db.execute(
         "UPDATE lesson SET state = 'verifying', manifest = ?, manifest_sha256 = ?, duration_ms = ?, bytes = ?,
-         about = ? WHERE id = ? AND state IN ('receiving', 'verifying')",
+         about = ?, prev = ?, key_id = ? WHERE id = ? AND state IN ('receiving', 'verifying')",
         params![
             json(manifest)?,
             digest.to_string(),
             i64::try_from(duration).unwrap_or(i64::MAX),
             i64::try_from(bytes).unwrap_or(i64::MAX),
             json(&doc.about)?,
+            doc.prev.map(|prev| prev.to_string()),
+            manifest.signature.key_id,
             doc.lesson_id.as_str()
         ],
     )?;
@@ -288,14 +303,14 @@ pub fn begin_seal(db: &Connection, manifest: &Signed<Manifest>, digest: Digest) 
 pub fn abandon_seal(db: &Connection, id: &LessonId) -> rusqlite::Result<()> {
     db.execute(
         "UPDATE lesson SET state = 'receiving', manifest = NULL, manifest_sha256 = NULL, duration_ms = NULL,
-         bytes = NULL WHERE id = ? AND state = 'verifying'",
+         bytes = NULL, prev = NULL, key_id = NULL WHERE id = ? AND state = 'verifying'",
         [id.as_str()],
     )?;
     Ok(())
 }
 
 /// Notes that a lesson was thrown away. Its parts are forgotten here, before their bytes are removed;
-/// the row and the manifest's hash stay. Done again it changes nothing.
+/// the row, the manifest's hash and the entry in the log stay, the salt of the latter does not. Done again it changes nothing.
 ///
 /// # Errors
 /// What the database says.
@@ -306,7 +321,8 @@ pub fn discard(db: &Connection, id: &LessonId, now: i64) -> rusqlite::Result<()>
         params![now, id.as_str()],
     )?;
     db.execute("DELETE FROM part WHERE lesson = ?", [id.as_str()])?;
-    Ok(())
+    heads::forget(db, id)?;
+    log::forget(db, id)
 }
 
 /// The manifest a lesson was sealed with.

@@ -8,13 +8,16 @@ mod remote;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use lectern_base::exit::Exit;
 use lectern_wire::manifest::{About, clock_text};
 use serde_json::json;
 
 use crate::app::{self, StartError};
+use crate::beside::share;
 use crate::config::Config;
+use crate::config::destination::Way;
+use crate::evidence::device_key;
 use crate::evidence::verify::{self, Keys, Report};
 use crate::store::Store;
 
@@ -48,6 +51,9 @@ enum What {
     Record(Press),
     /// List the lessons on this machine.
     Lessons,
+    /// Mounted shares that lessons go to.
+    #[command(subcommand)]
+    Share(Share),
     /// Clips and renditions of finished lessons.
     #[command(subcommand)]
     Clip(clip::Clip),
@@ -61,14 +67,38 @@ enum What {
     },
     /// Check the state folder: every row against its file. The daemon must be stopped.
     Fsck,
-    /// Forget the hub's key, when the hub was replaced. The daemon must be stopped.
+    /// Forget the hub's keys and its log, when the hub was replaced. The daemon must be stopped.
     ForgetHub,
+    /// This device's signing key. The daemon must be stopped.
+    #[command(subcommand)]
+    Key(Key),
+}
+
+#[derive(Debug, Subcommand)]
+enum Key {
+    /// Make a new key; the old one signs it, and the hub accepts it by that with the next lesson.
+    Rotate,
+}
+
+#[derive(Debug, Subcommand)]
+enum Share {
+    /// Put the marker on a share that is mounted, so that it is told from one that is not. Once.
+    Prepare {
+        /// The destination's name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 enum Press {
     /// Begin a lesson.
-    Start(Words),
+    Start {
+        /// 直播: also send it to the live server of the settings.
+        #[arg(long)]
+        live: bool,
+        #[command(flatten)]
+        words: Words,
+    },
     /// End it.
     Stop,
     /// Stand still.
@@ -86,10 +116,21 @@ enum Press {
         /// Which.
         layout: String,
     },
+    /// 直播: send the lesson to the live server of the settings from now on, or no more.
+    Live {
+        /// Which.
+        to: Switch,
+    },
     /// Go on for ten minutes more after the bell.
     Extend,
     /// Say where it stands.
     Status,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// What is said about a lesson.
@@ -152,7 +193,10 @@ pub fn run() -> Exit {
         What::Doctor(_) => with_config(&arguments.config, |config| doctor::run(&config, json)),
         What::Record(press) => with_config(&arguments.config, |config| {
             let body = match press {
-                Press::Start(words) => json!({ "action": "start", "about": About::from(words) }),
+                Press::Start { live, words } => {
+                    json!({ "action": "start", "about": About::from(words), "live": live })
+                }
+                Press::Live { to } => json!({ "action": "live", "live": to == Switch::On }),
                 Press::Stop => json!({ "action": "stop" }),
                 Press::Pause => json!({ "action": "pause" }),
                 Press::Resume => json!({ "action": "resume" }),
@@ -169,12 +213,27 @@ pub fn run() -> Exit {
         What::Lessons => {
             with_config(&arguments.config, |config| remote::lessons(&config.device.data_dir, json))
         }
+        What::Share(Share::Prepare { name }) => {
+            with_config(&arguments.config, |config| prepare(&config, &name, json))
+        }
         What::Clip(asked) => {
             with_config(&arguments.config, |config| clip::run(&config.device.data_dir, &asked, json))
         }
         What::Verify { path, keys } => verify(&arguments.config, &path, keys.as_deref(), json),
         What::Fsck => with_store(&arguments.config, |store| fsck(store, json)),
-        What::ForgetHub => with_store(&arguments.config, |store| match store.forget("hub_key") {
+        What::Key(Key::Rotate) => with_config(&arguments.config, |config| {
+            with_store(&arguments.config, |store| match device_key::rotate(store, &config.device.id) {
+                Ok((old, new)) => say(
+                    json,
+                    &serde_json::json!({ "old": old, "new": new }),
+                    &format!(
+                        "this device signs with key {new} from now on; what key {old} signed stays valid"
+                    ),
+                ),
+                Err(e) => fail(&e),
+            })
+        }),
+        What::ForgetHub => with_store(&arguments.config, |store| match forget_hub(store) {
             Ok(()) => say(
                 json,
                 &serde_json::json!({ "forgotten": true }),
@@ -183,6 +242,12 @@ pub fn run() -> Exit {
             Err(e) => fail(&e.to_string()),
         }),
     }
+}
+
+fn forget_hub(store: &Store) -> Result<(), crate::store::StoreError> {
+    store.forget("hub_key")?;
+    store.forget("hub_keys")?;
+    crate::upload::forget_log(store)
 }
 
 /// Prints for people or for programs.
@@ -236,7 +301,7 @@ fn daemon(path: &Path) -> Exit {
         // Two workers: a page that is looked at and an upload do not wait for each other.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let outcome = match runtime {
-            Ok(runtime) => runtime.block_on(app::run(config)),
+            Ok(runtime) => runtime.block_on(app::run(config, path)),
             Err(e) => return fail(&format!("the runtime could not be started: {e}")),
         };
         match outcome {
@@ -309,6 +374,21 @@ fn report_text(report: &Report) -> String {
         lines.push(format!("  {one}; {hub}; keys: {}", report.keys));
     }
     lines.join("\n")
+}
+
+fn prepare(config: &Config, name: &str, json: bool) -> Exit {
+    let found = config.destinations.iter().find(|d| d.name == name).map(|d| &d.way);
+    let Some(Way::Folder { path }) = found else {
+        return fail(&format!("the settings have no destination {name:?} of kind \"folder\""));
+    };
+    match share::prepare(path) {
+        Ok(()) => say(
+            json,
+            &serde_json::json!({ "prepared": path }),
+            &format!("{} is prepared: lessons go there from now on", path.display()),
+        ),
+        Err(e) => fail(&e),
+    }
 }
 
 fn fsck(store: &Store, json: bool) -> Exit {

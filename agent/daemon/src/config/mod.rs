@@ -2,6 +2,7 @@
 //!
 //! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
 
+pub mod destination;
 mod folder;
 mod key;
 mod profiles;
@@ -17,8 +18,10 @@ use lectern_wire::capture::{
     Transport, VideoSettings,
 };
 use lectern_wire::id::{DeviceId, SchoolId};
+use lectern_wire::live::{Live, SCHEMES};
 
 use crate::model::profile::Profile;
+use crate::model::schedule::{Schedule, Waits};
 use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
 pub use key::Key;
@@ -31,10 +34,16 @@ pub struct Config {
     pub device: Device,
     /// `[hub]`; absent when recordings stay on this machine.
     pub hub: Option<Hub>,
+    /// `[upload]`
+    pub upload: Upload,
+    /// `[[destination]]`: where lessons go beside the hub.
+    pub destinations: Vec<destination::Settings>,
     /// `[page]`
     pub page: Page,
     /// `[recording]`
     pub recording: Recording,
+    /// `[live]`; absent when lessons cannot be sent live.
+    pub live: Option<Live>,
     /// `[key]`
     pub key: Key,
     /// `[school_day]`
@@ -43,6 +52,8 @@ pub struct Config {
     pub sense: Sense,
     /// `[outbox]`
     pub outbox: Outbox,
+    /// `[commands]`
+    pub commands: Commands,
 }
 
 /// Who and where this device is.
@@ -58,6 +69,8 @@ pub struct Device {
     pub room: String,
     /// Where state and lessons are kept.
     pub data_dir: PathBuf,
+    /// Whether that volume keeps what is written to it although it looks otherwise.
+    pub trust_volume: bool,
 }
 
 impl Device {
@@ -77,6 +90,19 @@ pub struct Hub {
     pub mqtt: url::Url,
     /// File that holds this device's password.
     pub password_file: PathBuf,
+}
+
+/// How lessons are taken to the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// What may go when.
+    pub schedule: Schedule,
+    /// Whether uploads take the whole line, although others on it wait longer.
+    pub whole_line: bool,
+    /// The proxy, `http://host:port`.
+    pub proxy: Option<url::Url>,
+    /// File with `user:password` for it.
+    pub proxy_password_file: Option<PathBuf>,
 }
 
 /// The local page.
@@ -101,6 +127,8 @@ pub struct Recording {
     pub reserve_minutes: u32,
     /// Days the bytes of a lesson stay here after the hub's receipt.
     pub keep_stored_days: u32,
+    /// Space that is kept free by removing stored lessons earlier, MiB.
+    pub keep_free_mib: u32,
     /// Whether every picture is decoded back, or the key frames.
     pub full_check: bool,
     /// Folder of the video profiles a finished lesson is held against.
@@ -129,6 +157,17 @@ pub struct SchoolDay {
 pub struct Sense {
     /// Seconds between samples.
     pub interval_s: u32,
+}
+
+/// What a technician may ask of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commands {
+    /// Whether none is carried out.
+    pub off: bool,
+    /// Seconds before the machine restarts or goes off.
+    pub countdown_s: u32,
+    /// Where a packet that wakes another machine goes.
+    pub wake_address: SocketAddr,
 }
 
 /// What waits for MQTT.
@@ -161,8 +200,11 @@ impl Config {
         let mut root = Section::new(&faults, "", table);
         let device = device(&mut root);
         let hub = root.optional_section("hub").map(hub);
+        let upload = root.section("upload", upload);
+        let destinations = destination::all(&mut root, hub.is_some());
         let page = page(&mut root);
         let mut recording = recording(&mut root);
+        let live = root.optional_section("live").and_then(live);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
         let key = key::key(&mut root);
         let school_day = root.section("school_day", |s| SchoolDay {
@@ -173,8 +215,32 @@ impl Config {
         });
         let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
+        let commands = root.section("commands", |s| Commands {
+            off: s.choice_of_bool("off"),
+            countdown_s: s.number("countdown_s", 60, 5..=600),
+            wake_address: s
+                .maybe_parsed("wake_address", |text| {
+                    text.parse().map_err(|_| {
+                        format!("{text:?} is not an address and port such as \"255.255.255.255:9\"")
+                    })
+                })
+                .unwrap_or(SocketAddr::from(([255, 255, 255, 255], 9))),
+        });
         root.end();
-        let config = Self { device, hub, page, recording, key, school_day, sense, outbox };
+        let config = Self {
+            device,
+            hub,
+            upload,
+            destinations,
+            page,
+            recording,
+            live,
+            key,
+            school_day,
+            sense,
+            outbox,
+            commands,
+        };
         faults.into_result(config)
     }
 
@@ -227,6 +293,7 @@ fn device(root: &mut Section<'_>) -> Device {
             school_name: s.text("school_name", Some(""), 40),
             room: s.text("room", None, 40),
             data_dir: folder,
+            trust_volume: s.choice_of_bool("trust_volume"),
         }
     })
 }
@@ -263,6 +330,48 @@ fn hub(mut s: Section<'_>) -> Hub {
     };
     s.end();
     hub
+}
+
+fn live(mut s: Section<'_>) -> Option<Live> {
+    // What is wrong is said without the address: a stream key stands in it.
+    let url = s.parsed("url", |text| match url::Url::parse(text) {
+        Ok(url) if url.host_str().is_some() && SCHEMES.iter().any(|(scheme, _)| *scheme == url.scheme()) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!(
+            "must be an address with a host, beginning with {}://",
+            SCHEMES.map(|s| s.0).join(":// or ")
+        )),
+    });
+    s.end();
+    url.map(|url| Live { url, on: false })
+}
+
+fn upload(s: &mut Section<'_>) -> Upload {
+    let day_kbps = s.number("day_kbps", 0, 0..=10_000_000_u32);
+    let night = s.text("night", Some("22:00-06:00"), 20);
+    let night = night.parse().map_err(|what: String| s.fault("night", &what)).ok();
+    #[expect(clippy::expect_used, reason = "a constant that is a valid span")]
+    let night = night.unwrap_or_else(|| "22:00-06:00".parse().expect("a valid span"));
+    let waits = [("nothing", Waits::Nothing), ("backlog", Waits::Backlog), ("all", Waits::All)];
+    let waits = s.choice("waits_for_night", "nothing", &waits);
+    let proxy = s.maybe_parsed("proxy", |text| match url::Url::parse(text) {
+        Ok(url) if url.scheme() == "http" && url.host_str().is_some() && url.username().is_empty() => Ok(url),
+        _ => Err(format!("{text:?} must be http:// with a host and a port, without a password")),
+    });
+    let proxy_password_file = s.maybe_parsed("proxy_password_file", |text| match PathBuf::from(text) {
+        path if path.is_absolute() => Ok(path),
+        _ => Err("must be an absolute path".to_owned()),
+    });
+    if proxy_password_file.is_some() && proxy.is_none() {
+        s.fault("proxy_password_file", "stands without a proxy; set upload.proxy too");
+    }
+    Upload {
+        schedule: Schedule { day_rate: (day_kbps > 0).then(|| u64::from(day_kbps) * 125), night, waits },
+        whole_line: s.choice_of_bool("whole_line"),
+        proxy,
+        proxy_password_file,
+    }
 }
 
 fn page(root: &mut Section<'_>) -> Page {
@@ -351,6 +460,7 @@ fn recording(root: &mut Section<'_>) -> Recording {
             max_minutes: s.number("max_minutes", 180, 1..=1440),
             reserve_minutes: s.number("reserve_minutes", 10, 1..=1440),
             keep_stored_days: s.number("keep_stored_days", 7, 0..=3650),
+            keep_free_mib: s.number("keep_free_mib", 4096, 0..=1_000_000),
             full_check: s.choice_of_bool("full_check"),
             profiles: s.path("profiles", "/etc/lectern/profiles"),
             schemes: s.path("schemes", "/etc/lectern/schemes"),

@@ -2,9 +2,11 @@
 
 pub mod answer;
 pub mod clip;
+pub mod home;
 pub mod key;
 pub mod lesson;
 pub mod profile;
+pub mod schedule;
 pub mod scheme;
 pub mod status;
 pub mod timetable;

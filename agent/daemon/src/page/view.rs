@@ -1,15 +1,16 @@
 //! The status as the page and the CLI get it: JSON with codes, not sentences; words are the page's.
 
 use lectern_base::clock;
-use lectern_wire::capture::Layout;
 use serde_json::{Value, json};
 
+use super::Page;
 use crate::model::profile::Reason;
-use crate::model::status::{Preflight, Status, Warning};
+use crate::model::status::{Hold, Preflight, Status, Warning};
+use crate::store::deliveries::Delivery;
 use crate::store::lessons::Lesson;
 
 /// The whole status.
-pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
+pub fn status(status: &Status, page: &Page) -> Value {
     let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
     let lesson = status.lesson.as_ref().map(|l| {
         json!({
@@ -37,25 +38,54 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
     });
     json!({
         "generation": status.generation,
-        "room": room,
-        "layouts": layouts.iter().map(|l| l.name()).collect::<Vec<_>>(),
+        "room": &*page.room,
+        "layouts": page.layouts.iter().map(|l| l.name()).collect::<Vec<_>>(),
         "lesson": lesson,
         "warnings": status.warnings.iter().map(warning).collect::<Vec<_>>(),
         "ring_s": status.ring_s,
+        "ready": status.armed.is_some(),
+        "live": { "can": page.can_live, "state": status.live.name() },
+        "encoder": status.encoder,
         "level": status.level.map(|l| json!({ "peak_dbfs": l.peak_dbfs, "rms_dbfs": l.rms_dbfs })),
         "upload": {
-            "configured": status.upload.configured,
-            "reachable": status.upload.reachable,
+            "configured": status.upload.configured || !status.destinations.is_empty(),
+            "reachable": reachable(status),
             "waiting_lessons": status.upload.waiting_lessons,
             "pending_bytes": status.upload.pending_bytes,
             "sent_bytes": status.upload.sent_bytes,
             "rate": status.upload.rate,
             "blocked": status.upload.blocked,
+            "hold": status.upload.hold.map(|hold| match hold {
+                Hold::Night => "night",
+                Hold::Queue => "queue",
+            }),
         },
+        "suggestion": status.suggestion.as_ref().map(|s| json!({ "topic": s.topic })),
+        "destinations": status.destinations.iter().map(|d| json!({
+            "name": d.name,
+            "kind": d.kind,
+            "required": d.required,
+            "reachable": d.reachable,
+            "waiting": d.waiting,
+            "pending_bytes": d.pending_bytes,
+            "problem": d.problem,
+        })).collect::<Vec<_>>(),
         "disk_free_minutes": status.disk_free_minutes,
+        "keeping": {
+            "waiting": status.keeping.waiting,
+            "waiting_bytes": status.keeping.waiting_bytes,
+            "stored": status.keeping.stored,
+            "stored_bytes": status.keeping.stored_bytes,
+        },
+        "home": status.home.as_ref().map(|doubt| json!({ "code": doubt.code(), "detail": doubt.detail() })),
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
         "preflight": preflight(status.preflight.as_ref()),
         "speech": status.speech,
+        "note": status.note.as_ref().map(|note| json!({ "text": note.text, "from": note.from })),
+        "power": status.power.map(|power| json!({
+            "off": power.off,
+            "in_ms": power.at_boot_ms.saturating_sub(now),
+        })),
         "key": status.key.as_ref().map(|key| json!({
             "there": key.there,
             "hold_ms": key.hold_ms,
@@ -70,6 +100,15 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
     })
 }
 
+/// Whether lessons get away: the hub where there is one, else every destination that is required.
+fn reachable(status: &Status) -> Option<bool> {
+    let mut required = status.destinations.iter().filter(|d| d.required).filter_map(|d| d.reachable);
+    match status.upload.configured {
+        true => status.upload.reachable,
+        false => required.next().map(|first| first && required.all(|well| well)),
+    }
+}
+
 /// How the sources were found; null when nobody has looked.
 pub fn preflight(found: Option<&Preflight>) -> Value {
     let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
@@ -79,6 +118,7 @@ pub fn preflight(found: Option<&Preflight>) -> Value {
             "age_ms": now.saturating_sub(found.at_boot_ms),
             "problem": found.problem,
             "sources": found.sources,
+            "encoder": found.encoder,
         })
     })
 }
@@ -104,8 +144,9 @@ fn profile((name, reasons): &(String, Vec<Reason>)) -> Value {
 
 fn warning(warning: &Warning) -> Value {
     match warning {
-        Warning::SourceLost { source, sound, cause } => {
-            json!({ "kind": if *sound { "no_sound" } else { "no_picture" }, "source": source, "cause": cause })
+        Warning::SourceLost { source, sound, code, cause } => {
+            let kind = if *sound { "no_sound" } else { "no_picture" };
+            json!({ "kind": kind, "source": source, "code": code, "cause": cause })
         }
         Warning::Finding(kind) => json!({ "kind": kind }),
         Warning::Slow { fps } => json!({ "kind": "slow", "fps": fps }),
@@ -113,8 +154,18 @@ fn warning(warning: &Warning) -> Value {
     }
 }
 
+/// What of a lesson is on this disk.
+pub struct Kept {
+    /// Bytes of its takes.
+    pub bytes: u64,
+    /// Why and when they were removed, if they were.
+    pub reclaimed: Option<(String, i64)>,
+    /// How far each destination has come.
+    pub deliveries: Vec<Delivery>,
+}
+
 /// A lesson in the list.
-pub fn lesson_row(lesson: &Lesson, reports: &Value) -> Value {
+pub fn lesson_row(lesson: &Lesson, reports: &Value, kept: &Kept) -> Value {
     json!({
         "id": lesson.id,
         "state": lesson.state.name(),
@@ -124,6 +175,14 @@ pub fn lesson_row(lesson: &Lesson, reports: &Value) -> Value {
         "cut_short": lesson.cut_short.map(crate::model::lesson::CutShort::name),
         "manifest_sha256": lesson.manifest_sha256,
         "reports": reports,
+        "local_bytes": kept.bytes,
+        "destinations": kept.deliveries.iter().map(|d| json!({
+            "name": d.destination,
+            "confirmed": d.confirmed_wall_ms.map(clock::local_text),
+            "sent_bytes": d.sent_bytes,
+            "problem": d.problem,
+        })).collect::<Vec<_>>(),
+        "reclaimed": kept.reclaimed.as_ref().map(|(why, at)| json!({ "why": why, "at": clock::local_text(*at) })),
         "thrown_away": lesson.discarded_wall_ms.map(clock::local_text),
         "submitted": lesson.submitted,
     })

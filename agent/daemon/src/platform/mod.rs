@@ -3,5 +3,8 @@
 pub mod host;
 pub mod identity;
 pub mod input;
+pub mod machine;
 pub mod notify;
 pub mod onvif;
+pub mod power;
+pub mod volume;

@@ -52,6 +52,12 @@ pub enum UploadError {
     /// The receipt does not fit.
     #[error("the hub's receipt is not accepted: {0}")]
     BadReceipt(String),
+    /// The hub's log of receipts does not continue what this room witnessed.
+    #[error("the hub's log of receipts is refused: {0}")]
+    LogRefused(String),
+    /// The bytes are not those whose chain heads were signed while they were recorded.
+    #[error("the hub refuses the lesson: {0}")]
+    Contradicted(String),
     /// A local file.
     #[error("{path}: {source}")]
     File {
@@ -74,6 +80,22 @@ impl UploadError {
     /// Whether it is the line, not the hub or this device.
     pub fn is_network(&self) -> bool {
         matches!(self, Self::Network(_))
+    }
+
+    /// Whether the hub said that others go first.
+    pub fn is_queued(&self) -> bool {
+        matches!(self, Self::Refused { status: 429, .. })
+    }
+
+    /// Whether it does not go away by waiting, as far as one can tell.
+    pub fn needs_a_hand(&self) -> bool {
+        !(self.is_network() || self.is_queued() || matches!(self, Self::NotYet))
+    }
+
+    /// Whether a grant did not hold any more: it has ended, or was made by a hub that was set up anew since. S3
+    /// stores say so with 400 or 403.
+    pub fn is_stale_grant(&self) -> bool {
+        matches!(self, Self::Refused { status: 400 | 403, .. })
     }
 
     /// When to come again, if somebody said so.

@@ -17,6 +17,7 @@ function time(ms) {
   const s = Math.floor(ms / 1000), two = (n) => String(n).padStart(2, "0");
   return `${two(Math.floor(s / 3600))}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
 }
+const gigabytes = (bytes) => bytes < 1e9 ? `${Math.max(1, Math.round(bytes / 1e6))} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 const mib = (bytes) => `${(bytes / 1048576).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
 
 // Before a lesson: what the sources' check found, and what else a teacher should know before the press.
@@ -73,7 +74,8 @@ const RED = ["start", "next", "anyway", "goOn", "again"];
 const DO = {
   next: () => order("start", { about: {} }), anyway: () => order("start", { about: about() }), goOn: () => order("start", { about: about() }),
   again: () => order("start", { about: status.lesson.about }), keep: () => order("dismiss"), stopNow: () => order("stop"),
-  start: () => order("start", { about: about() }), check: () => ask("/api/preflight", {}),
+  start: () => order("start", { about: about() }), startLive: () => order("start", { about: about(), live: true }),
+  liveOn: () => order("live", { live: true }), liveOff: () => order("live", { live: false }), check: () => ask("/api/preflight", {}),
   cancel: putAside, seen: () => status.lesson ? order("dismiss") : putAside(),
   clip: () => { $("clip-box").open = true; $("clip-box").scrollIntoView({ behavior: "smooth" }); },
   amend: () => openPanel("amend"), submit: () => openPanel("submit"), discard: () => openPanel("discard"),
@@ -111,7 +113,7 @@ function draw() {
   if (now === "idle" && status.slot) {
     // The period that is on, by the timetable: the press needs no typing.
     [big, small, title] = [named(status.slot.about), small, [status.slot.about.teacher, status.slot.times].filter(Boolean).join(" ")];
-  } else if (!lesson) title = "";
+  } else if (!lesson) title = now === "idle" && status && status.suggestion ? say(w.planned, status.suggestion) : "";
   $("big-text").textContent = say(big, values);
   $("small").textContent = refusal && performance.now() - refusedAt < 8000 ? refusal : [title, say(small, values)].filter(Boolean).join(" · ");
   document.title = `${say(big, values)} · Lectern 讲台`;
@@ -119,20 +121,31 @@ function draw() {
   if (now === "recording" && lesson.marks > 0 && !refusal) $("small").textContent += ` · ${say(w.marked, { n: lesson.marks })}`;
   // Whoever is in the room can see that something is kept, even before the press.
   $("ring").textContent = status && status.ring_s ? say(w.ring, { n: status.ring_s }) : "";
+  // Its own sign: whoever is in the room can see that the lesson is seen elsewhere.
+  const live = status ? status.live.state : "off";
+  $("live").textContent = w.live[live] || "";
+  $("live").dataset.live = live;
   $("key").textContent = keyHint(w, now);
+  desk(w);
   warnings(w);
   actions(w, now, short);
   fill(now);
   layouts(w, now);
   upload(w, now);
   profiles(w, now);
+  destinations(w);
   meter(w);
   $("about-name").textContent = w.about;
   $("about-box").hidden = !["idle", "speech", "recording", "paused", "bell", ...ENDED].includes(now);
   for (const label of $("about").children) label.firstChild.textContent = w.fields[label.dataset.field];
   $("repair-name").textContent = w.repair.ask;
   $("do-repair").textContent = w.repair.act;
-  $("disk").textContent = status && status.disk_free_minutes != null ? say(w.disk, { length: length(status.disk_free_minutes * 60000) }) : "";
+  const kept = status && status.keeping, room = status && status.disk_free_minutes != null;
+  // What waits takes space that nothing may free: it is named beside the space that is left.
+  $("disk").textContent = [
+    room ? say(w.disk, { length: length(status.disk_free_minutes * 60000) }) : "",
+    kept && status.upload.configured && kept.waiting > 0 ? say(w.keeping, { n: kept.waiting, size: gigabytes(kept.waiting_bytes) }) : "",
+  ].filter(Boolean).join(" · ");
   const safe = status && status.safe_to_switch_off;
   $("lamp").textContent = status ? (safe ? w.safe : w.wait) : "";
   $("lamp").className = safe ? "safe" : "wait";
@@ -152,10 +165,29 @@ function keyHint(w, now) {
   return say(w.key[row] || "", { s: key.hold_ms / 1000 });
 }
 
+// A technician's note, or the machine about to go off: above everything, and always with an answer.
+function desk(w) {
+  const power = status && status.power, note = status && status.note;
+  $("desk").hidden = !power && !note;
+  if (power) {
+    const left = Math.max(0, power.in_ms - (performance.now() - heardAt));
+    $("desk-text").textContent = say(power.off ? w.desk.off : w.desk.reboot, { left: length(left) });
+    $("desk-act").textContent = w.desk.putOff;
+    $("desk-act").onclick = () => ask("/api/command", { action: "put_off" });
+  } else if (note) {
+    $("desk-text").textContent = say(w.desk.note, note);
+    $("desk-act").textContent = w.act.seen;
+    $("desk-act").onclick = () => ask("/api/command", { action: "seen" });
+  }
+}
+
 function warnings(w) {
-  const list = status ? status.warnings.map((one) => say(w.warn[one.kind], one)) : [];
+  const list = status ? status.warnings.map((one) => say(w.warn[one.kind], { ...one, why: w.gap[one.code] || "" })) : [];
+  if (status && status.home) list.push(say(w.restored, { why: status.home.detail }));
   if (status && !status.clock_plausible) list.push(w.warn.clock);
   if (status && !status.lesson && status.upload.configured && status.upload.reachable === false) list.push(w.warn.no_hub);
+  const encoder = status && !status.lesson && status.preflight && status.preflight.encoder;
+  if (encoder && encoder.state === "failed") list.push(say(w.warn.no_encoder, { why: encoder.problem }));
   if (status && !status.lesson && status.preflight && status.preflight.problem) list.push(say(w.warn.unchecked, { why: status.preflight.problem }));
   if (status && status.upload.blocked) list.push(say(w.blocked, { why: status.upload.blocked }));
   const box = $("warnings");
@@ -165,7 +197,9 @@ function warnings(w) {
 }
 
 function actions(w, now, short) {
-  const wanted = short ? ["keep", "again"] : ACTIONS[now] || [], more = MORE[now] || [];
+  const live = status && status.live, wanted = short ? ["keep", "again"] : [...ACTIONS[now] || []], more = [...MORE[now] || []];
+  if (live && live.can && ["idle", "speech"].includes(now)) wanted.push("startLive");
+  if (live && live.can && ["recording", "paused", "bell"].includes(now)) more.push(live.state === "off" ? "liveOn" : "liveOff");
   const key = [wanted, more, language].join();
   if (drawn === key) return;
   drawn = key;
@@ -187,7 +221,9 @@ function actions(w, now, short) {
 // The form shows the lesson it belongs to; before one, what the timetable would fill in.
 function fill(now) {
   const lesson = status && status.lesson, key = lesson ? lesson.id : "";
-  const slot = !lesson && status && status.slot ? status.slot.about : {};
+  const slot = !lesson && status && status.slot ? { ...status.slot.about } : {};
+  // A calendar's title is only proposed; what is typed counts.
+  if (!lesson && status && status.suggestion && !slot.topic) slot.topic = status.suggestion.topic;
   for (const label of $("about").children) {
     const input = label.lastChild, field = label.dataset.field;
     input.placeholder = slot[field] || "";
@@ -229,13 +265,26 @@ function profiles(w, now) {
   }));
 }
 
+// Where lessons go beside the hub, each with what it lacks.
+function destinations(w) {
+  const list = status ? status.destinations : [], box = $("destinations"), shown = JSON.stringify(list) + language;
+  if (box.dataset.shown === shown) return;
+  box.dataset.shown = shown;
+  box.replaceChildren(...list.map((one) => {
+    const words = one.problem && one.waiting > 0 ? w.destination.problem : one.waiting > 0 ? w.destination.waits : w.destination.has;
+    // Why is for the technician: it stands behind the words.
+    return Object.assign(document.createElement("li"), { textContent: say(words, { name: one.name, n: one.waiting }), title: one.problem || "" });
+  }));
+}
+
 function upload(w, now) {
   const u = status && status.upload, busy = u && u.configured && ["sealed", "storedWaiting"].includes(now);
   document.body.toggleAttribute("data-upload", !!busy);
   if (!busy) return;
   const all = u.sent_bytes + u.pending_bytes;
   const left = u.rate > 0 && u.pending_bytes > 0 ? say(w.uploadLeft, { left: length(Math.max(1000, u.pending_bytes / u.rate * 1000)) }) : "";
-  $("upload-text").textContent = say(w.upload, { sent: mib(u.sent_bytes), all: mib(all) }) + left;
+  const hold = u.hold ? w.hold[u.hold] : left;
+  $("upload-text").textContent = say(w.upload, { sent: mib(u.sent_bytes), all: mib(all) }) + hold;
   $("upload").value = all ? u.sent_bytes / all : 0;
 }
 
