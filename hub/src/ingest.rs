@@ -167,7 +167,7 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
         // Kept by the broker; the hub's own table of them comes with the alarms' page.
-        Leaf::Alarm(_) => {}
+        Leaf::Alarm(_) | Leaf::Chain => {}
         Leaf::Ack(_) => dropped(counts, device, leaf, "acknowledgements go down only"),
     }
     Ok(None)

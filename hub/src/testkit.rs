@@ -8,7 +8,7 @@ use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, Source, Sour
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId, SchoolId};
 use lectern_wire::manifest::{About, Fragment, Manifest, Part, Software, Take, TakeEnd};
-use lectern_wire::sign::{PublicKey, Signed};
+use lectern_wire::sign::{Kept, PublicKey, Signed};
 use lectern_wire::topic::Topics;
 use tokio_util::sync::CancellationToken;
 
@@ -122,6 +122,11 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
         sealed_wall_ms: 1_789_180_300_000,
     };
     (manifest, all)
+}
+
+/// A manifest's hash.
+pub fn digest(manifest: &Manifest) -> Digest {
+    Kept::new(manifest.clone()).and_then(|kept| kept.digest()).expect("a digest")
 }
 
 /// A hub on free ports, in a folder that goes with it.

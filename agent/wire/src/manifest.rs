@@ -44,7 +44,7 @@ impl Document for Manifest {
 
 /// What a teacher says about a lesson. Every field may be empty; none names a pupil.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct About {
     /// 工号, the staff number.
     #[serde(skip_serializing_if = "String::is_empty")]

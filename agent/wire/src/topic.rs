@@ -21,6 +21,8 @@ pub enum Leaf {
     History(String),
     /// An event of a type.
     Event(String),
+    /// Retained: the newest signed head of the part chain of what is being recorded; see [`crate::chain`].
+    Chain,
     /// A retained alarm of a code.
     Alarm(crate::alarm::Code),
     /// Down: the hub has stored everything of this class up to a sequence number.
@@ -47,6 +49,7 @@ impl Topics {
             Leaf::Measurement(group) => format!("{base}/m/{group}"),
             Leaf::History(group) => format!("{base}/h/{group}"),
             Leaf::Event(kind) => format!("{base}/e/{kind}"),
+            Leaf::Chain => format!("{base}/chain"),
             Leaf::Alarm(code) => format!("{base}/a/{}", code.name()),
             Leaf::Ack(class) => format!("{base}/ack/{class}"),
         }
@@ -72,6 +75,7 @@ pub fn parse(topic: &str) -> Option<(Topics, Leaf)> {
         ("m", Some(group), None) => Leaf::Measurement(name(group)?),
         ("h", Some(group), None) => Leaf::History(name(group)?),
         ("e", Some(kind), None) => Leaf::Event(name(kind)?),
+        ("chain", None, None) => Leaf::Chain,
         ("a", Some(code), None) => Leaf::Alarm(crate::alarm::Code::from_name(code)?),
         ("ack", Some(class), None) => Leaf::Ack(name(class)?),
         _ => return None,
@@ -102,6 +106,7 @@ mod tests {
             Leaf::Measurement("sys".into()),
             Leaf::History("rec".into()),
             Leaf::Event("lesson".into()),
+            Leaf::Chain,
             Leaf::Alarm(crate::alarm::Code::Hot),
             Leaf::Ack("event".into()),
         ] {

@@ -4,7 +4,7 @@ use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::manifest::{Manifest, Take, clock_text};
 use lectern_wire::receipt::Receipt;
-use lectern_wire::sign::{Document as _, KeyRing, PublicKey, Signed};
+use lectern_wire::sign::{Kept, KeyRing, PublicKey, Signed};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -85,7 +85,10 @@ pub fn run(objects: &Objects, place: &Place, known: &Known) -> Report {
 }
 
 /// The manifest and what is wrong with it; when only its signature is wrong it comes all the same.
-fn read_manifest(folder: &std::path::Path, key: Option<PublicKey>) -> (Option<Manifest>, Option<String>) {
+fn read_manifest(
+    folder: &std::path::Path,
+    key: Option<PublicKey>,
+) -> (Option<Kept<Manifest>>, Option<String>) {
     let bytes = match std::fs::read(folder.join("manifest.json")) {
         Ok(bytes) => bytes,
         Err(e) => return (None, Some(format!("manifest.json: {e}"))),
@@ -100,7 +103,11 @@ fn read_manifest(folder: &std::path::Path, key: Option<PublicKey>) -> (Option<Ma
     (Some(signed.document), fault)
 }
 
-fn check_receipt(folder: &std::path::Path, known: &Known, manifest: Option<&Manifest>) -> Result<(), String> {
+fn check_receipt(
+    folder: &std::path::Path,
+    known: &Known,
+    manifest: Option<&Kept<Manifest>>,
+) -> Result<(), String> {
     let bytes = std::fs::read(folder.join("receipt.json")).map_err(|e| format!("receipt.json: {e}"))?;
     let signed: Signed<Receipt> = serde_json::from_slice(&bytes).map_err(|e| format!("receipt.json: {e}"))?;
     let mut ring = KeyRing::default();

@@ -65,7 +65,7 @@ mod tests {
 
     use lectern_wire::PART_SIZE;
     use lectern_wire::receipt::Receipt;
-    use lectern_wire::sign::{Document as _, Signed};
+    use lectern_wire::sign::Signed;
     use serde_json::json;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -123,7 +123,7 @@ mod tests {
             )
             .expect("the rows are there");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&kept.0).expect("json"), first);
-        assert_eq!(kept.1, manifest.digest().expect("digest").to_string());
+        assert_eq!(kept.1, testkit::digest(&manifest).to_string());
 
         let hub = hub.restart(|_| {}).await;
         assert_eq!(said(&hub.device("room-1").seal(&manifest).await), GONE, "also tomorrow");

@@ -5,7 +5,7 @@ use lectern_base::{clock, disk};
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::{Receipt, StoreLocation, StoredObject};
-use lectern_wire::sign::{self, Document as _, KeyRing, Signed};
+use lectern_wire::sign::{self, KeyRing, Signed};
 
 use super::Receive;
 use super::discard::{discarded, is_discarded};

@@ -180,7 +180,7 @@ fn additions<T: Addition>(db: &Connection, lesson: &Lesson, ring: &KeyRing) -> r
             && lesson.manifest_sha256 == Some(signed.document.manifest())
             && !out.contains(&signed.document)
         {
-            out.push(signed.document);
+            out.push(signed.document.into_understood());
         }
     }
     Ok(out)

@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
 use lectern_wire::receipt::{Receipt, StoreLocation};
-use lectern_wire::sign::{Document as _, Signed};
+use lectern_wire::sign::Signed;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{afterwards, odd};
@@ -46,10 +46,12 @@ pub fn append(
         stored_wall_ms: now,
         log_index: u64::try_from(log_index).unwrap_or(0),
         log_prev,
+        heads: None,
+        log: None,
     };
     let fail = |e| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
-    let digest = receipt.digest().map_err(fail)?;
     let signed = Signed::sign(receipt, key).map_err(fail)?;
+    let digest = signed.document.digest().map_err(fail)?;
     let text =
         serde_json::to_string(&signed).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     db.execute(

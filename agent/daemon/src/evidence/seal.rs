@@ -7,7 +7,7 @@ use std::path::Path;
 use lectern_base::{clock, disk};
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{Manifest, Software, Take, TakeEnd};
-use lectern_wire::sign::{Document as _, Signed};
+use lectern_wire::sign::Signed;
 
 use super::check::Check;
 use super::follow::Follower;
@@ -56,8 +56,8 @@ pub fn seal(
         prev: prev.transpose()?,
         sealed_wall_ms: clock::wall_ms(),
     };
-    let digest = manifest.digest()?;
     let signed = Signed::sign(manifest, &settings.key)?;
+    let digest = signed.document.digest()?;
     let path = folder.join("manifest.json");
     let bytes = serde_json::to_vec_pretty(&signed).map_err(|e| StoreError::Impossible(e.to_string()))?;
     disk::replace(&path, &bytes).map_err(|source| SealError::File { path, source })?;
@@ -65,7 +65,7 @@ pub fn seal(
     let reports = serde_json::to_value(reports).map_err(|e| StoreError::Impossible(e.to_string()))?;
     store.put_reports(id, &reports)?;
     store.seal(id, digest)?;
-    Ok(Some(signed.document))
+    Ok(Some(signed.document.into_understood()))
 }
 
 type Versions = (String, String);

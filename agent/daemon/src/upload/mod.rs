@@ -120,6 +120,7 @@ impl Uploader {
             started_wall_ms: lesson.started_wall_ms,
             about: lesson.about.clone(),
             key: self.key,
+            rotations: Vec::new(),
         };
         let status = self.client.announce(&announce).await?;
         let mut pending = Vec::new();

@@ -93,6 +93,8 @@ mod tests {
             stored_wall_ms: 0,
             log_index: 0,
             log_prev: None,
+            heads: None,
+            log: None,
         };
         let sign = |r: &Receipt, k: &SigningKey| Signed::sign(r.clone(), k).expect("signs");
         assert_eq!(check(&ring, &lesson, &sign(&receipt, &key)), Ok(()));
