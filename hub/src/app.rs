@@ -116,6 +116,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         bell,
         counts,
         school: config.school.clone(),
+        schemes: config.schemes.clone(),
         mqtt_port,
     };
     Ok(Hub { http, broker, ingest, receive, read_back: Box::pin(read_back), console, http_port, mqtt_port })

@@ -13,6 +13,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The name at the top of the console and in downloads.
     pub school: String,
+    /// Folder of the certification schemes.
+    pub schemes: PathBuf,
     /// Where the console and the upload API listen.
     pub http_listen: SocketAddr,
     /// Where the broker listens.
@@ -53,6 +55,7 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
     let config = Config {
         data_dir: reader.text("data_dir", "/var/lib/lectern-hub", 4096).into(),
         school: reader.text("school", "示范学校", 40),
+        schemes: reader.text("schemes", "/etc/lectern/hub-schemes", 4096).into(),
         http_listen: reader.address("http.listen", "0.0.0.0:8470"),
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
@@ -156,9 +159,15 @@ mod tests {
         assert_eq!(parse(annotated), parse(""));
         let table: Table = annotated.parse().expect("toml");
         let mut reader = Reader { table: &table, known: BTreeSet::new(), faults: vec![] };
-        for path in
-            ["data_dir", "school", "http.listen", "mqtt.listen", "store.samples_days", "store.keep_free_mib"]
-        {
+        for path in [
+            "data_dir",
+            "school",
+            "schemes",
+            "http.listen",
+            "mqtt.listen",
+            "store.samples_days",
+            "store.keep_free_mib",
+        ] {
             assert!(reader.value(path).is_some(), "{path} is not in config/hub.toml");
         }
     }

@@ -11,7 +11,7 @@
 
 use lectern_wire::digest::Digest;
 use lectern_wire::manifest::{Manifest, Take, TakeEnd};
-use lectern_wire::sign::{BadDocument, Document as _};
+use lectern_wire::sign::{BadDocument, Kept};
 use serde::{Deserialize, Serialize};
 
 /// Its file and section.
@@ -33,14 +33,14 @@ impl Commitment {
     ///
     /// # Errors
     /// When the manifest has no canonical form.
-    pub fn of(manifest: &Manifest) -> Result<Self, BadDocument> {
+    pub fn of(manifest: &Kept<Manifest>) -> Result<Self, BadDocument> {
         let takes = manifest.takes.iter().map(blind).collect();
         Ok(Self { v: 1, manifest_sha256: manifest.digest()?, takes })
     }
 
     /// Whether it follows from this manifest.
     #[must_use]
-    pub fn is_of(&self, manifest: &Manifest) -> bool {
+    pub fn is_of(&self, manifest: &Kept<Manifest>) -> bool {
         Self::of(manifest).is_ok_and(|own| own == *self)
     }
 }

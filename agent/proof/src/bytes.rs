@@ -19,6 +19,14 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// What is below says.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Reads ranges, as (offset, length), each whole. For what has a better way than one after the other.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when one reaches beyond the end; else what is below says.
+    fn ranges(&self, ranges: &[(u64, u64)]) -> io::Result<Vec<Vec<u8>>> {
+        ranges.iter().map(|(offset, length)| exactly(self, *offset, *length)).collect()
+    }
 }
 
 /// Bytes that are shared.
@@ -139,7 +147,7 @@ impl ReadAt for Spliced {
 ///
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] when there are fewer; else what is below says.
-pub fn exactly(of: &dyn ReadAt, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+pub fn exactly<T: ReadAt + ?Sized>(of: &T, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     if offset.checked_add(length).is_none_or(|end| end > of.size()) {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends too early"));
     }

@@ -1,22 +1,23 @@
 //! Holds a lesson's papers against each other and its bytes against its papers.
 //!
-//! In this order: the manifest is what a known device signed; the receipt is what a known hub signed of this manifest;
-//! the bytes of every take, or of a range, are those the manifest names. Whatever fails is named, and what does not
+//! In this order: the manifest is what a known device signed; the receipt is what a known hub signed of this manifest
+//! and stands in its log; what the device signed while it recorded speaks of the same bytes ([`heads`]); the bytes of every take, or of a range, are those the manifest names. Whatever fails is named, and what does not
 //! depend on it is checked all the same.
 
 use std::collections::BTreeSet;
 use std::io;
 
 use lectern_wire::PART_SIZE;
+use lectern_wire::log::{self, BadPlace};
 use lectern_wire::manifest::{Manifest, Take, TakeEnd, clock_text};
 use lectern_wire::receipt::Receipt;
-use lectern_wire::sign::{BadDocument, Document as _, KeyRing, PublicKey, Signed};
+use lectern_wire::sign::{BadDocument, Kept, KeyRing, PublicKey, Signed};
 use serde::de::DeserializeOwned;
 
 use crate::blind::Commitment;
 use crate::bytes::Blob;
 use crate::report::{Fault, Keys, Note, Paper, Report, Verdict};
-use crate::takes;
+use crate::{heads, takes};
 
 /// Opens a take by its number.
 pub type OpenTake = Box<dyn Fn(u32) -> io::Result<Blob> + Send + Sync>;
@@ -29,6 +30,8 @@ pub struct Found {
     pub commitment: Option<Vec<u8>>,
     /// `receipt.json`.
     pub receipt: Option<Vec<u8>>,
+    /// `heads.jsonl`: what the device signed while it recorded.
+    pub heads: Option<Vec<u8>>,
     /// `keys.json`.
     pub keys: Option<Vec<u8>>,
     /// The bytes.
@@ -55,6 +58,7 @@ impl Found {
             manifest,
             commitment: None,
             receipt: None,
+            heads: None,
             keys: None,
             takes: Box::new(|_| Err(io::Error::new(io::ErrorKind::NotFound, "it is not there"))),
             only: None,
@@ -80,11 +84,11 @@ pub struct Outcome {
     /// The report.
     pub report: Report,
     /// The manifest, also one whose signature does not fit.
-    pub manifest: Option<Manifest>,
+    pub manifest: Option<Kept<Manifest>>,
     /// The takes: the manifest's, or those of a commitment.
     pub takes: Vec<Take>,
     /// The receipt, when it fits.
-    pub receipt: Option<Receipt>,
+    pub receipt: Option<Kept<Receipt>>,
     /// Ids of the keys that signed manifest and receipt.
     pub signers: [Option<String>; 2],
 }
@@ -95,6 +99,7 @@ pub fn check(found: Found, asked: &Asked) -> Outcome {
     let mut faults = found.faults;
     let mut notes = Vec::new();
     let mut outcome = Outcome::default();
+    let mut heads = None;
     let (keys, ring) = ring(asked.keys.as_ref(), found.keys.as_deref(), &mut notes);
     let signed = match (&found.commitment, &asked.shown) {
         (Some(bytes), shown) => {
@@ -119,6 +124,11 @@ pub fn check(found: Found, asked: &Asked) -> Outcome {
         outcome.signers[0] = Some(signed.signature.key_id.clone());
         outcome.report.lesson_id = Some(signed.document.lesson_id.to_string());
         receipt(found.receipt.as_deref(), &signed.document, &ring, &mut outcome, &mut faults, &mut notes);
+        let witness = outcome.receipt.as_ref().and_then(|receipt| receipt.heads);
+        heads = found
+            .heads
+            .as_deref()
+            .map(|lines| heads::read(lines, &signed.document, witness, &ring, &mut faults));
         outcome.takes.clone_from(&signed.document.takes);
         outcome.manifest = Some(signed.document);
     }
@@ -136,13 +146,17 @@ pub fn check(found: Found, asked: &Asked) -> Outcome {
     report.duration_ms = takes.iter().map(|t| t.duration_ms).sum();
     let asked_range = asked.range_ms.filter(|_| !takes.is_empty());
     if let Some((from, _)) = asked_range.filter(|(from, _)| *from >= report.duration_ms) {
-        let why = format!("{} is behind the lesson's end at {}", clock_text(from), clock_text(report.duration_ms));
+        let why =
+            format!("{} is behind the lesson's end at {}", clock_text(from), clock_text(report.duration_ms));
         faults.push(Fault::Unreadable { what: "the range".into(), why });
     }
     let mut before = 0;
     for take in takes {
         let span = asked_range.map(|(from, to)| {
-            (from.saturating_sub(before).min(take.duration_ms), to.saturating_sub(before).min(take.duration_ms))
+            (
+                from.saturating_sub(before).min(take.duration_ms),
+                to.saturating_sub(before).min(take.duration_ms),
+            )
         });
         before += take.duration_ms;
         let wanted = found.only.as_ref().is_none_or(|only| *only == take.file);
@@ -150,6 +164,7 @@ pub fn check(found: Found, asked: &Asked) -> Outcome {
             continue;
         }
         check_take(take, &found.takes, span, takes, report, &mut faults);
+        heads::check(take, heads.as_deref().unwrap_or_default(), &found.takes, span, &mut faults);
         describe(take, takes.len(), span, report, &mut notes);
     }
     report.range_ms = asked_range.map(|(from, to)| (from, to.min(report.duration_ms)));
@@ -214,7 +229,7 @@ fn blind(
 
 fn receipt(
     bytes: Option<&[u8]>,
-    manifest: &Manifest,
+    manifest: &Kept<Manifest>,
     ring: &KeyRing,
     outcome: &mut Outcome,
     faults: &mut Vec<Fault>,
@@ -235,6 +250,13 @@ fn receipt(
         return faults.push(Fault::ReceiptOfAnother);
     }
     let before = faults.len();
+    match log::check_place(receipt, ring) {
+        // Receipts of hubs that had no such log prove less, but nothing else.
+        Ok(_) | Err(BadPlace::None) => {}
+        Err(BadPlace::Document(e)) => faults.push(signature(Paper::Receipt, &e)),
+        Err(BadPlace::Checkpoint(why)) => faults.push(Fault::Signature { paper: Paper::Checkpoint, why }),
+        Err(e @ BadPlace::Proof { .. }) => faults.push(Fault::Log { why: e.to_string() }),
+    }
     for take in &manifest.takes {
         let object = receipt.store.objects.iter().find(|object| object.take == take.n);
         if !object.is_some_and(|o| (o.size, o.sha256) == (take.size, take.sha256)) {
@@ -299,13 +321,7 @@ fn needed(take: &Take, (from, to): (u64, u64)) -> BTreeSet<u32> {
 }
 
 /// Notes what happened in a take, or in a span of it.
-fn describe(
-    take: &Take,
-    takes: usize,
-    span: Option<(u64, u64)>,
-    report: &mut Report,
-    notes: &mut Vec<Note>,
-) {
+fn describe(take: &Take, takes: usize, span: Option<(u64, u64)>, report: &mut Report, notes: &mut Vec<Note>) {
     let n = take.n;
     let (from, to) = span.unwrap_or((0, u64::MAX));
     let touches = |a: u64, b: u64| a < to && b >= from;
@@ -329,6 +345,8 @@ fn describe(
 
 /// Draws the verdicts.
 fn conclude(outcome: &mut Outcome, keys: Keys, faults: &[Fault], notes: &[Note]) {
+    // What the hub heard while the lesson was recorded, it heard by its own clock.
+    let witnessed = outcome.receipt.as_ref().is_some_and(|receipt| receipt.heads.is_some());
     let trusted_clocks = outcome.takes.iter().all(|take| take.clock_trusted);
     let report = &mut outcome.report;
     report.keys = keys;
@@ -343,8 +361,7 @@ fn conclude(outcome: &mut Outcome, keys: Keys, faults: &[Fault], notes: &[Note])
             _ => 0,
         });
     }
-    const BAD: [Verdict; 4] =
-        [Verdict::Altered, Verdict::Missing, Verdict::KeyUnknown, Verdict::Unreadable];
+    const BAD: [Verdict; 4] = [Verdict::Altered, Verdict::Missing, Verdict::KeyUnknown, Verdict::Unreadable];
     report.verdicts = verdicts.into_iter().filter_map(|n| BAD.get(n).copied()).collect();
     if report.sound {
         let whole = report.range_ms.map_or(Verdict::Complete, |_| Verdict::RangeComplete);
@@ -373,7 +390,7 @@ fn conclude(outcome: &mut Outcome, keys: Keys, faults: &[Fault], notes: &[Note])
     }
     if notes.contains(&Note::Anonymous) && !named {
         report.verdicts.push(Verdict::Anonymous);
-    } else if named && !(report.receipted && trusted_clocks) {
+    } else if named && !(report.receipted && (trusted_clocks || witnessed)) {
         report.verdicts.push(Verdict::TimeUnproven);
     }
     report.faults = faults.iter().map(Fault::say).collect();

@@ -62,9 +62,11 @@ fn join(takes: &[Take], bytes: &[Blob]) -> io::Result<Joined> {
     for (take, bytes) in takes.iter().zip(bytes) {
         covers(take).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
         let init = take.fragments.first().map_or(0, |fragment| fragment.offset);
-        joiner.take(&exactly(bytes.as_ref(), 0, init.min(LONGEST_HEAD))?).map_err(odd)?;
-        for fragment in &take.fragments {
-            let mut head = exactly(bytes.as_ref(), fragment.offset, fragment.length.min(HEAD))?;
+        let mut wanted = vec![(0, init.min(LONGEST_HEAD))];
+        wanted.extend(take.fragments.iter().map(|fragment| (fragment.offset, fragment.length.min(HEAD))));
+        let mut heads = bytes.ranges(&wanted)?.into_iter();
+        joiner.take(&heads.next().unwrap_or_default()).map_err(odd)?;
+        for (fragment, mut head) in take.fragments.iter().zip(heads) {
             let moof = head.first_chunk().map_or(0, |size| u64::from(u32::from_be_bytes(*size)));
             let needed = moof.saturating_add(16).min(fragment.length);
             if needed > head.len() as u64 {

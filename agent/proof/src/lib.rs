@@ -16,6 +16,7 @@ pub mod blind;
 pub mod bytes;
 pub mod check;
 pub mod export;
+mod heads;
 pub mod joined;
 pub mod open;
 pub mod page;

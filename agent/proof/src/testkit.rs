@@ -7,12 +7,14 @@ use std::sync::Arc;
 use ed25519_dalek::SigningKey;
 use lectern_wire::PART_SIZE;
 use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, VideoSettings};
+use lectern_wire::chain::{ChainHead, HeadLine, chain_hash};
 use lectern_wire::digest::Digest;
 use lectern_wire::fmp4::Scanner;
 use lectern_wire::id::{DeviceId, LessonId, SchoolId};
+use lectern_wire::log::{self, Checkpoint, Place, Salt};
 use lectern_wire::manifest::{About, Gap, Manifest, Part, Software, Take, TakeEnd};
 use lectern_wire::receipt::{Receipt, StoreLocation, StoredObject};
-use lectern_wire::sign::{Document as _, KeyRing, PublicKey, Signed};
+use lectern_wire::sign::{Kept, KeyRing, PublicKey, Signed};
 
 use crate::bytes::Blob;
 
@@ -65,7 +67,8 @@ pub fn take(seed: u64, seconds: u32, bytes: usize) -> Vec<u8> {
         let trun = |offset: u32| {
             boxed(b"trun", &words(&[0x0301, 1, offset, 1000, u32::try_from(bytes).unwrap_or(0)]))
         };
-        let moof = |offset| boxed(b"moof", &boxed(b"traf", &[tfhd.clone(), tfdt.clone(), trun(offset)].concat()));
+        let moof =
+            |offset| boxed(b"moof", &boxed(b"traf", &[tfhd.clone(), tfdt.clone(), trun(offset)].concat()));
         let head = moof(moof(0).len() as u32 + 8);
         let media: Vec<u8> = (0..bytes)
             .map(|_| {
@@ -147,24 +150,37 @@ impl Lesson {
         Self::signed(manifest, takes)
     }
 
-    /// Signs a manifest of these bytes.
+    /// The same with a change to the manifest before anybody signed.
+    pub fn changed(self, change: impl Fn(&mut Manifest)) -> Self {
+        let mut manifest = self.manifest.document.into_understood();
+        change(&mut manifest);
+        Self::signed(manifest, self.takes)
+    }
+
+    /// Signs a manifest of these bytes; the receipt stands alone in its hub's log.
     pub fn signed(manifest: Manifest, takes: Vec<Vec<u8>>) -> Self {
-        let object = |t: &Take| StoredObject { take: t.n, key: format!("k/{}", t.n), size: t.size, sha256: t.sha256 };
+        let object =
+            |t: &Take| StoredObject { take: t.n, key: format!("k/{}", t.n), size: t.size, sha256: t.sha256 };
         let receipt = Receipt {
             v: 1,
             lesson_id: manifest.lesson_id.clone(),
-            manifest_sha256: manifest.digest().expect("digest"),
-            store: StoreLocation { kind: "file".into(), objects: manifest.takes.iter().map(object).collect() },
+            manifest_sha256: Kept::new(manifest.clone()).and_then(|kept| kept.digest()).expect("digest"),
+            store: StoreLocation {
+                kind: "file".into(),
+                objects: manifest.takes.iter().map(object).collect(),
+            },
             stored_wall_ms: 1_789_180_950_000,
             log_index: 0,
             log_prev: None,
+            heads: None,
+            log: None,
         };
         let mut ring = KeyRing::default();
         ring.add(PublicKey::of(&device()));
         ring.add(PublicKey::of(&hub()));
         Self {
             manifest: Signed::sign(manifest, &device()).expect("signs"),
-            receipt: Signed::sign(receipt, &hub()).expect("signs"),
+            receipt: logged(receipt),
             ring,
             takes,
         }
@@ -173,8 +189,9 @@ impl Lesson {
     /// Two takes of eleven seconds in all, the first in three parts, with an explained gap.
     pub fn two_takes(id: &str) -> Self {
         let seed = id.bytes().map(u64::from).sum();
-        let mut lesson = Self::of(id, vec![take(seed, 8, 2_200_000), take(seed + 1, 3, 1000)]);
-        let first = &mut lesson.manifest.document.takes[0];
+        let lesson = Self::of(id, vec![take(seed, 8, 2_200_000), take(seed + 1, 3, 1000)]);
+        let mut manifest = lesson.manifest.document.into_understood();
+        let first = &mut manifest.takes[0];
         first.end = TakeEnd::Interrupted("the power was cut or the machine restarted".into());
         first.gaps.push(Gap {
             source: "301教室摄像头".into(),
@@ -182,7 +199,7 @@ impl Lesson {
             to_ms: Some(3000),
             cause: "nothing new arrived for 1 s".into(),
         });
-        Self::signed(lesson.manifest.document, lesson.takes)
+        Self::signed(manifest, lesson.takes)
     }
 
     /// The papers as they stand beside a lesson.
@@ -217,4 +234,38 @@ impl Lesson {
         let made = crate::joined::build(&self.manifest.document.takes, &self.blobs(), &sections);
         crate::bytes::all(made.expect("joins").bytes.as_ref(), u64::MAX).expect("reads")
     }
+}
+
+/// Signs a receipt as the only entry of its hub's log.
+pub fn logged(mut receipt: Receipt) -> Signed<Receipt> {
+    let salt = Salt::new([9; 32]);
+    let entry = Kept::new(receipt.clone()).and_then(|kept| log::entry(&salt, &kept)).expect("entry");
+    let root = log::leaf_hash(entry.bytes());
+    let tree = Checkpoint { v: 1, log: PublicKey::of(&hub()).id(), size: 1, root, wall_ms: 5 };
+    let checkpoint = Signed::sign(tree, &hub()).expect("signs");
+    receipt.log = Some(Place { salt, proof: vec![], checkpoint });
+    Signed::sign(receipt, &hub()).expect("signs")
+}
+
+/// A line of `heads.jsonl`: a take's first bytes, as the device of `key` signed them.
+pub fn head(lesson: &Lesson, take: u32, bytes: usize, key: &SigningKey) -> String {
+    let of = &lesson.takes[take as usize - 1][..bytes];
+    let full = of.chunks_exact(PART_SIZE as usize);
+    let open = full.remainder();
+    let open = (!open.is_empty()).then(|| Digest::of(open));
+    let full: Vec<Digest> = full.map(Digest::of).collect();
+    let head = ChainHead {
+        v: 1,
+        lesson_id: lesson.manifest.document.lesson_id.clone(),
+        device: lesson.manifest.document.device.clone(),
+        take,
+        bytes: bytes as u64,
+        chain: chain_hash(&full, open.as_ref()),
+        mono_ms: 1,
+        boot_id: "b0075".into(),
+        wall_ms: 1,
+        clock_trusted: true,
+    };
+    let line = HeadLine { head: Signed::sign(head, key).expect("signs"), arrived_ms: None };
+    serde_json::to_string(&line).expect("json") + "\n"
 }

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
+use ed25519_dalek::SigningKey;
 use lectern_wire::PART_SIZE;
+use lectern_wire::digest::Digest;
+use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::{KeyRing, Signed};
 use proptest::prelude::*;
 
@@ -15,7 +18,7 @@ use crate::export::form::Form;
 use crate::export::{self, Export};
 use crate::open;
 use crate::report::{Keys, Verdict};
-use crate::testkit::{self, Lesson, hub};
+use crate::testkit::{self, Lesson, hub, logged};
 
 /// The lesson most tests look at, and its MP4.
 static LESSON: LazyLock<(Lesson, Vec<u8>)> = LazyLock::new(|| {
@@ -149,27 +152,52 @@ fn every_way_to_tamper_with_a_folder_is_named() {
     expect("a receipt's time", "signature", "the receipt");
     std::fs::write(file("receipt.json"), serde_json::to_vec(&other.receipt).expect("json")).expect("writes");
     expect("another lesson's receipt", "receipt", "belongs to another");
-    let mut forged = LESSON.0.receipt.document.clone();
-    forged.store.objects[0].size += 1;
-    let forged = Signed::sign(forged, &hub()).expect("signs");
-    std::fs::write(file("receipt.json"), serde_json::to_vec(&forged).expect("json")).expect("writes");
+    let forge = |change: fn(&mut Receipt), log_too: bool| {
+        let mut forged = LESSON.0.receipt.document.clone().into_understood();
+        change(&mut forged);
+        let forged = if log_too { logged(forged) } else { Signed::sign(forged, &hub()).expect("signs") };
+        std::fs::write(file("receipt.json"), serde_json::to_vec(&forged).expect("json")).expect("writes");
+    };
+    forge(|receipt| receipt.store.objects[0].size += 1, true);
     expect("a receipt of other bytes", "receipt", "take 1");
+    // Even the hub itself cannot say something else than its log.
+    forge(|receipt| receipt.stored_wall_ms -= 1, false);
+    expect("a receipt's time, signed anew by the hub", "log", "not entry 0 of the log");
+    forge(|receipt| receipt.log.as_mut().expect("place").proof.push(Digest::of(b"")), false);
+    expect("a log proof", "log", "not entry 0 of the log");
+    forge(|receipt| receipt.log.as_mut().expect("place").checkpoint.signature.value = "x".into(), false);
+    expect("a checkpoint", "signature", "the log's checkpoint");
     std::fs::write(file("receipt.json"), &receipt).expect("writes");
+    let lesson = &LESSON.0;
+    let heads = |lines: &[String]| std::fs::write(file("heads.jsonl"), lines.concat()).expect("writes");
+    let good_heads = [PART_SIZE as usize, 12_345_678, lesson.takes[0].len()];
+    let good_heads = good_heads.map(|bytes| testkit::head(lesson, 1, bytes, &testkit::device()));
+    heads(&good_heads);
+    assert!(verify(folder.path(), &asked).report.sound, "what was signed while recording agrees");
+    heads(&[testkit::head(lesson, 1, 12_345_678, &hub())]);
+    assert!(verify(folder.path(), &asked).report.sound, "a known key; whose it is, is the ring's to know");
+    heads(&[testkit::head(lesson, 1, 12_345_678, &SigningKey::from_bytes(&[8; 32]))]);
+    expect("a head of an unknown key", "key_unknown", "a chain head");
+    heads(&[good_heads[1].replace("12345678", "12345679")]);
+    expect("a changed head", "signature", "a chain head");
+    heads(&[testkit::head(&other, 1, 12_345_678, &testkit::device())]);
+    expect("another lesson's head", "document", "of another lesson");
+    let rewritten = Lesson::of("l1", vec![testkit::take(77, 8, 2_200_000), testkit::take(78, 3, 1000)]);
+    heads(&[testkit::head(&rewritten, 1, 12_345_678, &testkit::device())]);
+    expect("a lesson that was rewritten after it was recorded", "chain", "first 12345678 bytes were others");
+    std::fs::remove_file(file("heads.jsonl")).expect("removes");
     assert!(verify(folder.path(), &asked).report.sound, "all is back");
 }
 
 #[test]
 fn a_manifest_cannot_lead_out_of_its_folder_and_its_parts_must_add_up() {
-    let mut lesson = Lesson::of("l3", vec![testkit::take(5, 3, 1000)]);
+    let lesson = || Lesson::of("l3", vec![testkit::take(5, 3, 1000)]);
     let folder = tempfile::tempdir().expect("folder");
-    lesson.manifest.document.takes[0].file = "../../etc/passwd".into();
-    let again = Lesson::signed(lesson.manifest.document.clone(), lesson.takes.clone());
+    let again = lesson().changed(|manifest| manifest.takes[0].file = "../../etc/passwd".into());
     again.write(folder.path()).expect("writes");
     let outcome = verify(folder.path(), &trusting(&again.ring));
     assert!(outcome.report.faults[0].sentence.contains("is not the name of take 1"));
-    lesson.manifest.document.takes[0].file = "take-1.mp4".into();
-    lesson.manifest.document.takes[0].parts[0].size = u64::MAX;
-    let again = Lesson::signed(lesson.manifest.document, lesson.takes);
+    let again = lesson().changed(|manifest| manifest.takes[0].parts[0].size = 1 << 40);
     again.write(folder.path()).expect("writes");
     let outcome = verify(folder.path(), &trusting(&again.ring));
     assert!(outcome.report.faults[0].sentence.contains("do not add up"), "{:#?}", outcome.report);
@@ -214,8 +242,7 @@ impl ReadAt for Counted {
 fn of_a_range_only_what_it_needs_is_read() {
     let asked = |range| Asked { range_ms: Some(range), ..trusting(&LESSON.0.ring) };
     let look = |bytes: &[u8], range| {
-        let counted =
-            Arc::new(Counted { bytes: Arc::new(bytes.to_vec()), read: AtomicU64::new(0) });
+        let counted = Arc::new(Counted { bytes: Arc::new(bytes.to_vec()), read: AtomicU64::new(0) });
         let blob: Blob = Arc::<Counted>::clone(&counted);
         let found = open::self_proving(&blob).expect("reads").expect("ours");
         let before = counted.read.load(Ordering::Relaxed);
@@ -313,8 +340,18 @@ fn an_export_without_names_holds_none_and_its_manifest_proves_it_later() {
     let export = exported(true);
     let into = tempfile::tempdir().expect("folder");
     let bag = export::into_folder(&export, into.path()).expect("writes");
-    let secrets =
-        ["张老师", "示范学校", "3401000001", "301教室", "room-301", "五年级2班", "摄像头", "b0075", "第3节", "l1\""];
+    let secrets = [
+        "张老师",
+        "示范学校",
+        "3401000001",
+        "301教室",
+        "room-301",
+        "五年级2班",
+        "摄像头",
+        "b0075",
+        "第3节",
+        "l1\"",
+    ];
     for (name, bytes) in tree(&bag).into_iter().chain([(export.name.clone(), Vec::new())]) {
         for secret in secrets {
             assert!(!name.contains(secret), "{name}");
@@ -331,14 +368,17 @@ fn an_export_without_names_holds_none_and_its_manifest_proves_it_later() {
         ..trusting(&LESSON.0.ring)
     };
     let outcome = verify(&bag, &shown(&LESSON.0));
-    assert!(outcome.report.sound && outcome.report.lesson_id.as_deref() == Some("l1"), "{:#?}", outcome.report);
+    assert!(
+        outcome.report.sound && outcome.report.lesson_id.as_deref() == Some("l1"),
+        "{:#?}",
+        outcome.report
+    );
     let outcome = verify(&bag, &shown(&Lesson::two_takes("another")));
     assert!(outcome.report.faults[0].sentence.contains("is not the one this anonymous export commits to"));
     // A manifest whose commitment is the same but for one name is another one.
-    let mut other = LESSON.0.manifest.document.clone();
-    other.about.teacher = "李老师".into();
+    let other = Lesson::two_takes("l1").changed(|manifest| manifest.about.teacher = "李老师".into());
     let commitment = Commitment::of(&LESSON.0.manifest.document).expect("commits");
-    assert!(commitment.is_of(&LESSON.0.manifest.document) && !commitment.is_of(&other));
+    assert!(commitment.is_of(&LESSON.0.manifest.document) && !commitment.is_of(&other.manifest.document));
 }
 
 proptest! {

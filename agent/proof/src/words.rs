@@ -205,7 +205,8 @@ impl Note {
 
     fn sentences(&self) -> (String, String) {
         let because = |why: &str| if why.is_empty() { String::new() } else { format!(": {why}") };
-        let because_zh = |why: &str| if why.is_empty() { String::new() } else { format!("：{}", cause(why)) };
+        let because_zh =
+            |why: &str| if why.is_empty() { String::new() } else { format!("：{}", cause(why)) };
         match self {
             Self::KeysCameAlong { ids } => {
                 let ids = ids.join(", ");

@@ -7,7 +7,7 @@
 //!
 //! | section | holds |
 //! |---|---|
-//! | `manifest.json` `receipt.json` `keys.json` | the documents as they stand beside a lesson |
+//! | `manifest.json` `receipt.json` `heads.jsonl` `keys.json` | the documents as they stand beside a lesson |
 //! | `commitment.json` | instead of them, in a file that must not name anybody |
 //! | `take-1`, `take-2`, … | what [`crate::joined`] left out of the take |
 

@@ -178,7 +178,7 @@ fn additions<T: Addition>(db: &Connection, lesson: &Lesson, ring: &KeyRing) -> r
         let sound = signed.verify(ring).is_ok();
         if sound
             && lesson.manifest_sha256 == Some(signed.document.manifest())
-            && !out.contains(&signed.document)
+            && !out.contains(&*signed.document)
         {
             out.push(signed.document.into_understood());
         }

@@ -7,8 +7,10 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lectern_base::disk;
+use lectern_proof::bytes::{Blob, ReadAt};
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
@@ -69,6 +71,17 @@ impl Objects {
     #[must_use]
     pub fn take(&self, place: &Place, take: u32) -> PathBuf {
         self.folder(place).join(format!("take-{take}.mp4"))
+    }
+
+    /// The bytes of a take that is sealed. Nothing stays open between two reads, so that a lesson that is deleted is
+    /// gone although somebody has looked at it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn blob(&self, place: &Place, take: u32) -> io::Result<Blob> {
+        let path = self.take(place, take);
+        let size = fs::metadata(&path)?.len();
+        Ok(Arc::new(StoredTake { path, size }))
     }
 
     /// A take that is still arriving.
@@ -156,6 +169,32 @@ impl Objects {
             }
         }
         Ok(found)
+    }
+}
+
+/// A sealed take, opened for each read.
+struct StoredTake {
+    path: PathBuf,
+    size: u64,
+}
+
+impl ReadAt for StoredTake {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        File::open(&self.path)?.read_at(buffer, offset)
+    }
+
+    fn ranges(&self, ranges: &[(u64, u64)]) -> io::Result<Vec<Vec<u8>>> {
+        let file = File::open(&self.path)?;
+        let read = |(offset, length): &(u64, u64)| {
+            let mut bytes = vec![0; usize::try_from(*length).map_err(io::Error::other)?];
+            file.read_exact_at(&mut bytes, *offset)?;
+            Ok(bytes)
+        };
+        ranges.iter().map(read).collect()
     }
 }
 

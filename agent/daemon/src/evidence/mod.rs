@@ -9,7 +9,6 @@ mod check;
 mod follow;
 mod journal;
 mod seal;
-pub mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

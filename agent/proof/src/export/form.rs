@@ -1,8 +1,10 @@
 //! 材料清单: what a scheme asks for, filled with what is known, to be printed.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use lectern_base::clock;
+use serde::Deserialize;
 
 use super::Lesson;
 use crate::check::Outcome;
@@ -20,6 +22,69 @@ pub struct Form {
     pub items: Vec<String>,
     /// Longest clip, minutes; 0 where the scheme says nothing.
     pub clip_max_minutes: u32,
+}
+
+/// As much of a scheme's file as a form needs. Whether the file is right is for the settings' own check.
+#[derive(Deserialize)]
+struct Scheme {
+    id: String,
+    name: String,
+    #[serde(default)]
+    clip_max_minutes: u32,
+    #[serde(default)]
+    items: Vec<String>,
+    #[serde(default)]
+    point: Vec<Point>,
+}
+
+#[derive(Deserialize)]
+struct Point {
+    code: String,
+    name: String,
+    #[serde(default)]
+    environment: String,
+    /// Instead of the scheme's own.
+    #[serde(default)]
+    items: Vec<String>,
+}
+
+/// The form of a scheme and its point, from a folder of schemes. `said` is the scheme's id or name, with or without
+/// the point behind it: `weinengli2`, `微能力2.0 A5`.
+///
+/// # Errors
+/// A sentence, when there is no such scheme or point.
+pub fn load(folder: &Path, said: &str, point: &str) -> Result<Form, String> {
+    let unreadable = |path: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .map_err(|e| unreadable(folder, &e))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "toml"))
+        .collect();
+    files.sort();
+    let mut known = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).map_err(|e| unreadable(&file, &e))?;
+        let scheme: Scheme = toml::from_str(&text).map_err(|e| unreadable(&file, &e))?;
+        let rest = [&scheme.id, &scheme.name].into_iter().find_map(|name| said.strip_prefix(name.as_str()));
+        let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(' ')) else {
+            known.push(scheme.id);
+            continue;
+        };
+        let code = if point.is_empty() { rest.trim() } else { point };
+        let found = scheme.point.into_iter().find(|p| p.code == code);
+        if found.is_none() && !code.is_empty() {
+            return Err(format!("{} has no point {code:?}", scheme.name));
+        }
+        let own = found.as_ref().map(|p| p.items.clone()).filter(|items| !items.is_empty());
+        return Ok(Form {
+            scheme: scheme.name,
+            items: own.unwrap_or(scheme.items),
+            point: found.map(|p| (p.code, p.name, p.environment)),
+            clip_max_minutes: scheme.clip_max_minutes,
+        });
+    }
+    Err(format!("there is no scheme {said:?} in {}; there are: {}", folder.display(), known.join(", ")))
 }
 
 /// All that a form is filled with.
@@ -119,4 +184,22 @@ pub fn html(known: &Known<'_>) -> String {
          {clip}<p class=\"soft\">待补的材料放进同一个文件夹一起提交。录像的核验结果见「核验报告」。</p>{sign}"
     );
     sheet("材料清单", &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_found_by_id_or_by_what_was_put_forward() {
+        let shipped = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/schemes"));
+        let by_id = load(shipped, "weinengli2", "A5").expect("there");
+        assert_eq!(load(shipped, "微能力2.0 A5", ""), Ok(by_id.clone()));
+        assert_eq!(by_id.point.map(|(code, ..)| code).as_deref(), Some("A5"));
+        assert!(by_id.items.iter().any(|item| is_recording(item)), "{:?}", by_id.items);
+        assert!(load(shipped, "youke", "").is_ok_and(|form| !form.items.is_empty() && form.point.is_none()));
+        assert!(load(shipped, "weinengli2", "Z9").is_err_and(|e| e.contains("no point \"Z9\"")));
+        assert!(load(shipped, "nothing", "").is_err_and(|e| e.contains("weinengli2, youke")));
+        assert!(load(Path::new("/nowhere"), "x", "").is_err());
+    }
 }

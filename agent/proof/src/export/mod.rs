@@ -6,7 +6,7 @@
 //!   bagit.txt  bag-info.txt  manifest-sha256.txt  tagmanifest-sha256.txt
 //!   data/学校_年级学科_课题_教师_20260912_第3节.mp4     standard MP4 with its proof behind the media
 //!   data/材料清单.html  data/核验报告.html             to be printed
-//!   data/evidence/manifest.json  receipt.json  keys.json
+//!   data/evidence/manifest.json  receipt.json  heads.jsonl  keys.json
 //! ```
 //!
 //! Without names (匿名) the papers are replaced by `commitment.json`, see [`crate::blind`]; no text and no file name then
@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use lectern_base::clock;
 use lectern_wire::manifest::{About, Manifest};
+use lectern_wire::sign::Kept;
 
 use crate::blind::{self, Commitment};
 use crate::bytes::Blob;
@@ -34,12 +35,12 @@ pub use zip::Written;
 /// A lesson to be exported.
 pub struct Lesson {
     /// What the device signed.
-    pub manifest: Manifest,
+    pub manifest: Kept<Manifest>,
     /// What is said of it now.
     pub about: About,
     /// The school as people call it.
     pub school: String,
-    /// `manifest.json`, `receipt.json` where there is one, `keys.json`: as they stand beside it.
+    /// `manifest.json`, `receipt.json` and `heads.jsonl` where there are any, `keys.json`: as they stand beside it.
     pub papers: Vec<(&'static str, Vec<u8>)>,
     /// The bytes of the takes, in order.
     pub takes: Vec<Blob>,
@@ -87,7 +88,8 @@ pub fn plan(lesson: &Lesson, anonymous: bool, now_ms: i64) -> io::Result<Export>
     // Checked as whoever receives it will: from the very bytes that are handed out.
     let found = open::self_proving(&video.bytes)?.ok_or_else(|| io::Error::other("the MP4 has no proof"))?;
     let outcome = check::check(found, &Asked::default());
-    let day = clock::local(takes.first().map_or(0, |take| take.started_wall_ms)).strftime("%Y%m%d").to_string();
+    let day =
+        clock::local(takes.first().map_or(0, |take| take.started_wall_ms)).strftime("%Y%m%d").to_string();
     let digest = video.digest.to_string();
     let name = if anonymous {
         name::anonymous(&lesson.about, &digest)
@@ -104,7 +106,9 @@ pub fn plan(lesson: &Lesson, anonymous: bool, now_ms: i64) -> io::Result<Export>
         },
     ];
     payload.extend(
-        papers.into_iter().map(|(name, bytes)| File { path: format!("data/evidence/{name}"), bytes: memory(bytes) }),
+        papers
+            .into_iter()
+            .map(|(name, bytes)| File { path: format!("data/evidence/{name}"), bytes: memory(bytes) }),
     );
     let folder = name.trim_end_matches(".mp4").to_owned();
     Ok(Export { info: info(lesson, anonymous, now_ms), name: folder, payload, outcome })

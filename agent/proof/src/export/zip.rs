@@ -238,7 +238,10 @@ mod tests {
         assert_eq!(second.directory().len(), 46 + 1 + 4 + 8, "where it is takes eight bytes more");
         let first = Entry { name: "a".into(), size: WIDE, crc: 0, header_at: 0 };
         assert_eq!(first.header().len() + first.descriptor().len(), 30 + 1 + 20 + 24);
-        assert_eq!(size(&sizes) - parts, (30 + 1 + 20 + 24) + (30 + 1 + 16) + (46 + 1 + 20) + (46 + 1 + 12) + 98);
+        assert_eq!(
+            size(&sizes) - parts,
+            (30 + 1 + 20 + 24) + (30 + 1 + 16) + (46 + 1 + 20) + (46 + 1 + 12) + 98
+        );
         assert!(exact(Zeros(3)).is_ok());
     }
 

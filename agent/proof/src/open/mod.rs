@@ -81,6 +81,7 @@ fn lesson(files: Arc<dyn Files>) -> Found {
         manifest: document("manifest.json"),
         commitment: None,
         receipt: paper("receipt.json"),
+        heads: paper("heads.jsonl"),
         keys: paper("keys.json"),
         only: None,
         faults: Vec::new(),
@@ -104,10 +105,11 @@ pub fn self_proving(bytes: &Blob) -> io::Result<Option<Found>> {
     });
     found.commitment = section(blind::FILE).filter(|_| manifest.is_none());
     found.receipt = section("receipt.json");
+    found.heads = section("heads.jsonl");
     found.keys = section("keys.json");
     let takes = match (&manifest, &found.commitment) {
         (Some(bytes), _) => {
-            serde_json::from_slice::<Signed<Manifest>>(bytes).ok().map(|signed| signed.document.takes)
+            serde_json::from_slice::<Signed<Manifest>>(bytes).ok().map(|signed| signed.document.takes.clone())
         }
         (None, Some(bytes)) => {
             serde_json::from_slice::<blind::Commitment>(bytes).ok().map(|commitment| commitment.takes)

@@ -119,9 +119,7 @@ fn field(mut extra: &[u8], wanted: u64) -> Option<&[u8]> {
 fn without_folder(entries: BTreeMap<String, Entry>) -> BTreeMap<String, Entry> {
     let top = entries.keys().next().and_then(|name| name.split_once('/')).map(|(top, _)| format!("{top}/"));
     match top.filter(|top| top != "data/" && entries.keys().all(|name| name.starts_with(top.as_str()))) {
-        Some(top) => {
-            entries.into_iter().map(|(name, entry)| (name[top.len()..].to_owned(), entry)).collect()
-        }
+        Some(top) => entries.into_iter().map(|(name, entry)| (name[top.len()..].to_owned(), entry)).collect(),
         None => entries,
     }
 }

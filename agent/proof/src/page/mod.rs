@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 
 use lectern_base::clock;
 use lectern_wire::manifest::{TakeEnd, clock_text};
-use lectern_wire::sign::Document as _;
 
 use crate::check::Outcome;
 use crate::report::{Keys, Said, Verdict};
@@ -81,19 +80,14 @@ pub fn html(outcome: &Outcome, now_ms: i64, anonymous: bool) -> String {
     }
     let main = report.verdicts.first().copied().unwrap_or(Verdict::Unreadable);
     let range = report.range_ms.map(|(from, to)| format!("（{}–{}）", clock_text(from), clock_text(to)));
-    write!(
-        body,
-        "<p class=\"verdict {}\">{}{}</p>",
-        main.class(),
-        main.words().1,
-        range.unwrap_or_default()
-    )
-    .ok();
+    write!(body, "<p class=\"verdict {}\">{}{}</p>", main.class(), main.words().1, range.unwrap_or_default())
+        .ok();
     body.push_str("<p class=\"chips\">");
     for verdict in report.verdicts.iter().skip(1) {
         write!(body, "<span class=\"{}\">{}</span>", verdict.class(), verdict.words().1).ok();
     }
-    let hub = if report.receipted { ("good", "学校资源库的回执相符") } else { ("plain", "没有回执") };
+    let hub =
+        if report.receipted { ("good", "学校资源库的回执相符") } else { ("plain", "没有回执") };
     let keys = match report.keys {
         Keys::Trusted => ("good", "公钥由核验人提供"),
         Keys::Folder => ("plain", "公钥随课附带"),
@@ -166,7 +160,8 @@ fn happened(outcome: &Outcome) -> String {
             write!(out, "<li>第 {} 段 {}–{to} {what}</li>", take.n, clock_text(f.from_ms)).ok();
         }
         for mark in &take.marks {
-            let word = if mark.word.is_empty() { String::new() } else { format!("：{}", escape(&mark.word)) };
+            let word =
+                if mark.word.is_empty() { String::new() } else { format!("：{}", escape(&mark.word)) };
             write!(out, "<li>第 {} 段 {} 打点{word}</li>", take.n, clock_text(mark.at_ms)).ok();
         }
     }
