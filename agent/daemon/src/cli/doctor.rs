@@ -8,9 +8,9 @@ use lectern_base::{clock, disk};
 use lectern_wire::capture::{SourceKind, without_userinfo};
 use serde_json::json;
 
-use super::say;
+use super::{devices, say};
 use crate::config::Config;
-use crate::platform::identity;
+use crate::platform::{identity, input};
 use crate::record::encoders;
 
 /// One line of the table.
@@ -33,6 +33,9 @@ pub fn run(config: &Config, json: bool) -> Exit {
         SourceKind::NetworkCamera { url, .. } => camera(url),
         SourceKind::Test => finding("test card", Ok("a generated picture and tone, not a classroom".into())),
     }));
+    if config.key.on {
+        findings.push(finding("key", key(&config.key)));
+    }
     match &config.hub {
         None => findings.push(finding("hub", Ok("none set: lessons stay on this machine".into()))),
         Some(hub) => {
@@ -42,14 +45,20 @@ pub fn run(config: &Config, json: bool) -> Exit {
             findings.push(finding("broker", reach(&hub.mqtt)));
         }
     }
+    let listed = devices::list(&config.recording.recorder, &config.recording.capture);
+    let listed = listed.map_err(|e| findings.push(finding("devices", Err(e)))).ok();
     let well = findings.iter().all(|f| f.well);
+    let chosen = findings.iter().find(|f| f.what == "encoder").map_or("", |f| f.detail.as_str());
     let rows: Vec<_> =
         findings.iter().map(|f| json!({ "what": f.what, "ok": f.well, "detail": f.detail })).collect();
     let text: Vec<_> = findings
         .iter()
         .map(|f| format!("{} {:<11} {}", if f.well { "ok  " } else { "BAD " }, f.what, f.detail))
         .collect();
-    say(json, &json!({ "ok": well, "findings": rows }), &text.join("\n"));
+    let table = listed.as_ref().map_or_else(String::new, |l| format!("\n\n{}", devices::table(l, chosen)));
+    let listed = listed.as_ref().map(|l| devices::value(l, chosen));
+    let answer = json!({ "ok": well, "findings": rows, "devices": listed });
+    say(json, &answer, &(text.join("\n") + &table));
     if well { Exit::Done } else { Exit::NotSound }
 }
 
@@ -157,6 +166,15 @@ fn wayland_screen(recorder: &std::path::Path) -> Finding {
             Err(e) => Err(format!("{}: {e}", recorder.display())),
         },
     )
+}
+
+/// Whether the key's device is there and may be read by whoever asks.
+fn key(key: &crate::config::Key) -> Result<String, String> {
+    let found = input::matching(&key.device);
+    let Some(path) = found.first() else {
+        return Err(format!("nothing is plugged in as {}", key.device.display()));
+    };
+    input::check(path).map(|()| format!("{} is there", path.display()))
 }
 
 fn local_camera(device: &str) -> Finding {

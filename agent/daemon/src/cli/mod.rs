@@ -1,6 +1,8 @@
 //! The command line: parse, call, exit code.
 
+mod cameras;
 mod clip;
+mod devices;
 mod doctor;
 mod export;
 mod remote;
@@ -37,8 +39,9 @@ enum What {
     Run,
     /// Check the settings and name every fault.
     Check,
-    /// Check this machine: disk, recorder, clock, hub, broker.
-    Doctor,
+    /// Check this machine: disk, recorder, clock, hub, broker; and list what it could record with, with the lines for
+    /// agent.toml. Or look for network cameras.
+    Doctor(cameras::Search),
     /// Look at every source now, as before a lesson; nothing is kept.
     Preflight,
     /// Press the button.
@@ -145,7 +148,8 @@ pub fn run() -> Exit {
     match arguments.command {
         What::Run => daemon(&arguments.config),
         What::Check => check(&arguments.config, json),
-        What::Doctor => with_config(&arguments.config, |config| doctor::run(&config, json)),
+        What::Doctor(search) if search.wanted() => search.run(json),
+        What::Doctor(_) => with_config(&arguments.config, |config| doctor::run(&config, json)),
         What::Record(press) => with_config(&arguments.config, |config| {
             let body = match press {
                 Press::Start(words) => json!({ "action": "start", "about": About::from(words) }),

@@ -3,6 +3,7 @@
 //! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
 
 mod folder;
+mod key;
 mod profiles;
 mod reader;
 mod schemes;
@@ -20,6 +21,7 @@ use lectern_wire::id::{DeviceId, SchoolId};
 use crate::model::profile::Profile;
 use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
+pub use key::Key;
 use reader::{Faults, Section};
 
 /// All settings of the daemon.
@@ -33,6 +35,8 @@ pub struct Config {
     pub page: Page,
     /// `[recording]`
     pub recording: Recording,
+    /// `[key]`
+    pub key: Key,
     /// `[school_day]`
     pub school_day: SchoolDay,
     /// `[sense]`
@@ -160,6 +164,7 @@ impl Config {
         let page = page(&mut root);
         let mut recording = recording(&mut root);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
+        let key = key::key(&mut root);
         let school_day = root.section("school_day", |s| SchoolDay {
             timetable: s.path("timetable", "/etc/lectern/timetable.toml"),
             end_after_bell_s: s.number("end_after_bell_s", 180, 0..=3600),
@@ -169,7 +174,7 @@ impl Config {
         let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         root.end();
-        let config = Self { device, hub, page, recording, school_day, sense, outbox };
+        let config = Self { device, hub, page, recording, key, school_day, sense, outbox };
         faults.into_result(config)
     }
 

@@ -2,4 +2,6 @@
 
 pub mod host;
 pub mod identity;
+pub mod input;
 pub mod notify;
+pub mod onvif;
