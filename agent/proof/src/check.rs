@@ -259,7 +259,7 @@ fn receipt(
     }
     for take in &manifest.takes {
         let object = receipt.store.objects.iter().find(|object| object.take == take.n);
-        if !object.is_some_and(|o| (o.size, o.sha256) == (take.size, take.sha256)) {
+        if object.is_none_or(|o| (o.size, o.sha256) != (take.size, take.sha256)) {
             faults.push(Fault::ReceiptTake { take: take.n });
         }
     }

@@ -352,7 +352,7 @@ fn an_export_without_names_holds_none_and_its_manifest_proves_it_later() {
         "第3节",
         "l1\"",
     ];
-    for (name, bytes) in tree(&bag).into_iter().chain([(export.name.clone(), Vec::new())]) {
+    for (name, bytes) in tree(&bag).into_iter().chain([(export.name, Vec::new())]) {
         for secret in secrets {
             assert!(!name.contains(secret), "{name}");
             let secret_bytes = secret.as_bytes();

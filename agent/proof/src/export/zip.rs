@@ -242,13 +242,13 @@ mod tests {
             size(&sizes) - parts,
             (30 + 1 + 20 + 24) + (30 + 1 + 16) + (46 + 1 + 20) + (46 + 1 + 12) + 98
         );
-        assert!(exact(Zeros(3)).is_ok());
+        assert!(exact(&Zeros(3)).is_ok());
     }
 
-    fn exact(bytes: Zeros) -> io::Result<Written> {
+    fn exact(bytes: &Zeros) -> io::Result<Written> {
         let mut sink = io::sink();
         let mut zip = Writer::new(&mut sink);
-        zip.entry("z", &bytes, |_| {})?;
+        zip.entry("z", bytes, |_| {})?;
         zip.end()
     }
 }
