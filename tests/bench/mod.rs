@@ -4,15 +4,19 @@
 //! recording  the recorder against ffmpeg: processor time, memory, pictures
 //!   peer     ffmpeg's command line for the same work
 //! lessons    the idle daemon, press to picture, stop to receipt
+//! links      uploads over slow, long, lossy and shared lines
+//! upload     a long lesson to the hub beside rclone
 //! verify     `lectern verify` against sha256sum
 //! usage      what a process has used, from /proc
 //! table      rows, bars, the printed report
 //! ```
 
 pub mod lessons;
+pub mod links;
 pub mod peer;
 pub mod recording;
 pub mod table;
+pub mod upload;
 pub mod usage;
 pub mod verify;
 

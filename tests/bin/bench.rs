@@ -18,7 +18,7 @@ use lectern_tests::World;
 use lectern_tests::programs::Programs;
 
 use bench::table::Row;
-use bench::{lessons, recording, verify};
+use bench::{lessons, links, recording, upload, verify};
 
 /// Measures Lectern beside its peers.
 #[derive(Debug, Parser)]
@@ -43,6 +43,10 @@ enum Figures {
     Screen,
     /// The idle daemon's memory, press to picture, stop to receipt, verify.
     Lessons,
+    /// Uploads over slow, long, lossy and shared lines.
+    Links,
+    /// A long lesson to the hub's file store, beside rclone.
+    Upload,
 }
 
 fn main() -> ExitCode {
@@ -58,12 +62,29 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let wanted = |figures| arguments.only.is_empty() || arguments.only.contains(&figures);
     let programs = Programs::find()?;
-    ensure!(!cfg!(debug_assertions), "this is a debug build; `make bench` measures a release build");
     println!("{}", bench::machine());
+    let mut rows: Vec<Row> = Vec::new();
+    if wanted(Figures::Links) {
+        rows.extend(links::measure(&programs)?);
+    }
+    // What a line carries does not depend on the build; everything else does.
+    let only_links = arguments.only == [Figures::Links];
+    ensure!(
+        only_links || !cfg!(debug_assertions),
+        "this is a debug build; `make bench` measures a release build"
+    );
+    if wanted(Figures::Upload) {
+        rows.extend(upload::measure()?);
+    }
+    if arguments.only.iter().all(|f| matches!(f, Figures::Links | Figures::Upload))
+        && !arguments.only.is_empty()
+    {
+        bench::table::print(&rows);
+        return Ok(());
+    }
     eprintln!("starting a classroom in a box …");
     let mut world = World::start().context("the classroom did not start")?;
     world.sound.keep_speaking(Duration::from_secs(6))?;
-    let mut rows: Vec<Row> = Vec::new();
     for (figures, with_camera) in [(Figures::Camera, true), (Figures::Screen, false)] {
         if wanted(figures) {
             let rounds = recording::Rounds { pairs: arguments.pairs, seconds: arguments.seconds };

@@ -22,7 +22,8 @@ pub struct Sample {
 pub struct State {
     /// See [`Presence`].
     pub state: Presence,
-    /// Why, where there is something to say: `shutdown`, `restart`.
+    /// Why, where there is something to say: `shutdown` when the machine goes off, `stopped` when only the program
+    /// was ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Unix time in milliseconds; absent in the last will, which is written before it happens.

@@ -87,6 +87,7 @@ async fn trial(folder: &Path, keep_free_bytes: u64) -> Result<Findings, StoreErr
         bell: Bell::default(),
         counts: Arc::new(Counts::default()),
         keep_free_bytes: 0,
+        parts_at_once: 16,
         reliance: Reliance::default(),
     });
     let bound = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StoreError::io("opening a port"))?;

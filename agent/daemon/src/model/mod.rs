@@ -5,6 +5,7 @@ pub mod clip;
 pub mod key;
 pub mod lesson;
 pub mod profile;
+pub mod schedule;
 pub mod scheme;
 pub mod status;
 pub mod timetable;

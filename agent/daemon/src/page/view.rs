@@ -5,7 +5,7 @@ use lectern_wire::capture::Layout;
 use serde_json::{Value, json};
 
 use crate::model::profile::Reason;
-use crate::model::status::{Preflight, Status, Warning};
+use crate::model::status::{Hold, Preflight, Status, Warning};
 use crate::store::lessons::Lesson;
 
 /// The whole status.
@@ -51,6 +51,10 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
             "sent_bytes": status.upload.sent_bytes,
             "rate": status.upload.rate,
             "blocked": status.upload.blocked,
+            "hold": status.upload.hold.map(|hold| match hold {
+                Hold::Night => "night",
+                Hold::Queue => "queue",
+            }),
         },
         "disk_free_minutes": status.disk_free_minutes,
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),

@@ -3,5 +3,7 @@
 pub mod host;
 pub mod identity;
 pub mod input;
+pub mod machine;
 pub mod notify;
 pub mod onvif;
+pub mod power;
