@@ -3,6 +3,7 @@
 //! ```text
 //! recording  the recorder against ffmpeg: processor time, memory, pictures
 //!   peer     ffmpeg's command line for the same work
+//! garage     a long lesson to an S3 store beside rclone
 //! lessons    the idle daemon, press to picture, stop to receipt
 //! links      uploads over slow, long, lossy and shared lines
 //! upload     a long lesson to the hub beside rclone
@@ -11,6 +12,7 @@
 //! table      rows, bars, the printed report
 //! ```
 
+pub mod garage;
 pub mod lessons;
 pub mod links;
 pub mod peer;

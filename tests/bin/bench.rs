@@ -18,7 +18,7 @@ use lectern_tests::World;
 use lectern_tests::programs::Programs;
 
 use bench::table::Row;
-use bench::{lessons, links, recording, upload, verify};
+use bench::{garage, lessons, links, recording, upload, verify};
 
 /// Measures Lectern beside its peers.
 #[derive(Debug, Parser)]
@@ -47,6 +47,8 @@ enum Figures {
     Links,
     /// A long lesson to the hub's file store, beside rclone.
     Upload,
+    /// A long lesson to Garage by the hub's leave, beside rclone.
+    Garage,
 }
 
 fn main() -> ExitCode {
@@ -76,7 +78,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if wanted(Figures::Upload) {
         rows.extend(upload::measure()?);
     }
-    if arguments.only.iter().all(|f| matches!(f, Figures::Links | Figures::Upload))
+    if wanted(Figures::Garage) {
+        rows.extend(garage::measure()?);
+    }
+    if arguments.only.iter().all(|f| matches!(f, Figures::Links | Figures::Upload | Figures::Garage))
         && !arguments.only.is_empty()
     {
         bench::table::print(&rows);

@@ -20,6 +20,7 @@
 //! Link             a slow, long or lossy line between two network namespaces
 //! Noise            a picture that no encoder can make small
 //! planted          a lesson of any size that waits for its upload
+//! garage, moto     a real S3 store, and one that believes everything
 //! programs         where the built programs are
 //! Wayland          a Wayland desktop with its portal, where it is installed
 //! ```
@@ -33,10 +34,12 @@ pub mod clap;
 pub mod console;
 pub mod disk;
 pub mod folder;
+pub mod garage;
 pub mod grab;
 pub mod key;
 pub mod lessons;
 pub mod link;
+pub mod moto;
 pub mod noise;
 pub mod onvif;
 pub mod planted;

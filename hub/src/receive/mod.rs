@@ -12,6 +12,8 @@
 mod api;
 mod at_s3;
 pub mod check;
+#[cfg(test)]
+mod crash;
 mod discard;
 pub mod janitor;
 mod lock;
