@@ -109,8 +109,15 @@ fn holds(code: Code, status: &Status, was: bool) -> Option<String> {
         Code::DiskNearlyFull => {
             let minutes = status.disk_free_minutes?;
             let few = if was { FEW_MINUTES * 4 / 3 } else { FEW_MINUTES };
-            (minutes < few).then(|| format!("还能录约 {minutes} 分钟"))
+            (minutes < few).then(|| match status.keeping.waiting {
+                0 => format!("还能录约 {minutes} 分钟"),
+                n => format!(
+                    "还能录约 {minutes} 分钟；还有 {n} 节没有传完，占 {:.1} GB",
+                    status.keeping.waiting_bytes as f64 / 1e9
+                ),
+            })
         }
+        Code::DiskRestore => status.home.as_ref().map(crate::model::home::Doubt::detail),
         Code::CameraNoPicture => no_picture(status),
         Code::MicrophoneNoSound => no_sound(status),
         Code::RecordingFailed => recording_failed(status),
@@ -119,11 +126,21 @@ fn holds(code: Code, status: &Status, was: bool) -> Option<String> {
             let held = status.upload.blocked.as_ref();
             match held {
                 Some(why) => Some(format!("上传停住了：{why}")),
-                None => (waiting >= BACKLOG || (was && waiting > 0)).then(|| format!("{waiting} 节等待上传")),
+                None => (waiting >= BACKLOG || (was && waiting > 0))
+                    .then(|| format!("{waiting} 节等待上传"))
+                    .or_else(|| beside(status, was)),
             }
         }
         _ => None,
     }
+}
+
+/// A destination beside the hub that does not take what it must have.
+fn beside(status: &Status, was: bool) -> Option<String> {
+    status.destinations.iter().filter(|d| d.required && d.waiting > 0).find_map(|d| match &d.problem {
+        Some(why) => Some(format!("{} 存不进去：{why}", d.name)),
+        None => (d.waiting >= BACKLOG || was).then(|| format!("{} 还有 {} 节没有存好", d.name, d.waiting)),
+    })
 }
 
 fn live(status: &Status) -> bool {

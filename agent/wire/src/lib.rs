@@ -16,6 +16,7 @@ pub mod chain;
 pub mod devices;
 pub mod digest;
 pub mod fmp4;
+pub mod home;
 pub mod id;
 pub mod joined;
 pub mod log;

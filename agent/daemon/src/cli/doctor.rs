@@ -8,9 +8,11 @@ use lectern_base::{clock, disk};
 use lectern_wire::capture::{SourceKind, without_userinfo};
 use serde_json::json;
 
-use super::{devices, say};
+use super::{devices, remote, say};
+use crate::beside::share;
 use crate::config::Config;
-use crate::platform::{identity, input};
+use crate::config::destination::{Settings, Way};
+use crate::platform::{identity, input, volume};
 use crate::record::encoders;
 
 /// One line of the table.
@@ -22,7 +24,8 @@ struct Finding {
 
 /// Looks at everything and prints it.
 pub fn run(config: &Config, json: bool) -> Exit {
-    let mut findings = vec![data(config), space(config), recorder(config), encoder(config), clock_state()];
+    let mut findings =
+        vec![data(config), volume(config), space(config), recorder(config), encoder(config), clock_state()];
     findings.extend(config.recording.capture.sources.iter().map(|source| match &source.kind {
         SourceKind::Screen { display } => screen(display),
         SourceKind::WaylandScreen { .. } => wayland_screen(&config.recording.recorder),
@@ -45,6 +48,7 @@ pub fn run(config: &Config, json: bool) -> Exit {
             findings.push(finding("broker", reach(&hub.mqtt)));
         }
     }
+    findings.extend(config.destinations.iter().map(destination));
     let listed = devices::list(&config.recording.recorder, &config.recording.capture);
     let listed = listed.map_err(|e| findings.push(finding("devices", Err(e)))).ok();
     let well = findings.iter().all(|f| f.well);
@@ -60,6 +64,17 @@ pub fn run(config: &Config, json: bool) -> Exit {
     let answer = json!({ "ok": well, "findings": rows, "devices": listed });
     say(json, &answer, &(text.join("\n") + &table));
     if well { Exit::Done } else { Exit::NotSound }
+}
+
+/// Whether a destination can be reached, and what the running daemon says of it.
+fn destination(settings: &Settings) -> Finding {
+    let outcome = match &settings.way {
+        Way::Folder { path } => share::look(path),
+        Way::S3(bucket) => identity::password(&bucket.secret_file).and_then(|_| reach(&bucket.url)),
+        Way::Opencast(core) => identity::password(&core.password_file).and_then(|_| reach(&core.url)),
+    };
+    let named = |text: String| format!("{} ({}): {text}", settings.name, settings.way.place());
+    finding("destination", outcome.map(named).map_err(named))
 }
 
 fn finding(what: &'static str, outcome: Result<String, String>) -> Finding {
@@ -80,6 +95,23 @@ fn data(config: &Config) -> Finding {
         "data",
         usable.map(|()| folder.display().to_string()).map_err(|e| format!("{}: {e}", folder.display())),
     )
+}
+
+/// Whether the volume keeps what is written to it: by looks, and by what the running daemon has found out.
+fn volume(config: &Config) -> Finding {
+    let folder = &config.device.data_dir;
+    let looks = volume::doubt(folder).filter(|_| !config.device.trust_volume).map(|doubt| doubt.to_string());
+    let told = || {
+        let status = remote::ask(folder, "/api/status", None).ok()?;
+        status["home"]["detail"].as_str().map(str::to_owned)
+    };
+    let outcome = match looks.or_else(told) {
+        None => Ok("keeps what is written to it, as far as can be seen".to_owned()),
+        Some(why) => {
+            Err(format!("{why}: lessons are refused; set device.data_dir to a volume that is not restored"))
+        }
+    };
+    finding("volume", outcome)
 }
 
 fn space(config: &Config) -> Finding {

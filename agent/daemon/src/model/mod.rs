@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod clip;
+pub mod home;
 pub mod key;
 pub mod lesson;
 pub mod profile;

@@ -7,3 +7,4 @@ pub mod machine;
 pub mod notify;
 pub mod onvif;
 pub mod power;
+pub mod volume;
