@@ -13,7 +13,7 @@ use std::time::Duration;
 use lectern_base::{clock, disk};
 use lectern_wire::digest::Digest;
 use lectern_wire::receipt::Receipt;
-use lectern_wire::sign::{Document as _, KeyRing, PublicKey, Signed};
+use lectern_wire::sign::{KeyRing, PublicKey, Signed};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::lesson::State;
