@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app;
 use crate::config::{self, Config};
 use crate::receive::Receive;
+use crate::store::keys::Signer;
 use crate::store::{Store, devices};
 
 /// The topics of a device of the test school.
@@ -25,6 +26,13 @@ pub fn topics(device: &str) -> Topics {
 /// A device's signing key.
 pub fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
+}
+
+/// A hub that signs with a key.
+pub fn signer(seed: u8) -> Signer {
+    let key = key(seed);
+    let public = PublicKey::of(&key);
+    Signer { key, log: public.id(), ring: [public].into_iter().collect(), rotations: vec![] }
 }
 
 /// Bytes that differ everywhere.
@@ -83,6 +91,7 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
                 encoder: String::new(),
                 paces: vec![],
                 ring_ms: None,
+                live: Vec::new(),
             };
             all.push(data);
             take

@@ -61,5 +61,6 @@ fn blind(take: &Take) -> Take {
         gap.cause.clear();
     }
     take.marks.clear();
+    take.live.clear();
     take
 }

@@ -112,6 +112,7 @@ fn describe(n: u32, bytes: &[u8]) -> Take {
         encoder: String::new(),
         paces: vec![],
         ring_ms: None,
+        live: vec![],
     }
 }
 
@@ -197,6 +198,7 @@ impl Lesson {
             source: "301教室摄像头".into(),
             from_ms: 2000,
             to_ms: Some(3000),
+            code: None,
             cause: "nothing new arrived for 1 s".into(),
         });
         Self::signed(manifest, lesson.takes)

@@ -34,7 +34,7 @@ pub async fn zip(
 ) -> Result<Response, Oops> {
     let anonymous = query.get("anonymous").is_some_and(|value| value == "1");
     let whole = stored(&console, &id).await?;
-    let lesson = described(&console, &whole)?;
+    let lesson = described(&console, &whole).await?;
     // All bytes are checked first, so that the report in it is true; as dear as 重新核验.
     let permit = console.inner.checking.acquire().await;
     let planned = tokio::task::spawn_blocking(move || export::plan(&lesson, anonymous, clock::wall_ms()));
@@ -58,7 +58,7 @@ pub async fn zip(
 }
 
 /// All that goes into the export.
-fn described(console: &Console, whole: &Whole) -> Result<Lesson, Oops> {
+async fn described(console: &Console, whole: &Whole) -> Result<Lesson, Oops> {
     let manifest = whole.manifest.as_ref().ok_or_else(|| Oops::missing("这节课的清单"))?.document.clone();
     let form = whole.lesson.submitted.last().map_or_else(Form::default, |said| {
         form::load(&console.schemes, &said.scheme, &said.point).unwrap_or_else(|e| {
@@ -70,7 +70,7 @@ fn described(console: &Console, whole: &Whole) -> Result<Lesson, Oops> {
         manifest,
         about: whole.lesson.about.clone(),
         school: console.school.clone(),
-        papers: papers(console, whole)?,
+        papers: papers(console, whole).await?,
         takes: takes(console, whole).map_err(|e| gone(whole, &e))?,
         form,
         software: concat!("lectern-hub ", env!("CARGO_PKG_VERSION")),

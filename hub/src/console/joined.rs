@@ -20,6 +20,7 @@ use super::guard::Who;
 use super::lesson::Whole;
 use super::media::{attach, note, stored};
 use super::{Console, Oops, range};
+use crate::store::device_keys;
 
 /// Heads kept: a player asks for many ranges of one lesson.
 const KEPT: usize = 8;
@@ -58,13 +59,22 @@ pub fn gone(whole: &Whole, e: &io::Error) -> Oops {
 }
 
 /// The papers that go with a lesson.
-pub fn papers(console: &Console, whole: &Whole) -> Result<Vec<(&'static str, Vec<u8>)>, Oops> {
+pub async fn papers(console: &Console, whole: &Whole) -> Result<Vec<(&'static str, Vec<u8>)>, Oops> {
     let missing = || Oops::missing("这节课的清单");
     let manifest = whole.manifest.as_ref().and_then(|signed| canonical(signed).ok()).ok_or_else(missing)?;
     let receipt = whole.receipt.as_ref().and_then(|signed| canonical(signed).ok()).ok_or_else(missing)?;
-    let keys = whole.device.as_ref().and_then(|device| device.key).into_iter().chain([console.hub_key]);
-    let keys = canonical(&keys.collect::<KeyRing>()).map_err(|_| missing())?;
-    Ok(vec![("manifest.json", manifest), ("receipt.json", receipt), ("keys.json", keys)])
+    let device = whole.lesson.device.clone();
+    let device = console.store.read(move |db| device_keys::ring(db, &device)).await?;
+    let ring: KeyRing = device.iter().chain(console.hub_keys.iter()).copied().collect();
+    let keys = canonical(&ring).map_err(|_| missing())?;
+    let mut papers = vec![("manifest.json", manifest), ("receipt.json", receipt), ("keys.json", keys)];
+    // What the room signed while it recorded; older lessons have none.
+    match tokio::fs::read(console.objects.folder(&whole.place()).join("heads.jsonl")).await {
+        Ok(heads) => papers.push(("heads.jsonl", heads)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(gone(whole, &e)),
+    }
+    Ok(papers)
 }
 
 /// The bytes of all takes, in order.
@@ -83,7 +93,7 @@ pub async fn lesson(
     headers: HeaderMap,
 ) -> Result<Response, Oops> {
     let whole = stored(&console, &id).await?;
-    let papers = papers(&console, &whole)?;
+    let papers = papers(&console, &whole).await?;
     let of = Digest::of(&papers.iter().flat_map(|(_, bytes)| bytes.as_slice()).copied().collect::<Vec<_>>());
     let file = match console.inner.heads.get(of) {
         Some(file) => file,

@@ -2,6 +2,7 @@
 
 use lectern_base::clock;
 use lectern_wire::afterwards::Submission;
+use lectern_wire::manifest::GapCode;
 use lectern_wire::upload::StoreState;
 
 /// Why something broke off; `41 分 05 秒`.
@@ -44,6 +45,18 @@ pub fn size(bytes: u64) -> String {
         unit = next;
     }
     if value < 10 && unit != "B" { format!("{value}.{rest} {unit}") } else { format!("{value} {unit}") }
+}
+
+/// Why a source was away, as people here say it.
+#[must_use]
+pub fn gap(code: Option<GapCode>, said: &str) -> &str {
+    match (cause(said), code) {
+        // The sentence has no word of its own: its code has one.
+        (same, Some(GapCode::NoSignal)) if same == said => "没有信号",
+        (same, Some(GapCode::Lost)) if same == said => "连接断开",
+        (same, Some(GapCode::CannotOpen)) if same == said => "打不开",
+        (word, _) => word,
+    }
 }
 
 /// `3 分钟`, `2 小时 05 分`, `4 天`: how long something lasts, no finer than anybody asks.

@@ -36,6 +36,10 @@ pub fn run(config: &Config, json: bool) -> Exit {
         SourceKind::NetworkCamera { url, .. } => camera(url),
         SourceKind::Test => finding("test card", Ok("a generated picture and tone, not a classroom".into())),
     }));
+    if let Some(live) = &config.live {
+        let server = lectern_wire::live::shown(&live.url);
+        findings.push(finding("live", Ok(format!("{server}: reached only when a teacher goes live"))));
+    }
     if config.key.on {
         findings.push(finding("key", key(&config.key)));
     }

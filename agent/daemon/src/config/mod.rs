@@ -18,6 +18,7 @@ use lectern_wire::capture::{
     Transport, VideoSettings,
 };
 use lectern_wire::id::{DeviceId, SchoolId};
+use lectern_wire::live::{Live, SCHEMES};
 
 use crate::model::profile::Profile;
 use crate::model::schedule::{Schedule, Waits};
@@ -41,6 +42,8 @@ pub struct Config {
     pub page: Page,
     /// `[recording]`
     pub recording: Recording,
+    /// `[live]`; absent when lessons cannot be sent live.
+    pub live: Option<Live>,
     /// `[key]`
     pub key: Key,
     /// `[school_day]`
@@ -49,6 +52,8 @@ pub struct Config {
     pub sense: Sense,
     /// `[outbox]`
     pub outbox: Outbox,
+    /// `[commands]`
+    pub commands: Commands,
 }
 
 /// Who and where this device is.
@@ -154,6 +159,17 @@ pub struct Sense {
     pub interval_s: u32,
 }
 
+/// What a technician may ask of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commands {
+    /// Whether none is carried out.
+    pub off: bool,
+    /// Seconds before the machine restarts or goes off.
+    pub countdown_s: u32,
+    /// Where a packet that wakes another machine goes.
+    pub wake_address: SocketAddr,
+}
+
 /// What waits for MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbox {
@@ -188,6 +204,7 @@ impl Config {
         let destinations = destination::all(&mut root, hub.is_some());
         let page = page(&mut root);
         let mut recording = recording(&mut root);
+        let live = root.optional_section("live").and_then(live);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
         let key = key::key(&mut root);
         let school_day = root.section("school_day", |s| SchoolDay {
@@ -198,9 +215,32 @@ impl Config {
         });
         let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
+        let commands = root.section("commands", |s| Commands {
+            off: s.choice_of_bool("off"),
+            countdown_s: s.number("countdown_s", 60, 5..=600),
+            wake_address: s
+                .parsed("wake_address", |text| {
+                    text.parse().map_err(|_| {
+                        format!("{text:?} is not an address and port such as \"255.255.255.255:9\"")
+                    })
+                })
+                .unwrap_or(SocketAddr::from(([255, 255, 255, 255], 9))),
+        });
         root.end();
-        let config =
-            Self { device, hub, upload, destinations, page, recording, key, school_day, sense, outbox };
+        let config = Self {
+            device,
+            hub,
+            upload,
+            destinations,
+            page,
+            recording,
+            live,
+            key,
+            school_day,
+            sense,
+            outbox,
+            commands,
+        };
         faults.into_result(config)
     }
 
@@ -290,6 +330,21 @@ fn hub(mut s: Section<'_>) -> Hub {
     };
     s.end();
     hub
+}
+
+fn live(mut s: Section<'_>) -> Option<Live> {
+    // What is wrong is said without the address: a stream key stands in it.
+    let url = s.parsed("url", |text| match url::Url::parse(text) {
+        Ok(url) if url.host_str().is_some() && SCHEMES.iter().any(|(scheme, _)| *scheme == url.scheme()) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!(
+            "must be an address with a host, beginning with {}://",
+            SCHEMES.map(|s| s.0).join(":// or ")
+        )),
+    });
+    s.end();
+    url.map(|url| Live { url, on: false })
 }
 
 fn upload(s: &mut Section<'_>) -> Upload {

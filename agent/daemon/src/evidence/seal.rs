@@ -11,7 +11,7 @@ use lectern_wire::sign::Signed;
 
 use super::check::Check;
 use super::follow::Follower;
-use super::{SealError, Settings, journal};
+use super::{SealError, Settings, heads, journal};
 use crate::store::lessons::Lesson;
 use crate::store::{Store, StoreError};
 
@@ -100,6 +100,9 @@ fn finish_take(
     }
     let mut follower = Follower::new(path.clone());
     follower.advance(whole)?;
+    if let Some(head) = follower.head() {
+        heads::give_out(store, settings, &lesson.id, n, head)?;
+    }
     let measured = follower.end();
     for part in &measured.parts {
         store.put_part(&lesson.id, n, part)?;
@@ -137,6 +140,7 @@ fn finish_take(
         encoder: journal.encoder,
         paces: journal.paces,
         ring_ms: journal.ring_ms,
+        live: journal.live,
     };
     Ok(Some((take, journal.software)))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_wire::alarm::{Alarm, Code};
+use lectern_wire::command::Outcome;
 use lectern_wire::telemetry::{Ack, MAX_PAYLOAD, Sample};
 use lectern_wire::topic::{self, Leaf};
 use rumqttc::{
@@ -52,6 +53,8 @@ pub enum SessionError {
 enum Cargo {
     Samples(Vec<i64>),
     Event,
+    Outcome(Outcome),
+    Head(i64),
     Word,
 }
 
@@ -105,6 +108,8 @@ struct Session<'a> {
     /// Highest event number sent, and when that was.
     event_sent: u64,
     event_at: Duration,
+    /// The newest chain head handed over on this connection.
+    head_sent: i64,
     progress: Duration,
     history_at: Duration,
     /// The alarms as they were told on this connection.
@@ -146,6 +151,7 @@ pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -
         busy: BTreeSet::new(),
         event_sent: 0,
         event_at: now,
+        head_sent: 0,
         progress: now,
         history_at: now,
         alarms: HashMap::new(),
@@ -193,9 +199,10 @@ impl Session<'_> {
 
     fn greet(&mut self) -> Result<(), SessionError> {
         // A new session: whatever the client was told before the connection stood is gone.
-        let subscribed = self.client.try_subscribe(self.settings.topics.acks(), QoS::AtLeastOnce);
-        if let Err(e) = subscribed {
-            tracing::warn!("the hub's acknowledgements could not be subscribed: {e}");
+        for filter in self.settings.topics.down() {
+            if let Err(e) = self.client.try_subscribe(&filter, QoS::AtLeastOnce) {
+                tracing::warn!("what the hub sends down could not be subscribed, {filter}: {e}");
+            }
         }
         self.hand(&Leaf::State, true, serde_json::to_vec(&online())?, Cargo::Word);
         self.hand(&Leaf::Info, true, serde_json::to_vec(&self.settings.info)?, Cargo::Word);
@@ -230,6 +237,8 @@ impl Session<'_> {
             return Err(SessionError::Stuck);
         }
         self.send_alarms()?;
+        self.send_outcomes()?;
+        self.send_heads()?;
         self.send_events(now)?;
         self.send_live()?;
         if now >= self.history_at && self.under_way() < WINDOW / 2 {
@@ -250,6 +259,33 @@ impl Session<'_> {
                 break;
             }
             self.alarms.insert(alarm.code, alarm);
+        }
+        Ok(())
+    }
+
+    /// What became of commands, each until the broker has it.
+    fn send_outcomes(&mut self) -> Result<(), SessionError> {
+        for outcome in self.store.outcomes_to_tell()? {
+            let known = |cargo: &Cargo| matches!(cargo, Cargo::Outcome(o) if *o == outcome);
+            if self.handed.iter().any(known) || self.sent.values().any(known) {
+                continue;
+            }
+            let (leaf, payload) = (Leaf::CommandResult(outcome.id.clone()), serde_json::to_vec(&outcome)?);
+            if !self.hand(&leaf, false, payload, Cargo::Outcome(outcome)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Chain heads, oldest first, so that the newest stays retained.
+    fn send_heads(&mut self) -> Result<(), SessionError> {
+        let room = WINDOW.saturating_sub(self.under_way());
+        for (seq, body) in self.store.outbox().heads(self.head_sent, u32::try_from(room).unwrap_or(0))? {
+            if !self.hand(&Leaf::Chain, true, body.into_bytes(), Cargo::Head(seq)) {
+                break;
+            }
+            self.head_sent = seq;
         }
         Ok(())
     }
@@ -320,11 +356,16 @@ impl Session<'_> {
             }
             Event::Incoming(Incoming::PubAck(ack)) => {
                 self.progress = clock::mono();
-                if let Some(Cargo::Samples(rows)) = self.sent.remove(&ack.pkid) {
-                    for row in &rows {
-                        self.busy.remove(row);
+                match self.sent.remove(&ack.pkid) {
+                    Some(Cargo::Samples(rows)) => {
+                        for row in &rows {
+                            self.busy.remove(row);
+                        }
+                        self.store.outbox().samples_sent(&rows)?;
                     }
-                    self.store.outbox().samples_sent(&rows)?;
+                    Some(Cargo::Outcome(outcome)) => self.store.outcome_told(&outcome)?,
+                    Some(Cargo::Head(seq)) => self.store.outbox().head_sent(seq)?,
+                    _ => {}
                 }
             }
             Event::Incoming(Incoming::Publish(message)) => {
@@ -336,6 +377,15 @@ impl Session<'_> {
                         match serde_json::from_slice::<Ack>(&message.payload) {
                             Ok(ack) => self.store.outbox().events_stored(ack.seq)?,
                             Err(e) => tracing::warn!("an acknowledgement could not be read: {e}"),
+                        }
+                    }
+                    Some((topics, Leaf::CommandRequest(id))) if topics == self.settings.topics => {
+                        match serde_json::from_slice(&message.payload) {
+                            Ok(document) => {
+                                self.store.take_command(&id, &document)?;
+                                self.store.bells().command.notify_one();
+                            }
+                            Err(e) => tracing::warn!(command = id, "a command could not be read: {e}"),
                         }
                     }
                     _ => tracing::warn!(topic = message.topic, "a message nobody asked for was ignored"),

@@ -22,7 +22,13 @@ pub async fn run(store: Store, interval: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => {
+            () = async {
+                tokio::select! {
+                    _ = tick.tick() => {}
+                    // A technician wants to know now.
+                    () = store.bells().sense.notified() => {}
+                }
+            } => {
                 // Reading may block on a sick disk; others must not wait for it.
                 let read = tokio::task::spawn_blocking(move || {
                     let values = host.read();
