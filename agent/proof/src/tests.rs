@@ -426,3 +426,35 @@ fn what_is_read_of_an_mp4_is_what_was_taken_apart() {
         assert!(read == *take, "take {n} is put together again byte by byte");
     }
 }
+
+/// Leaves pages to be looked at where `LECTERN_PAGES` says.
+#[test]
+fn the_pages_are_whole_and_speak_as_they_should() {
+    let mut bad = LESSON.1.clone();
+    let at = bad.len() / 2;
+    bad[at] ^= 1;
+    let html = crate::page::html(&checked(bad), 1_789_200_000_000, false);
+    assert!(
+        html.contains("和录制时不一致") && html.contains("的数据被改动（分片 1）") && html.contains("<svg")
+    );
+    let good = crate::page::html(&checked(LESSON.1.clone()), 1_789_200_000_000, false);
+    assert!(
+        good.contains("完整，没有改动")
+            && good.contains("301教室摄像头中断：没有信号")
+            && good.contains("张老师")
+    );
+    let form = exported(false);
+    let form = form.file("data/材料清单.html").expect("a form");
+    let form = String::from_utf8(bytes::all(form.as_ref(), 1 << 20).expect("reads")).expect("text");
+    assert!(form.contains("A5 技术支持的课堂导入") && form.contains("待补"));
+    for page in [&html, &good, &form] {
+        for word in ["监控", "监视", "强制", "排名", "！", "<script", "http://", "https://"] {
+            assert!(!page.contains(word), "a page says {word}");
+        }
+    }
+    if let Some(folder) = std::env::var_os("LECTERN_PAGES") {
+        for (name, page) in [("bad", &html), ("good", &good), ("form", &form)] {
+            std::fs::write(Path::new(&folder).join(format!("{name}.html")), page).expect("writes");
+        }
+    }
+}

@@ -129,6 +129,12 @@ fn info(lesson: &Lesson, anonymous: bool, now_ms: i64) -> Vec<(&'static str, Str
 }
 
 impl Export {
+    /// A file of the payload.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<&Blob> {
+        self.payload.iter().find(|file| file.path == path).map(|file| &file.bytes)
+    }
+
     /// Files of the payload.
     #[must_use]
     pub fn files(&self) -> usize {
