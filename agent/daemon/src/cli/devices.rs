@@ -140,8 +140,11 @@ pub fn table(devices: &Devices, encoder: &str) -> String {
 fn camera_lines(camera: &Camera) -> Vec<String> {
     let mut lines: Vec<String> = camera.problem.iter().map(|p| format!("BAD: {p}")).collect();
     for format in camera.modes.chunk_by(|a, b| a.format == b.format) {
-        let rates = |mode: &Mode| mode.fps.iter().map(f64::to_string).collect::<Vec<_>>().join(" ");
-        let sizes = format.iter().map(|m| format!("{}x{} at {}", m.width, m.height, rates(m)));
+        let sizes = format.iter().map(|mode: &Mode| {
+            let rates: Vec<_> = mode.fps.iter().map(f64::to_string).collect();
+            let at = if rates.is_empty() { String::new() } else { format!(" at {}", rates.join(" ")) };
+            format!("{}x{}{at}", mode.width, mode.height)
+        });
         let name = format.first().map_or("", |mode| mode.format.as_str());
         // Three to a line: a camera may give dozens.
         for (n, sizes) in sizes.collect::<Vec<_>>().chunks(3).enumerate() {

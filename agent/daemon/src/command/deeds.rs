@@ -9,7 +9,6 @@ use lectern_wire::command::mac_bytes;
 use lectern_wire::preflight::CheckState;
 use tokio::process::Command;
 
-use crate::beforehand::preflight;
 use crate::store::Store;
 
 /// A doctor that asks silent cameras takes its time.
@@ -37,9 +36,9 @@ pub async fn doctor(config: &Path) -> Result<String, String> {
 }
 
 /// A look at every source.
-pub async fn preflight(store: &Store, handle: &preflight::Handle) -> Result<String, String> {
+pub async fn preflight(store: &Store, look_now: &(dyn Fn() + Send + Sync)) -> Result<String, String> {
     let before = store.board().read().preflight.map_or(0, |p| p.at_boot_ms);
-    handle.now();
+    look_now();
     let mut board = store.board().watch();
     let newer = board.wait_for(|s| s.preflight.as_ref().is_some_and(|p| p.at_boot_ms > before));
     let found = match tokio::time::timeout(PREFLIGHT, newer).await {

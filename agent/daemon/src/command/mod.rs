@@ -22,7 +22,6 @@ use lectern_wire::topic::Topics;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::beforehand::preflight;
 use crate::model::status::Note;
 use crate::store::commands::CommandRow;
 use crate::store::{Store, StoreError};
@@ -42,7 +41,7 @@ pub struct Settings {
     /// How long before the machine restarts or goes off.
     pub countdown: Duration,
     /// Asks for a look at the sources.
-    pub preflight: preflight::Handle,
+    pub look_now: Arc<dyn Fn() + Send + Sync>,
     /// Ends the daemon, so that systemd starts it again.
     pub restart: Arc<Notify>,
 }
@@ -179,7 +178,7 @@ impl Stage {
                 Step::Over(CommandState::Successful, "已读取一次".into())
             }
             Verb::Doctor => deeds::doctor(&self.settings.config).await.into(),
-            Verb::Preflight => deeds::preflight(&self.store, &self.settings.preflight).await.into(),
+            Verb::Preflight => deeds::preflight(&self.store, &*self.settings.look_now).await.into(),
             Verb::Wake { mac } => deeds::wake(self.settings.wake_address, &mac).await.into(),
             Verb::LogLevel { level } => deeds::log_level(&level).into(),
             Verb::UpdateCheck => deeds::update_check().await.into(),

@@ -2,6 +2,7 @@
 //!
 //! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
 
+mod commands;
 pub mod destination;
 mod folder;
 mod key;
@@ -24,6 +25,7 @@ use crate::model::profile::Profile;
 use crate::model::schedule::{Schedule, Waits};
 use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
+pub use commands::Commands;
 pub use key::Key;
 use reader::{Faults, Section};
 
@@ -159,17 +161,6 @@ pub struct Sense {
     pub interval_s: u32,
 }
 
-/// What a technician may ask of this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commands {
-    /// Whether none is carried out.
-    pub off: bool,
-    /// Seconds before the machine restarts or goes off.
-    pub countdown_s: u32,
-    /// Where a packet that wakes another machine goes.
-    pub wake_address: SocketAddr,
-}
-
 /// What waits for MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbox {
@@ -215,17 +206,7 @@ impl Config {
         });
         let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
-        let commands = root.section("commands", |s| Commands {
-            off: s.choice_of_bool("off"),
-            countdown_s: s.number("countdown_s", 60, 5..=600),
-            wake_address: s
-                .maybe_parsed("wake_address", |text| {
-                    text.parse().map_err(|_| {
-                        format!("{text:?} is not an address and port such as \"255.255.255.255:9\"")
-                    })
-                })
-                .unwrap_or(SocketAddr::from(([255, 255, 255, 255], 9))),
-        });
+        let commands = root.section("commands", commands::commands);
         root.end();
         let config = Self {
             device,

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use lectern_base::{chance, clock};
-use sysinfo::Networks;
 use url::{Host, Url};
 
 use super::xml;
@@ -33,24 +32,30 @@ pub struct Answer {
     pub service: Result<Url, String>,
 }
 
-/// The IPv4 addresses of this machine's interfaces, without the loopback's.
+/// The IPv4 addresses of this machine's interfaces, without the loopback's. By the kernel's table of routes, which is
+/// that of this very process's network; the folders of `/sys` may belong to another, as in a container.
 ///
 /// # Errors
 /// A sentence when the system does not list them.
 pub fn interfaces() -> Result<Vec<Ipv4Addr>, String> {
-    let networks = Networks::new_with_refreshed_list()
-        .map_err(|e| format!("this machine's network interfaces cannot be listed: {e}"))?;
-    let mut addresses: Vec<_> = networks
-        .values()
-        .flat_map(|network| network.ip_networks())
-        .filter_map(|network| match network.addr {
-            IpAddr::V4(address) if !address.is_loopback() => Some(address),
-            _ => None,
-        })
-        .collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    Ok(addresses)
+    let table = std::fs::read_to_string("/proc/self/net/fib_trie");
+    let table = table.map_err(|e| format!("this machine's network addresses cannot be listed: {e}"))?;
+    Ok(local(&table))
+}
+
+/// The addresses that are this machine's own in `/proc/net/fib_trie`: a line `|-- 10.0.0.2`, then `/32 host LOCAL`.
+fn local(table: &str) -> Vec<Ipv4Addr> {
+    let (mut last, mut found) = (None, Vec::new());
+    for line in table.lines() {
+        match line.split_once("|-- ") {
+            Some((_, address)) => last = address.trim().parse::<Ipv4Addr>().ok(),
+            None if line.trim() == "/32 host LOCAL" => found.extend(last.filter(|a| !a.is_loopback())),
+            None => {}
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// Asks on all interfaces at once; gives what answered, by address, and what went wrong.
@@ -276,6 +281,16 @@ mod tests {
         assert!(name.starts_with("[2Jx") && name.chars().count() == MAX_NAME, "{name}");
         assert_eq!(decoded("100%"), "100%");
         assert_eq!(decoded("%zz%4"), "%zz%4");
+    }
+
+    #[test]
+    fn own_addresses_are_told_from_networks_and_broadcasts() {
+        let table = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n\
+                     +-- 10.77.0.0/24 2 0 2\n        |-- 10.77.0.0\n           /24 link UNICAST\n\
+                     |-- 10.77.0.1\n           /32 host LOCAL\n        |-- 10.77.0.255\n           /32 link BROADCAST\n\
+                     |-- 127.0.0.1\n           /32 host LOCAL\nLocal:\n        |-- 10.77.0.1\n           /32 host LOCAL\n";
+        assert_eq!(local(table), [Ipv4Addr::new(10, 77, 0, 1)]);
+        assert_eq!(local(""), Vec::<Ipv4Addr>::new());
     }
 
     #[test]
