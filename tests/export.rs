@@ -1,4 +1,4 @@
-//! What leaves the hub as a file for other programs: one standard MP4 of a lesson of two takes.
+//! What leaves the hub and the room as files for other programs: one standard MP4 of a lesson, and 材料包.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
@@ -158,4 +158,153 @@ async fn a_lesson_of_two_takes_is_one_standard_mp4_with_every_picture_of_both() 
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert_eq!(seeked, json!(true), "it seeks into the second take");
+}
+
+/// Runs `lectern` without asking for JSON; its exit code and what it said.
+fn lectern(programs: &Programs, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(&programs.lectern);
+    let out = command.args(arguments).output().unwrap();
+    let said = [out.stdout, out.stderr].concat();
+    (out.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+/// The Library of Congress' own checker of BagIt folders.
+fn bagit(folder: &Path) {
+    let cache = std::env::var("XDG_CACHE_HOME").unwrap_or(std::env::var("HOME").unwrap() + "/.cache");
+    let mut command = Command::new(Path::new(&cache).join("lectern/bagit/bin/python"));
+    command.args(["-m", "bagit", "--validate"]).arg(folder);
+    process::output(command).unwrap();
+}
+
+/// The only folder in a folder.
+fn only(folder: &Path) -> std::path::PathBuf {
+    let mut inside = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let first = inside.next().unwrap();
+    assert_eq!(inside.next(), None, "one folder holds all");
+    first
+}
+
+/// Whether any file below a folder holds these words.
+fn holds(folder: &Path, words: &str) -> bool {
+    let mut grep = Command::new("grep");
+    grep.args(["-rqaF", "--", words]).arg(folder);
+    grep.status().unwrap().success() || folder.display().to_string().contains(words)
+}
+
+/// A zip file that other programs find sound; what is in it.
+fn unpacked(zip: &Path, into: &Path) -> std::path::PathBuf {
+    let mut test = Command::new("unzip");
+    test.arg("-tqq").arg(zip);
+    assert_eq!(process::output(test).unwrap(), b"", "unzip has nothing to complain of");
+    let mut python = Command::new("python3");
+    let script = "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); assert z.testzip() is None; z.extractall(sys.argv[2])";
+    python.args(["-c", script]).arg(zip).arg(into);
+    process::output(python).unwrap();
+    only(into)
+}
+
+#[tokio::test]
+async fn what_leaves_the_hub_is_checked_by_others_programs_and_by_ours_without_names_too() {
+    let folder = Folder::new().unwrap();
+    let programs = Programs::find().unwrap();
+    let (hub, password) = Hub::start(&folder, &programs).unwrap();
+    let agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
+    let words = ["--class", "五年级2班", "--subject", "语文", "--topic", "草船/借箭", "--teacher", "张老师"];
+    let (answer, code) = agent.lectern(&[&["record", "start"], &words[..]].concat()).unwrap();
+    assert_eq!(code, 0, "{answer}");
+    agent.wait_for_media(5000, PATIENCE).unwrap();
+    agent.press("stop").unwrap();
+    let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
+    let lesson = status["lesson"]["id"].as_str().unwrap().to_owned();
+    let keys = agent.keys().display().to_string();
+    let text = |path: &Path| path.display().to_string();
+    let verify = |path: &Path, more: &[&str]| {
+        lectern(&programs, &[&["verify", "--keys", &keys, &text(path)], more].concat())
+    };
+    let console = Console::admin(&hub).await.unwrap();
+
+    // One file proves itself.
+    let path = format!("/lessons/{lesson}/lesson.mp4");
+    let whole = console.get(&path).await.unwrap().bytes().await.unwrap();
+    let mp4 = folder.join("lesson.mp4");
+    std::fs::write(&mp4, &whole).unwrap();
+    let page = folder.join("report.html");
+    let (code, said) = verify(&mp4, &["--html", &text(&page)]);
+    assert!(code == 0 && said.contains("one uninterrupted take") && said.contains("receipt fits"), "{said}");
+    let (code, said) = verify(&mp4, &["--range", "0:01-0:03"]);
+    assert!(code == 0 && said.contains("00:01–00:03 complete"), "{said}");
+    assert_eq!(verify(&mp4, &["--range", "0:03-0:01"]).0, 78);
+    let mut bad = whole.to_vec();
+    bad[whole.len() / 2] ^= 1;
+    std::fs::write(&mp4, &bad).unwrap();
+    let (code, said) = verify(&mp4, &[]);
+    assert!(code == 4 && said.contains("the bytes are not what was recorded"), "{said}");
+    std::fs::write(&mp4, b"no video").unwrap();
+    let (code, said) = verify(&mp4, &[]);
+    assert!(code == 4 && said.contains("there is no proof in this file"), "{said}");
+
+    // 材料包 from the console, as whoever receives it looks at it.
+    assert!(console.page(&format!("/lessons/{lesson}")).await.unwrap().contains("导出材料包"));
+    for (query, name, anonymous) in [("", "open", false), ("?anonymous=1", "blind", true)] {
+        let answer = console.get(&format!("/lessons/{lesson}/export.zip{query}")).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let told: usize = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let bytes = answer.bytes().await.unwrap();
+        assert_eq!(bytes.len(), told, "the length is told before");
+        let zip = folder.join(&format!("{name}.zip"));
+        std::fs::write(&zip, &bytes).unwrap();
+        let bag = unpacked(&zip, &folder.make(name).unwrap());
+        bagit(&bag);
+        assert_eq!(holds(&bag, "张老师") || holds(&bag, "示范学校"), !anonymous);
+        for path in [&zip, &bag] {
+            let (code, said) = verify(path, &[]);
+            assert!(
+                code == 0 && said.contains("complete") && said.contains("without names") == anonymous,
+                "{said}"
+            );
+        }
+        if anonymous {
+            for secret in ["301教室", "3401000001", "room-301", "五年级2班", lesson.as_str()] {
+                assert!(!holds(&bag, secret), "it says {secret}");
+            }
+            let manifest = hub.lesson_folder(&lesson).join("manifest.json");
+            let (code, said) = verify(&bag, &["--manifest", &text(&manifest)]);
+            assert!(code == 0 && said.contains(&lesson) && !said.contains("without names"), "{said}");
+        }
+        let video = std::fs::read_dir(bag.join("data")).unwrap().map(|entry| entry.unwrap().path());
+        let video = video.into_iter().find(|path| path.extension().is_some_and(|e| e == "mp4")).unwrap();
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(["-v", "warning", "-xerror", "-i"]).arg(&video).args(["-f", "null", "-"]);
+        assert_eq!(ffmpeg.output().unwrap().stderr, b"", "it plays");
+    }
+    let noted: Vec<String> = {
+        let rows = hub.rows().unwrap();
+        let mut noted = rows.prepare("SELECT detail FROM audit WHERE what = 'export' ORDER BY n").unwrap();
+        noted.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    assert!(noted[0].starts_with("材料包：") && noted[1].starts_with("匿名材料包："), "{noted:?}");
+
+    // And from the room's own command line, with the form of a scheme.
+    let into = folder.make("room").unwrap();
+    let scheme = ["export", &lesson, &text(&into), "--scheme", "weinengli2", "--point", "A5"];
+    let (said, code) = agent.lectern(&scheme).unwrap();
+    assert_eq!(code, 0, "{said}");
+    let bag = only(&into);
+    bagit(&bag);
+    assert!(bag.file_name().unwrap().to_str().unwrap().contains("五年级2班语文_草船_借箭_张老师"));
+    assert_eq!(verify(&bag, &[]).0, 0);
+    let form = std::fs::read_to_string(bag.join("data/材料清单.html")).unwrap();
+    assert!(
+        form.contains("A5 技术支持的课堂导入") && form.contains("待补") && form.contains("张老师"),
+        "{form}"
+    );
+    let (said, code) = agent.lectern(&[&scheme[..], &["--zip"]].concat()).unwrap();
+    assert_eq!(code, 0, "{said}");
+    unpacked(Path::new(said["path"].as_str().unwrap()), &folder.make("room-unpacked").unwrap());
+
+    // The report as a browser shows it.
+    let browser = Browser::start(&folder, "report").await.unwrap();
+    browser.open(&format!("file://{}", text(&page))).await.unwrap();
+    assert!(browser.text(".verdict").await.unwrap().contains("完整，没有改动"));
+    browser.screenshot(&lectern_tests::browser::pictures().unwrap().join("verify-report.png")).await.unwrap();
 }

@@ -162,6 +162,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         bell,
         counts,
         school: config.school.clone(),
+        schemes: config.schemes.clone(),
         mqtt_port,
         key: keys.signing.clone(),
         given,

@@ -18,6 +18,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The name at the top of the console and in downloads.
     pub school: String,
+    /// Folder of the certification schemes.
+    pub schemes: PathBuf,
     /// Where the console and the upload API listen.
     pub http_listen: SocketAddr,
     /// Parts that may be on their way at once, over all rooms.
@@ -68,6 +70,7 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
     let config = Config {
         data_dir: reader.text("data_dir", "/var/lib/lectern-hub", 4096).into(),
         school: reader.text("school", "示范学校", 40),
+        schemes: reader.text("schemes", "/etc/lectern/hub-schemes", 4096).into(),
         http_listen: reader.address("http.listen", "0.0.0.0:8470"),
         parts_at_once: reader.number("http.parts_at_once", 16, 1..=1000),
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
@@ -304,6 +307,7 @@ mod tests {
         for path in [
             "data_dir",
             "school",
+            "schemes",
             "http.listen",
             "http.parts_at_once",
             "mqtt.listen",

@@ -79,4 +79,8 @@ pack lectern-recorder lectern-recorder "records screen, camera and microphone fo
 
 install -D -m 644 packaging/systemd/lectern-hub.service "$work/lectern-hub/lib/systemd/system/lectern-hub.service"
 install -D -m 640 config/hub.toml "$work/lectern-hub/etc/lectern/hub.toml"
+# A folder of its own: both packages may stand on one machine.
+for file in config/schemes/*.toml; do
+    install -D -m 644 "$file" "$work/lectern-hub/etc/lectern/hub-schemes/${file##*/}"
+done
 pack lectern-hub lectern-hub "broker, store and console for lectern"

@@ -4,6 +4,9 @@
 //! here, followed by those runs as they are: whoever serves it reads ranges of the takes, and needs
 //! neither a second copy nor to read the media. Boxes and tables are those of ISO/IEC 14496-12.
 //!
+//! What is left out of the takes (their `ftyp`, `moov`, `moof` and the headers of their media) is kept in
+//! [`Joined::boxes`]: with it and the joined file the takes can be put together again byte by byte, see [`crate::trailer`].
+//!
 //! Takes follow each other without a gap. Each gets an edit of its own, so that what an AAC encoder puts
 //! before the first sound (its delay) is passed over in every take and picture and sound stay together. Where
 //! one track of a take ends before the other, its last sample lasts until both do: what comes after it in the
@@ -39,8 +42,18 @@ pub struct Joined {
     pub head: Vec<u8>,
     /// The media, in order.
     pub runs: Vec<Run>,
-    /// Bytes of the whole file.
+    /// Bytes of the whole file, without anything that may stand behind the media.
     pub size: u64,
+    /// Of each take what is in none of the runs, in its order: the first bytes, then each fragment's head.
+    pub boxes: Vec<Vec<u8>>,
+}
+
+impl Joined {
+    /// Bytes of all media.
+    #[must_use]
+    pub fn media(&self) -> u64 {
+        self.size - self.head.len() as u64
+    }
 }
 
 /// Collects takes.
@@ -50,6 +63,7 @@ pub struct Joiner {
     takes: usize,
     mvhd: Vec<u8>,
     runs: Vec<Run>,
+    boxes: Vec<Vec<u8>>,
     /// Media bytes so far.
     media: u64,
 }
@@ -139,6 +153,7 @@ impl Joiner {
             }
         }
         self.takes += 1;
+        self.boxes.push(init.to_vec());
         Ok(())
     }
 
@@ -165,7 +180,9 @@ impl Joiner {
         }
         let take = self.takes.checked_sub(1).ok_or(or("a fragment comes before its take"))?;
         self.runs.push(Run { take, offset: offset + media_at, length: media });
-        self.media += media;
+        let head = usize::try_from(media_at).ok().and_then(|end| bytes.get(..end));
+        self.boxes[take].extend_from_slice(head.ok_or(or("a fragment's head is cut off"))?);
+        self.media = self.media.checked_add(media).ok_or(or("the lesson is too long"))?;
         Ok(())
     }
 
@@ -185,7 +202,7 @@ impl Joiner {
         head.extend(1u32.to_be_bytes());
         head.extend(b"mdat");
         head.extend((self.media + 16).to_be_bytes());
-        Ok(Joined { size: head.len() as u64 + self.media, head, runs: self.runs })
+        Ok(Joined { size: head.len() as u64 + self.media, head, runs: self.runs, boxes: self.boxes })
     }
 
     fn moov(&self, base: u64) -> Tried<Vec<u8>> {

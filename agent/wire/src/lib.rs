@@ -32,6 +32,7 @@ pub mod rotation;
 pub mod sign;
 pub mod telemetry;
 pub mod topic;
+pub mod trailer;
 pub mod upload;
 
 /// Bytes in a part of a take; only the last part of a take may be shorter.

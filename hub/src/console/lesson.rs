@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use lectern_base::clock;
-use lectern_wire::manifest::{FindingKind, Manifest, Take, TakeEnd, clock_text};
+use lectern_wire::manifest::{Manifest, Take, TakeEnd, clock_text};
 use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::Signed;
 use lectern_wire::upload::StoreState;
@@ -154,13 +154,7 @@ fn take_view(take: &Take, before_ms: u64) -> TakeView {
         notes.push((gap.from_ms, note(gap.from_ms, "gap", text)));
     }
     for finding in &take.findings {
-        let what = match finding.kind {
-            FindingKind::Silent => "没有声音",
-            FindingKind::DigitalZero => "话筒静音",
-            FindingKind::Clipping => "声音过大",
-            FindingKind::Frozen => "摄像头画面不动",
-            FindingKind::Black => "没有画面",
-        };
+        let what = lectern_proof::words::finding(finding.kind);
         let text = format!("{what}{}", until(finding.from_ms, finding.to_ms));
         notes.push((finding.from_ms, note(finding.from_ms, "gap", text)));
     }

@@ -7,13 +7,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use lectern_base::clock;
+use lectern_proof::export::name;
 use lectern_wire::sign;
 use lectern_wire::upload::StoreState;
 
 use super::guard::Who;
 use super::lesson::{Whole, find, not_stored};
 use super::{Console, Oops, range};
-use crate::model::{name, playlist};
+use crate::model::playlist;
 use crate::store::lessons;
 
 pub(super) async fn stored(console: &Console, id: &str) -> Result<Whole, Oops> {

@@ -6,6 +6,7 @@ mod chart;
 mod commands;
 mod condition;
 mod devices;
+mod export;
 mod guard;
 mod joined;
 mod lesson;
@@ -22,6 +23,7 @@ mod rooms;
 mod tests;
 mod words;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use askama::Template;
@@ -54,6 +56,8 @@ pub struct Deps {
     pub counts: Arc<Counts>,
     /// The name at the top of every page.
     pub school: String,
+    /// Folder of the certification schemes, for the forms in exports.
+    pub schemes: PathBuf,
     /// Told to whoever registers a device.
     pub mqtt_port: u16,
     /// Commands are signed with it.
@@ -110,6 +114,7 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         .route("/lessons/{lesson}/verify", post(lesson::verify))
         .route("/lessons/{lesson}/index.m3u8", get(media::playlist))
         .route("/lessons/{lesson}/lesson.mp4", get(joined::lesson))
+        .route("/lessons/{lesson}/export.zip", get(export::zip))
         .route("/lessons/{lesson}/takes/{file}", get(media::take))
         .route("/lessons/{lesson}/manifest.json", get(media::manifest))
         .route("/lessons/{lesson}/receipt.json", get(media::receipt))

@@ -5,6 +5,9 @@ use lectern_wire::afterwards::Submission;
 use lectern_wire::manifest::GapCode;
 use lectern_wire::upload::StoreState;
 
+/// Why something broke off; `41 分 05 秒`.
+pub use lectern_proof::words::{cause, span_text as length};
+
 use crate::model::repair;
 
 /// `3 分钟前`, or the day when it is long ago.
@@ -42,38 +45,6 @@ pub fn size(bytes: u64) -> String {
         unit = next;
     }
     if value < 10 && unit != "B" { format!("{value}.{rest} {unit}") } else { format!("{value} {unit}") }
-}
-
-/// `41 分 05 秒`.
-#[must_use]
-pub fn length(ms: u64) -> String {
-    let s = ms / 1000;
-    match s {
-        0 => "不到 1 秒".into(),
-        1..=59 => format!("{s} 秒"),
-        60..=3599 => format!("{} 分 {:02} 秒", s / 60, s % 60),
-        _ => format!("{} 小时 {:02} 分", s / 3600, s / 60 % 60),
-    }
-}
-
-/// Why something broke off, as people here say it. A cause that has no word yet stands as the room said it.
-#[must_use]
-pub fn cause(said: &str) -> &str {
-    match said {
-        "the recorder was lost" => "录课程序意外停止",
-        "the recorder did not end when asked" => "录课程序没有按时结束",
-        "the recorder was lost and could not be kept running" => "录课程序一再停止",
-        "the power was cut or the machine restarted" => "断电或重启",
-        "nothing new arrived for 1 s" => "没有信号",
-        "the source ended" => "信号断开",
-        "the desktop, or its portal, broke off" | "the desktop session ended" => "桌面会话断开",
-        "the desktop sends no picture of the screen" => "桌面没有送出画面",
-        "the desktop ended the sharing of the screen" => "桌面停止了共享屏幕",
-        _ if said.starts_with("the question on the screen") => "等待在屏幕上同意录屏",
-        _ if said.starts_with("sharing the screen was refused") => "在屏幕上拒绝了录屏",
-        _ if said.starts_with("nothing became durable") => "录像写不进磁盘",
-        _ => said,
-    }
 }
 
 /// Why a source was away, as people here say it.

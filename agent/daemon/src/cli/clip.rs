@@ -88,7 +88,7 @@ fn wish(make: &Make) -> Result<Value, String> {
 }
 
 /// `12:00`, `1:02:03` or seconds, in milliseconds.
-fn time_ms(text: &str) -> Result<u64, String> {
+pub fn time_ms(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is not a time such as 12:00 or 1:02:03");
     let parts: Vec<u64> = text.split(':').map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;
     let small =

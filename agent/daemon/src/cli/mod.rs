@@ -4,13 +4,15 @@ mod cameras;
 mod clip;
 mod devices;
 mod doctor;
+mod export;
 mod remote;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lectern_base::exit::Exit;
-use lectern_wire::manifest::{About, clock_text};
+use lectern_wire::manifest::About;
 use serde_json::json;
 
 use crate::app::{self, StartError};
@@ -18,7 +20,6 @@ use crate::beside::share;
 use crate::config::Config;
 use crate::config::destination::Way;
 use crate::evidence::device_key;
-use crate::evidence::verify::{self, Keys, Report};
 use crate::store::Store;
 
 /// Lectern 讲台: one button, and the lesson is recorded, made into evidence and stored.
@@ -58,13 +59,12 @@ enum What {
     #[command(subcommand)]
     Clip(clip::Clip),
     /// Check a lesson against its manifest and receipt; works offline.
-    Verify {
-        /// The lesson's folder, or one of its takes.
-        path: PathBuf,
-        /// Public keys to trust; without it those of this device, else those in the folder.
-        #[arg(long)]
-        keys: Option<PathBuf>,
-    },
+    ///
+    /// Ends with 0 when all that was checked is as it was signed, 4 when it is not (the sentences say what), 78 when
+    /// the command line is wrong.
+    Verify(verify::Verify),
+    /// Export a lesson as 材料包: a BagIt folder, or a zip file, that any archive's tools can check.
+    Export(export::Export),
     /// Check the state folder: every row against its file. The daemon must be stopped.
     Fsck,
     /// Forget the hub's keys and its log, when the hub was replaced. The daemon must be stopped.
@@ -219,7 +219,8 @@ pub fn run() -> Exit {
         What::Clip(asked) => {
             with_config(&arguments.config, |config| clip::run(&config.device.data_dir, &asked, json))
         }
-        What::Verify { path, keys } => verify(&arguments.config, &path, keys.as_deref(), json),
+        What::Verify(asked) => verify::run(&arguments.config, &asked, json),
+        What::Export(asked) => with_config(&arguments.config, |config| export::run(&config, &asked, json)),
         What::Fsck => with_store(&arguments.config, |store| fsck(store, json)),
         What::Key(Key::Rotate) => with_config(&arguments.config, |config| {
             with_store(&arguments.config, |store| match device_key::rotate(store, &config.device.id) {
@@ -335,45 +336,6 @@ fn check(path: &Path, json: bool) -> Exit {
             Exit::BadSettings
         }
     }
-}
-
-fn verify(config: &Path, path: &Path, keys: Option<&Path>, json: bool) -> Exit {
-    let keys = match keys {
-        Some(file) => match verify::read_keys(file) {
-            Ok(ring) => Keys::Given(ring),
-            Err(e) => return fail(&e),
-        },
-        // On the device itself its own keys are the ones to trust.
-        None => Config::load(config)
-            .ok()
-            .and_then(|c| verify::read_keys(&app::keys_file(&c.device.data_dir)).ok())
-            .map_or(Keys::FromFolder, Keys::Given),
-    };
-    let report = verify::verify(path, &keys);
-    say(json, &serde_json::to_value(&report).unwrap_or_default(), &report_text(&report));
-    if report.sound { Exit::Done } else { Exit::NotSound }
-}
-
-fn report_text(report: &Report) -> String {
-    let mut lines = Vec::new();
-    let lesson = report.lesson_id.as_deref().unwrap_or("?");
-    lines.push(match report.sound {
-        true => format!(
-            "lesson {lesson}: complete, {} in {} parts, {} bytes",
-            clock_text(report.duration_ms),
-            report.parts,
-            report.bytes
-        ),
-        false => format!("lesson {lesson}: NOT SOUND"),
-    });
-    lines.extend(report.faults.iter().map(|f| format!("  fault: {}", f.sentence)));
-    lines.extend(report.notes.iter().map(|n| format!("  note: {n}")));
-    if report.sound {
-        let one = if report.uninterrupted { "one uninterrupted take" } else { "not one uninterrupted take" };
-        let hub = if report.receipted { "the hub's receipt fits" } else { "no receipt" };
-        lines.push(format!("  {one}; {hub}; keys: {}", report.keys));
-    }
-    lines.join("\n")
 }
 
 fn prepare(config: &Config, name: &str, json: bool) -> Exit {

@@ -5,6 +5,8 @@ use crate::model::scheme::{Point, Scheme};
 
 /// One scheme.
 pub fn scheme(s: &mut Section<'_>) -> Scheme {
+    // Only checked here, below too: the form of an export reads them (lectern_proof::export::form).
+    s.texts("items", 20);
     Scheme {
         id: s.text("id", None, 20),
         name: s.text("name", None, 40),
@@ -21,6 +23,7 @@ fn point(mut s: Section<'_>) -> Point {
         name: s.text("name", None, 40),
         environment: s.text("environment", None, 40),
     };
+    s.texts("items", 20);
     s.end();
     point
 }

@@ -11,7 +11,6 @@ mod follow;
 mod heads;
 mod journal;
 mod seal;
-pub mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::lessons::Lesson;
 use bucket::Bucket;
-pub use source::{Bytes, Source};
+pub use source::Source;
 
 /// The folder below which all files are, and the bucket where there is one.
 #[derive(Debug, Clone)]

@@ -4,10 +4,11 @@ use std::io::{self, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use lectern_proof::bytes::{Blob, ReadAt};
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -97,6 +98,14 @@ impl Source {
         }
     }
 
+    /// The take of so many bytes for whoever reads here and there: checks, exports, the standard MP4. Nothing stays open
+    /// between two reads, so that a lesson that is deleted is gone although somebody has looked at it. For threads
+    /// that may wait.
+    #[must_use]
+    pub fn blob(self, size: u64) -> Blob {
+        Arc::new(Reading { source: self, size, ahead: Mutex::default() })
+    }
+
     /// Its length. For threads that may wait.
     ///
     /// # Errors
@@ -111,6 +120,46 @@ impl Source {
                 })
             }
         }
+    }
+}
+
+/// A take being read.
+struct Reading {
+    source: Source,
+    size: u64,
+    /// What the last request to an S3 store brought: where it begins, and its bytes.
+    ahead: Mutex<(u64, Vec<u8>)>,
+}
+
+impl ReadAt for Reading {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        if let Form::File(path) = &self.source.0 {
+            return std::fs::File::open(path)?.read_at(buffer, offset);
+        }
+        let wanted = PART_SIZE.min(self.size.saturating_sub(offset));
+        if wanted == 0 || buffer.is_empty() {
+            return Ok(0);
+        }
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, bytes) = &*ahead;
+        if !(*at..at + bytes.len() as u64).contains(&offset) {
+            let read = self.source.read_now(&[(offset, wanted)])?;
+            *ahead = (offset, read.into_iter().next().unwrap_or_default());
+        }
+        let (at, bytes) = &*ahead;
+        let from = usize::try_from(offset - at).map_err(io::Error::other)?;
+        let there = bytes.get(from..).unwrap_or_default();
+        let n = there.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&there[..n]);
+        Ok(n)
+    }
+
+    fn ranges(&self, ranges: &[(u64, u64)]) -> io::Result<Vec<Vec<u8>>> {
+        self.source.read_now(ranges)
     }
 }
 
