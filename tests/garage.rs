@@ -131,8 +131,9 @@ async fn a_lesson_goes_straight_to_garage_plays_from_there_and_is_thrown_away_th
     let lesson = at.record();
     at.assert_sound(&lesson).await;
     let objects = at.garage.objects().await.unwrap();
-    let mut expected: Vec<_> =
-        ["manifest.json", "receipt.json", "take-1.mp4"].map(|n| AtGarage::key(&lesson, n)).into();
+    let mut expected: Vec<_> = ["heads.jsonl", "manifest.json", "receipt.json", "take-1.mp4"]
+        .map(|n| AtGarage::key(&lesson, n))
+        .into();
     expected.sort();
     assert_eq!(objects, expected, "and nothing of the trial is left");
     let hub = &at.school.hub;

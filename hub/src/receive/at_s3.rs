@@ -313,7 +313,7 @@ impl Receive {
         let bucket = self.bucket()?;
         let lesson = place.lesson.clone();
         let objects = self.deps().store.read(move |db| at_s3::of_lesson(db, &lesson)).await?;
-        for name in ["manifest.json", "receipt.json"] {
+        for name in ["manifest.json", "receipt.json", "heads.jsonl"] {
             let key = format!("{}{}", bucket.settings().prefix, Objects::document_key(place, name));
             bucket.delete(&key).await.map_err(failed("removing a discarded lesson"))?;
         }
