@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,11 +21,16 @@ use crate::config::Config;
 use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, notify};
+use crate::sense::collect::Scope;
+use crate::store::line::Line;
 use crate::store::{Store, StoreError};
 use crate::{alarm, evidence, publish, reclaim, record, render, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
+
+/// How often it is looked whether all stages are alive.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -111,20 +117,24 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         profiles: profiles.clone(),
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
+    let scope = scope(&config, store.line().clone());
     if let Some((hub, password)) = hub {
         let client = upload::Client::new(hub.url, config.device.id.clone(), password.clone());
         let client = client.context("uploads cannot be set up")?;
+        let (http, url) = (client.http(), client.hub().clone());
+        spawn("hub time", tokio::spawn(sense::hub_time(store.clone(), http, url, stages.clone())));
         let keys = (store.clone(), public);
         let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());
         spawn("upload", tokio::spawn(upload::run(store.clone(), client, public, pinned, stages.clone())));
         let topics = Topics { school: config.device.school.clone(), device: config.device.id.clone() };
-        let info = inventory(&config, public);
+        let info = inventory(&config, &scope.host, public);
         let settings = publish::Settings { url: hub.mqtt, topics, password, info };
         spawn("publish", tokio::spawn(publish::run(store.clone(), settings, stages.clone())));
     }
-    let interval = Duration::from_secs(u64::from(config.sense.interval_s));
-    spawn("sense", tokio::spawn(sense::run(store.clone(), interval, stages.clone())));
-    spawn("alarm", tokio::spawn(alarm::run(store.clone(), stages.clone())));
+    let settings =
+        sense::Settings { interval: seconds(config.sense.interval_s).unwrap_or(LOOK_EVERY), scope };
+    spawn("sense", tokio::spawn(sense::run(store.clone(), settings, stages.clone())));
+    spawn("alarm", tokio::spawn(alarm::run(store.clone(), config.alarm.clone(), stages.clone())));
     let keep = config.recording.keep_stored_days;
     spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), keep, stages.clone())));
     let settings = render::Settings {
@@ -221,8 +231,19 @@ async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, So
     Ok((listener, address))
 }
 
-fn inventory(config: &Config, key: PublicKey) -> Info {
-    let (cpu, cpu_count, memory_bytes, os, kernel) = Host::inventory();
+/// What is measured, by the settings.
+#[must_use]
+pub fn scope(config: &Config, line: Arc<Line>) -> Scope {
+    Scope {
+        host: Host::at(&config.sense.host),
+        data_dir: config.device.data_dir.clone(),
+        projector: config.projector.clone(),
+        line,
+    }
+}
+
+fn inventory(config: &Config, host: &Host, key: PublicKey) -> Info {
+    let (cpu, cpu_count, memory_bytes, os, kernel) = host.inventory();
     Info {
         ts: clock::wall_ms(),
         room: config.device.room.clone(),
@@ -244,7 +265,7 @@ async fn wait_for_end(tasks: &[Task]) {
     else {
         return tracing::error!("signals cannot be watched");
     };
-    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    let mut tick = tokio::time::interval(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
     loop {
         tokio::select! {
             _ = terminate.recv() => return,

@@ -36,8 +36,8 @@ enum What {
     Run,
     /// Check the settings and name every fault.
     Check,
-    /// Check this machine: disk, recorder, clock, hub, broker.
-    Doctor,
+    /// Check this machine: health, disk, recorder, clock, sources, hub, broker.
+    Doctor(doctor::Wish),
     /// Look at every source now, as before a lesson; nothing is kept.
     Preflight,
     /// Press the button.
@@ -145,7 +145,9 @@ pub fn run() -> Exit {
     match arguments.command {
         What::Run => daemon(&arguments.config),
         What::Check => check(&arguments.config, json),
-        What::Doctor => with_config(&arguments.config, |config| doctor::run(&config, json)),
+        What::Doctor(wish) => {
+            with_config(&arguments.config, |config| doctor::run(&arguments.config, &config, &wish, json))
+        }
         What::Record(press) => with_config(&arguments.config, |config| {
             let body = match press {
                 Press::Start(words) => json!({ "action": "start", "about": About::from(words) }),

@@ -5,6 +5,7 @@
 mod folder;
 mod profiles;
 mod reader;
+mod room;
 mod schemes;
 mod timetable;
 
@@ -17,7 +18,9 @@ use lectern_wire::capture::{
 };
 use lectern_wire::id::{DeviceId, SchoolId};
 
+use crate::model::alarm::Limits;
 use crate::model::profile::Profile;
+use crate::model::projector::Projector;
 use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
 use reader::{Faults, Section};
@@ -37,6 +40,10 @@ pub struct Config {
     pub school_day: SchoolDay,
     /// `[sense]`
     pub sense: Sense,
+    /// `[projector]`; absent when there is none that can be asked.
+    pub projector: Option<Projector>,
+    /// `[alarm]`
+    pub alarm: Limits,
     /// `[outbox]`
     pub outbox: Outbox,
 }
@@ -125,6 +132,8 @@ pub struct SchoolDay {
 pub struct Sense {
     /// Seconds between samples.
     pub interval_s: u32,
+    /// Where the machine's `/proc`, `/sys` and `/run` stand.
+    pub host: PathBuf,
 }
 
 /// What waits for MQTT.
@@ -166,10 +175,15 @@ impl Config {
             preflight_before_bell_min: s.number("preflight_before_bell_min", 5, 0..=60),
             speech_reminder: s.choice_of_bool("speech_reminder"),
         });
-        let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
+        let sense = root.section("sense", |s| Sense {
+            interval_s: s.number("interval_s", 30, 1..=3600),
+            host: s.path("host", "/"),
+        });
+        let projector = root.optional_section("projector").map(room::projector);
+        let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         root.end();
-        let config = Self { device, hub, page, recording, school_day, sense, outbox };
+        let config = Self { device, hub, page, recording, school_day, sense, projector, alarm, outbox };
         faults.into_result(config)
     }
 

@@ -1,9 +1,12 @@
 //! The nouns: pure values and state machines. No files, no sockets, no clock.
 
+pub mod alarm;
 pub mod answer;
 pub mod clip;
 pub mod lesson;
 pub mod profile;
+pub mod projector;
+pub mod reading;
 pub mod scheme;
 pub mod status;
 pub mod timetable;

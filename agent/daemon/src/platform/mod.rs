@@ -1,5 +1,7 @@
 //! Narrow seams to the operating system.
 
+pub mod bus;
 pub mod host;
 pub mod identity;
 pub mod notify;
+pub mod pjlink;

@@ -148,6 +148,18 @@ impl Client {
         Ok(Self { http, url, device, password })
     }
 
+    /// The hub's address.
+    #[must_use]
+    pub fn hub(&self) -> &Url {
+        &self.url
+    }
+
+    /// The same connections and certificates, for other questions to the hub.
+    #[must_use]
+    pub fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
     fn join(&self, path: &str) -> Result<Url, UploadError> {
         self.url.join(path).map_err(|e| UploadError::Network(format!("{path:?} is not an address: {e}")))
     }
