@@ -119,13 +119,20 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     let scope = scope(&config, store.line().clone());
     if let Some((hub, password)) = hub {
-        let client = upload::Client::new(hub.url, config.device.id.clone(), password.clone());
-        let client = client.context("uploads cannot be set up")?;
-        let (http, url) = (client.http(), client.hub().clone());
-        spawn("hub time", tokio::spawn(sense::hub_time(store.clone(), http, url, stages.clone())));
         let keys = (store.clone(), public);
         let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());
-        spawn("upload", tokio::spawn(upload::run(store.clone(), client, public, pinned, stages.clone())));
+        let settings = upload::hub::Settings {
+            url: hub.url,
+            device: config.device.id.clone(),
+            password: password.clone(),
+            key: public,
+        };
+        let to_hub = upload::hub::Hub::new(settings, store.clone(), Box::new(pinned));
+        let to_hub = to_hub.context("uploads cannot be set up")?;
+        let (http, url) = (to_hub.http(), to_hub.url().clone());
+        spawn("hub time", tokio::spawn(sense::hub_time(store.clone(), http, url, stages.clone())));
+        let to_hub = upload::Destination::Hub(to_hub);
+        spawn("upload", tokio::spawn(upload::run(store.clone(), to_hub, stages.clone())));
         let topics = Topics { school: config.device.school.clone(), device: config.device.id.clone() };
         let info = inventory(&config, &scope.host, public);
         let settings = publish::Settings { url: hub.mqtt, topics, password, info };

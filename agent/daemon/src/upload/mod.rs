@@ -1,21 +1,26 @@
-//! Takes lessons to the hub, part by part, while they are still being recorded.
+//! Takes lessons where they belong, part by part, while they are still being recorded.
 //!
 //! A part goes as soon as its row is there; any interruption resumes at the rows. The lesson is
-//! stored when the hub's signed receipt names the manifest's hash, and not before. There is no end
-//! to trying: waits grow to a minute and are jittered, a stalled line is cut, not a slow one.
+//! stored when the destination has proved it (the hub: by a signed receipt that names the manifest's
+//! hash), and not before. There is no end to trying: waits grow to a minute and are jittered, a stalled
+//! line is cut, not a slow one.
+//!
+//! The stage decides what goes and when, [`destination`] knows how it is taken there.
 
-mod client;
+mod destination;
+mod error;
+pub mod hub;
 mod receipt;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::{chance, clock};
 use lectern_wire::PART_SIZE;
+use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
-use lectern_wire::sign::PublicKey;
-use lectern_wire::upload::{Announce, GrantRequest};
+use lectern_wire::manifest::Part;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -23,23 +28,18 @@ use crate::model::lesson::{Event, State};
 use crate::model::status::Status;
 use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
-pub use client::{Client, UploadError};
+pub use destination::Destination;
+pub use error::UploadError;
 
 /// Parts sent side by side.
 const PARALLEL: usize = 2;
 /// Longest wait between tries.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// Runs until told to stop; `pinned` is called when a hub's key was remembered.
-pub async fn run(
-    store: Store,
-    client: Client,
-    key: PublicKey,
-    pinned: impl Fn() -> Result<(), String> + Send + Sync + 'static,
-    stop: CancellationToken,
-) {
+/// Runs until told to stop.
+pub async fn run(store: Store, destination: Destination, stop: CancellationToken) {
     store.board().update(|s| s.upload.configured = true);
-    let uploader = Arc::new(Uploader { store: store.clone(), client, key, pinned: Box::new(pinned) });
+    let uploader = Arc::new(Uploader { store: store.clone(), destination });
     let mut wait = Duration::ZERO;
     loop {
         let round = tokio::select! {
@@ -75,9 +75,7 @@ pub async fn run(
 
 struct Uploader {
     store: Store,
-    client: Client,
-    key: PublicKey,
-    pinned: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    destination: Destination,
 }
 
 struct Sent {
@@ -92,7 +90,7 @@ impl Uploader {
         loop {
             let mut more = false;
             for lesson in self.store.discards_to_tell()? {
-                self.client.discard(&lesson).await?;
+                self.destination.discard(&lesson).await?;
                 tracing::info!(%lesson, "the hub has nothing of the lesson any more");
                 self.store.discard_told(&lesson)?;
             }
@@ -112,19 +110,10 @@ impl Uploader {
         if !sealable && rows.iter().all(|row| row.stored || row.damaged) {
             return Ok(false);
         }
-        if self.client.pinned_hub(&self.store).await? {
-            (self.pinned)().map_err(StoreError::Impossible)?;
-        }
-        let announce = Announce {
-            lesson_id: lesson.id.clone(),
-            started_wall_ms: lesson.started_wall_ms,
-            about: lesson.about.clone(),
-            key: self.key,
-        };
-        let status = self.client.announce(&announce).await?;
+        let held = self.destination.open(lesson).await?;
         let mut pending = Vec::new();
         for row in rows.into_iter().filter(|row| !row.damaged) {
-            let there = status.parts.get(&row.take).is_some_and(|parts| parts.contains(&row.part.n));
+            let there = held.get(&row.take).is_some_and(|parts| parts.contains(&row.part.n));
             if row.stored && !there {
                 // What counts is what the hub has, not what it once said.
                 tracing::warn!(lesson = %lesson.id, take = row.take, part = row.part.n, "the hub no longer has this part");
@@ -174,7 +163,7 @@ impl Uploader {
                 // The hub got other bytes than were hashed: on the line, or on this disk?
                 let path = self.take_path(&done.lesson, take);
                 let part = done.row.part;
-                let now = tokio::task::spawn_blocking(move || client::hash_part(&path, &part)).await;
+                let now = tokio::task::spawn_blocking(move || hash_part(&path, &part)).await;
                 let now = now.map_err(|e| StoreError::Impossible(format!("hashing broke off: {e}")))?;
                 if now.ok() == Some(part.sha256) {
                     return Err(UploadError::HashRefused);
@@ -191,13 +180,8 @@ impl Uploader {
     }
 
     async fn part(&self, lesson: &LessonId, row: &PartRow) -> Result<(), UploadError> {
-        let request = GrantRequest { n: row.part.n, size: row.part.size, sha256: row.part.sha256 };
-        let grant = self.client.grant(lesson, row.take, &request).await?;
-        let Some(url) = &grant.url else { return Ok(()) };
-        let path = self.take_path(lesson, row.take);
-        let offset = u64::from(row.part.n) * PART_SIZE;
         let started = clock::mono();
-        self.client.put(url, &grant.headers, &path, offset, row.part.size).await?;
+        self.destination.part(lesson, row, &self.take_path(lesson, row.take)).await?;
         let seconds = clock::mono().saturating_sub(started).as_secs_f64().max(0.001);
         let rate = (row.part.size as f64 / seconds) as u64;
         self.store
@@ -216,16 +200,12 @@ impl Uploader {
             return Err(UploadError::Damaged { take: bad.take, part: bad.part.n });
         }
         let folder = self.store.lesson_folder(&lesson.id);
-        let path = folder.join("manifest.json");
-        let manifest = tokio::fs::read(&path).await.map_err(|e| UploadError::file(&path, e))?;
-        let signed = self.client.seal(&lesson.id, manifest).await?;
+        self.destination.finish(lesson, &folder).await?;
         if self.store.lesson(&lesson.id)?.is_none_or(|now| now.state == State::Discarded) {
-            // Thrown away meanwhile: the receipt is for nothing.
             return Ok(());
         }
-        receipt::keep(&self.store, &folder, lesson, &signed)?;
         let state = self.store.advance(&lesson.id, Event::Receipted)?;
-        tracing::info!(lesson = %lesson.id, log_index = signed.document.log_index, "stored: the receipt is here");
+        tracing::info!(lesson = %lesson.id, "stored");
         let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
         self.store.board().update(|s| {
             if let Some(shown) = s.lesson.as_mut().filter(|l| l.id == lesson.id) {
@@ -270,4 +250,14 @@ impl Uploader {
         });
         Ok(())
     }
+}
+
+/// The hash of a part's bytes as they are on disk now.
+fn hash_part(path: &Path, part: &Part) -> std::io::Result<Digest> {
+    use std::io::{Read as _, Seek as _};
+    let mut file = std::fs::File::open(path)?;
+    file.seek(std::io::SeekFrom::Start(u64::from(part.n) * PART_SIZE))?;
+    let mut bytes = Vec::new();
+    file.take(part.size).read_to_end(&mut bytes)?;
+    Ok(Digest::of(&bytes))
 }

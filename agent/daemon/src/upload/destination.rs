@@ -1,0 +1,57 @@
+//! Where lessons go. Every destination has the same verbs; the stage knows no other.
+//!
+//! ```text
+//! open ─▶ part · part · part … (any order, side by side) ─▶ finish
+//! discard at any time
+//! ```
+//!
+//! Each verb is safe to repeat, and an answer that was lost is asked for again by repeating it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::UploadError;
+use super::hub::Hub;
+use crate::store::lessons::{Lesson, PartRow};
+use lectern_wire::id::LessonId;
+
+/// One destination.
+pub enum Destination {
+    /// The school's hub.
+    Hub(Hub),
+}
+
+/// The part numbers a destination has of a lesson, by take.
+pub type Held = BTreeMap<u32, Vec<u32>>;
+
+impl Destination {
+    /// Says that a lesson comes; answers what is there of it already.
+    pub async fn open(&self, lesson: &Lesson) -> Result<Held, UploadError> {
+        match self {
+            Self::Hub(hub) => hub.open(lesson).await,
+        }
+    }
+
+    /// Sends one part straight from its take's file. Done means that the destination has it on its disk, or
+    /// had it before.
+    pub async fn part(&self, lesson: &LessonId, row: &PartRow, take: &Path) -> Result<(), UploadError> {
+        match self {
+            Self::Hub(hub) => hub.part(lesson, row, take).await,
+        }
+    }
+
+    /// Hands in the manifest. Done means that the destination has read the lesson back and that what proves it
+    /// lies in the lesson's folder.
+    pub async fn finish(&self, lesson: &Lesson, folder: &Path) -> Result<(), UploadError> {
+        match self {
+            Self::Hub(hub) => hub.finish(lesson, folder).await,
+        }
+    }
+
+    /// Has it throw a lesson away; one it never heard of is gone too.
+    pub async fn discard(&self, lesson: &LessonId) -> Result<(), UploadError> {
+        match self {
+            Self::Hub(hub) => hub.discard(lesson).await,
+        }
+    }
+}
