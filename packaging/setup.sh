@@ -35,6 +35,13 @@ if [ "${1:-}" = wayland ]; then
     )
 fi
 
+# `packaging/setup.sh bench` adds the peers that `make bench` measures Lectern beside.
+if [ "${1:-}" = bench ]; then
+    packages+=(
+        mosquitto collectd-core prometheus-node-exporter # what measuring a room costs
+    )
+fi
+
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }

@@ -4,6 +4,8 @@
 //! recording  the recorder against ffmpeg: processor time, memory, pictures
 //!   peer     ffmpeg's command line for the same work
 //! lessons    the idle daemon, press to picture, stop to receipt
+//! price      what measuring a room costs, beside collectd and node-exporter
+//!   wire     what a client publishes, counted on its way
 //! verify     `lectern verify` against sha256sum
 //! usage      what a process has used, from /proc
 //! table      rows, bars, the printed report
@@ -11,10 +13,12 @@
 
 pub mod lessons;
 pub mod peer;
+pub mod price;
 pub mod recording;
 pub mod table;
 pub mod usage;
 pub mod verify;
+pub mod wire;
 
 /// The machine, for whoever compares two reports.
 pub fn machine() -> String {

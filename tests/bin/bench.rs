@@ -18,7 +18,7 @@ use lectern_tests::World;
 use lectern_tests::programs::Programs;
 
 use bench::table::Row;
-use bench::{lessons, recording, verify};
+use bench::{lessons, price, recording, verify};
 
 /// Measures Lectern beside its peers.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ enum Figures {
     Camera,
     /// CPU and memory of the recorder, screen with microphone.
     Screen,
+    /// What measuring a room costs, beside collectd and node-exporter.
+    Price,
     /// The idle daemon's memory, press to picture, stop to receipt, verify.
     Lessons,
 }
@@ -60,10 +62,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let programs = Programs::find()?;
     ensure!(!cfg!(debug_assertions), "this is a debug build; `make bench` measures a release build");
     println!("{}", bench::machine());
+    let mut rows: Vec<Row> = Vec::new();
+    if wanted(Figures::Price) {
+        rows.extend(price::measure(&programs)?);
+        if arguments.only == [Figures::Price] {
+            bench::table::print(&rows);
+            return Ok(());
+        }
+    }
     eprintln!("starting a classroom in a box …");
     let mut world = World::start().context("the classroom did not start")?;
     world.sound.keep_speaking(Duration::from_secs(6))?;
-    let mut rows: Vec<Row> = Vec::new();
     for (figures, with_camera) in [(Figures::Camera, true), (Figures::Screen, false)] {
         if wanted(figures) {
             let rounds = recording::Rounds { pairs: arguments.pairs, seconds: arguments.seconds };

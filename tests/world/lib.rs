@@ -15,6 +15,7 @@
 //! school, lessons  a hub and an agent, the built programs with real settings; a lesson as the hub holds it
 //! Disk             a file system that can be filled, and copied as a power cut would leave it
 //! programs         where the built programs are
+//! Projector        PJLink, class 2 with a password
 //! Wayland          a Wayland desktop with its portal, where it is installed
 //! ```
 //!
@@ -31,6 +32,7 @@ pub mod grab;
 pub mod lessons;
 pub mod process;
 pub mod programs;
+pub mod projector;
 pub mod raw_mqtt;
 pub mod recorder;
 pub mod school;
