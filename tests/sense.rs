@@ -203,6 +203,16 @@ impl Systemd {
     }
 }
 
+async fn serve<I: zbus::object_server::Interface>(
+    bus: &str,
+    name: &'static str,
+    path: &'static str,
+    service: I,
+) -> zbus::Connection {
+    let builder = zbus::connection::Builder::address(bus).unwrap().name(name).unwrap();
+    builder.serve_at(path, service).unwrap().build().await.unwrap()
+}
+
 #[tokio::test]
 async fn services_that_are_no_code_of_ours_answer_what_we_ask() {
     let folder = Folder::new().unwrap();
@@ -215,13 +225,8 @@ async fn services_that_are_no_code_of_ours_answer_what_we_ask() {
     let _bus = Process::start(&folder, "bus", bus).unwrap();
     eventually(PATIENCE, "the bus", || socket.exists().then_some(())).unwrap();
     let address = format!("unix:path={}", socket.display());
-    let serve = |name: &'static str, path: &'static str| (name, path, address.clone());
-    let (name, path, at) = serve("org.freedesktop.UDisks2", "/org/freedesktop/UDisks2");
-    let _disks = zbus::connection::Builder::address(at.as_str()).unwrap();
-    let _disks = _disks.name(name).unwrap().serve_at(path, Disks).unwrap().build().await.unwrap();
-    let (name, path, at) = serve("org.freedesktop.systemd1", "/org/freedesktop/systemd1");
-    let _systemd = zbus::connection::Builder::address(at.as_str()).unwrap();
-    let _systemd = _systemd.name(name).unwrap().serve_at(path, Systemd).unwrap().build().await.unwrap();
+    let _disks = serve(&address, "org.freedesktop.UDisks2", "/org/freedesktop/UDisks2", Disks).await;
+    let _systemd = serve(&address, "org.freedesktop.systemd1", "/org/freedesktop/systemd1", Systemd).await;
 
     // No daemon: doctor looks for itself.
     let config = folder.join("agent.toml");

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_MESSAGE: usize = 4 << 20;
 /// No value is nested deeper; the specification allows 64.
 const MAX_DEPTH: usize = 16;
-/// Do not start a service to ask it: what does not run has nothing to say, and would stay in memory.
+/// Flag: do not start a service to ask it.
 const NO_AUTO_START: u8 = 2;
 
 /// What a service answers.
@@ -84,6 +84,8 @@ pub struct Method<'a> {
     pub interface: &'a str,
     /// The method.
     pub name: &'a str,
+    /// Whether the service is started to be asked. What does not run mostly has nothing to say, and would stay in memory.
+    pub start: bool,
 }
 
 impl Bus {
@@ -112,13 +114,19 @@ impl Bus {
         bus.stream.write_all(b"BEGIN\r\n").map_err(failed)?;
         let own = "org.freedesktop.DBus";
         bus.call(
-            &Method { service: own, path: "/org/freedesktop/DBus", interface: own, name: "Hello" },
+            &Method {
+                service: own,
+                path: "/org/freedesktop/DBus",
+                interface: own,
+                name: "Hello",
+                start: false,
+            },
             &[],
         )?;
         Ok(bus)
     }
 
-    /// A property of an object.
+    /// A property of an object; `start` as in [`Method`].
     ///
     /// # Errors
     /// A sentence.
@@ -128,12 +136,13 @@ impl Bus {
         path: &str,
         interface: &str,
         name: &str,
+        start: bool,
     ) -> Result<Value, String> {
-        let get = Method { service, path, interface: "org.freedesktop.DBus.Properties", name: "Get" };
+        let get = Method { service, path, interface: "org.freedesktop.DBus.Properties", name: "Get", start };
         self.call(&get, &[interface, name])
     }
 
-    /// Calls a method with texts and gives the first value it answers; services are not started for it.
+    /// Calls a method with texts and gives the first value it answers.
     ///
     /// # Errors
     /// A sentence: what the service says, or why there is no answer.
@@ -180,7 +189,7 @@ impl Bus {
             fields.0.extend(signature.bytes());
             fields.0.push(0);
         }
-        let mut message = Writer(vec![b'l', 1, NO_AUTO_START, 1]);
+        let mut message = Writer(vec![b'l', 1, if method.start { 0 } else { NO_AUTO_START }, 1]);
         message.u32(u32::try_from(body.len()).unwrap_or(0));
         message.u32(self.serial);
         message.u32(u32::try_from(fields.0.len()).unwrap_or(0));

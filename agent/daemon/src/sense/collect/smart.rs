@@ -34,6 +34,7 @@ impl Collector for Smart {
             path: "/org/freedesktop/UDisks2",
             interface: "org.freedesktop.DBus.ObjectManager",
             name: "GetManagedObjects",
+            start: false,
         };
         match Bus::connect(host).and_then(|mut bus| bus.call(&objects, &[])) {
             Ok(all) => judge(&all, &mut found),

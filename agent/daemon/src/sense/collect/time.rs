@@ -40,7 +40,8 @@ impl Time {
         if self.asked.is_none_or(|at| now.saturating_sub(at) > ASK_AGAIN) {
             let said = Bus::connect(host).and_then(|mut bus| {
                 let (name, path) = ("org.freedesktop.timedate1", "/org/freedesktop/timedate1");
-                bus.property(name, path, name, "NTPSynchronized")
+                // It ends by itself after half a minute.
+                bus.property(name, path, name, "NTPSynchronized", true)
             });
             clock::kernel_says(said.ok().and_then(|value| value.number()).map(|n| n > 0.0));
             self.asked = Some(now);

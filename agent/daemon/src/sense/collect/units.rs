@@ -41,7 +41,7 @@ impl Collector for Units {
 
 fn look(host: &Host, found: &mut Found) -> Result<(), String> {
     let mut bus = Bus::connect(host)?;
-    let method = |name| Method { service: SERVICE, path: PATH, interface: MANAGER, name };
+    let method = |name| Method { service: SERVICE, path: PATH, interface: MANAGER, name, start: false };
     let failed = bus.call_with_list(&method("ListUnitsFiltered"), &["failed"])?;
     let names: Vec<&str> = failed.items().iter().filter_map(|unit| unit.items().first()?.text()).collect();
     found.count("units_failed_count", names.len());
@@ -51,7 +51,7 @@ fn look(host: &Host, found: &mut Found) -> Result<(), String> {
     let own = bus.call(&method("GetUnit"), &["lectern.service"]);
     let restarts = own.and_then(|unit| {
         let unit = unit.text().ok_or("systemd names no unit")?.to_owned();
-        bus.property(SERVICE, &unit, "org.freedesktop.systemd1.Service", "NRestarts")
+        bus.property(SERVICE, &unit, "org.freedesktop.systemd1.Service", "NRestarts", false)
     });
     let restarts =
         restarts.and_then(|n| Value::number(&n).ok_or_else(|| "systemd gives no number".to_owned()));
