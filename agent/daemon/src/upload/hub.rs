@@ -65,12 +65,15 @@ impl Hub {
     /// # Errors
     /// [`UploadError::Network`] when TLS cannot be set up.
     pub fn new(settings: Settings, store: Store, pinned: Pinned) -> Result<Self, UploadError> {
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
             .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(2)
-            .build()?;
-        Ok(Self { http, settings, store, pinned })
+            .pool_max_idle_per_host(2);
+        if settings.url.scheme() == "http" {
+            // The system's 140 certificates would lie in memory all day for nothing.
+            http = http.tls_certs_only([]);
+        }
+        Ok(Self { http: http.build()?, settings, store, pinned })
     }
 
     /// Says that a lesson comes, to the hub this device knows; answers what is there of it already.
