@@ -19,9 +19,6 @@ pub enum Group {
 }
 
 impl Group {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sys, Self::Net, Self::Av, Self::Agent];
-
     /// Its topic level.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -48,6 +48,9 @@ struct Work {
     over: Notify,
 }
 
+/// Which, itself unless it broke off, and what it found.
+type Done = (usize, Option<Box<dyn Collector>>, Found);
+
 #[derive(Default)]
 struct List {
     waiting: VecDeque<(usize, Box<dyn Collector>)>,
@@ -55,7 +58,7 @@ struct List {
     now: Option<(usize, Duration)>,
     /// The thread that may take from the list; others are left behind.
     thread: u64,
-    done: Vec<(usize, Option<Box<dyn Collector>>, Found)>,
+    done: Vec<Done>,
 }
 
 impl Work {

@@ -77,7 +77,7 @@ impl Collector for Heat {
         match hottest(host, &self.disks) {
             Some(celsius) => found.put("disk_temperature_celsius", tenth(celsius)),
             None => {
-                found.lack("disk_temperature_celsius", "no disk tells it (kernel modules drivetemp, nvme)")
+                found.lack("disk_temperature_celsius", "no disk tells it (kernel modules drivetemp, nvme)");
             }
         }
         let fastest = self.fans.iter().filter_map(|file| host.number(file)).reduce(f64::max);

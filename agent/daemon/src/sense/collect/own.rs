@@ -28,14 +28,14 @@ impl Collector for Own {
 
     fn collect(&mut self, _host: &Host, now: Duration) -> Found {
         let mut found = Found::default();
-        if self.readings % MEMORY_EVERY == 0 {
+        if self.readings.is_multiple_of(MEMORY_EVERY) {
             self.memory = own_memory();
         }
         self.readings = self.readings.wrapping_add(1);
         match self.memory {
             Some(bytes) => found.put("agent_memory_bytes", bytes),
             None => {
-                found.lack("agent_memory_bytes", "the kernel does not tell shares of memory (smaps_rollup)")
+                found.lack("agent_memory_bytes", "the kernel does not tell shares of memory (smaps_rollup)");
             }
         }
         let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
