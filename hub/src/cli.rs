@@ -11,6 +11,8 @@ use lectern_wire::topic::Topics;
 
 use crate::app;
 use crate::config::{self, Config};
+use crate::probe;
+use crate::store::objects::bucket::Bucket;
 use crate::store::{Store, StoreError, devices};
 
 /// Lectern 讲台中心: receives rooms' health and lessons, keeps them, shows them.
@@ -25,13 +27,27 @@ pub struct Cli {
 enum Command {
     /// Runs the hub until it is told to stop.
     Run(Settings),
-    /// Checks the settings file and says all its faults at once.
-    Check(Settings),
+    /// Checks the settings file, says all its faults at once, then tries the store out and says what it can be
+    /// trusted with. For an S3 store the hub goes by that from its next start on. Ends with 4 when the store is
+    /// not fit for lessons.
+    Check(Check),
     /// Looks after devices' accounts while the hub does not run.
     #[command(subcommand)]
     Device(DeviceCommand),
     /// Makes a new console password, prints it once, and ends all sessions.
     Password(Settings),
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    #[command(flatten)]
+    settings: Settings,
+    /// Only the settings; the store is left alone.
+    #[arg(long)]
+    settings_only: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -76,7 +92,7 @@ type End = (String, Exit);
 pub fn run(cli: Cli) -> Exit {
     let outcome = match cli.command {
         Command::Run(settings) => load(&settings).and_then(run_hub),
-        Command::Check(settings) => load(&settings).map(|_| println!("ok")),
+        Command::Check(wish) => load(&wish.settings).and_then(|c| check(&c, &wish)),
         Command::Device(DeviceCommand::Add(wish)) => load(&wish.settings).and_then(|c| add_device(&c, &wish)),
         Command::Password(settings) => load(&settings).and_then(|c| password(&c)),
     };
@@ -112,6 +128,54 @@ fn run_hub(config: Config) -> Result<(), End> {
         app::Fault::Port(e) => (e, Exit::AlreadyRunning),
         app::Fault::Other(e) => failed(format!("{e:#}")),
     })
+}
+
+fn check(config: &Config, wish: &Check) -> Result<(), End> {
+    if wish.settings_only {
+        println!("{}", if wish.json { r#"{"settings":"ok"}"# } else { "ok" });
+        return Ok(());
+    }
+    let failed = |e: String| (e, Exit::Failed);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| failed(format!("the program's threads cannot start: {e}")))?;
+    let (found, kind) = match &config.s3 {
+        None => {
+            let found = runtime.block_on(probe::files::run(&config.data_dir, config.keep_free_bytes));
+            (found.map_err(|e| store_end(&e))?, "file")
+        }
+        Some(settings) => {
+            let bucket =
+                Bucket::new(settings.clone()).map_err(|e| (format!("s3: {e}"), Exit::BadSettings))?;
+            let found = runtime.block_on(probe::s3::run(&bucket)).map_err(|e| failed(e.to_string()))?;
+            if found.usable() {
+                let record = probe::s3::record(&bucket, &found);
+                crate::store::reliance::save(&config.data_dir, &record).map_err(|e| store_end(&e))?;
+            }
+            (found, "s3")
+        }
+    };
+    let (usable, direct) = (found.usable(), found.direct());
+    let verdict = match (usable, kind, direct) {
+        (false, ..) => "The store is not fit for lessons: see the lines marked BAD.",
+        (true, "file", _) => "ok: lessons are kept as files, each part checked before it counts.",
+        (true, _, true) => {
+            "ok: rooms send to the store themselves, by links that carry only their own bytes."
+        }
+        (true, _, false) => {
+            "ok, with care: the store is weak where marked, so parts go through the hub, which checks them."
+        }
+    };
+    if wish.json {
+        let out = serde_json::json!({
+            "settings": "ok", "store": kind, "usable": usable, "direct": direct, "findings": found.findings,
+        });
+        println!("{out}");
+    } else {
+        println!("{}\n{verdict}", found.table());
+    }
+    if usable { Ok(()) } else { Err((verdict.into(), Exit::NotSound)) }
 }
 
 fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
+use url::Url;
+
+use crate::store::objects::bucket::S3Settings;
 
 /// Checked settings. `config/hub.toml` is their reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,10 @@ pub struct Config {
     pub samples_days: u32,
     /// Space that stays free on the disk, bytes.
     pub keep_free_bytes: u64,
+    /// Days without news after which a lesson that was never sealed loses the parts it has here.
+    pub abandoned_days: u32,
+    /// The S3 store that lessons go to; without one they are files below `data_dir`.
+    pub s3: Option<S3Settings>,
 }
 
 /// Every fault of a settings file.
@@ -57,6 +64,8 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
         keep_free_bytes: u64::from(reader.number("store.keep_free_mib", 1024, 0..=1_000_000)) << 20,
+        abandoned_days: reader.number("store.abandoned_days", 30, 1..=400),
+        s3: reader.s3(),
     };
     if config.http_listen == config.mqtt_listen && config.http_listen.port() != 0 {
         reader.faults.push("mqtt.listen: is the same as http.listen; give each its own port".into());
@@ -127,6 +136,83 @@ impl Reader<'_> {
         })
     }
 
+    fn flag(&mut self, path: &'static str, default: bool) -> bool {
+        match self.value(path) {
+            None => default,
+            Some(Value::Boolean(flag)) => flag,
+            Some(other) => {
+                self.fault(path, &format!("must be true or false, not {}", other.type_str()));
+                default
+            }
+        }
+    }
+
+    /// The S3 store, when `store.kind` says so. Its fields are checked either way, as far as they are there.
+    fn s3(&mut self) -> Option<S3Settings> {
+        let kind = self.text("store.kind", "file", 10);
+        let wanted = kind == "s3";
+        if !wanted && kind != "file" {
+            self.fault("store.kind", &format!("must be \"file\" or \"s3\", not {kind:?}"));
+        }
+        let endpoint = self.filled("s3.endpoint", wanted, "the address of the S3 store");
+        let bucket = self.filled("s3.bucket", wanted, "the bucket's name");
+        let keys_file = self.filled("s3.keys_file", wanted, "the file with the access key and its secret");
+        let region = self.text("s3.region", "garage", 64);
+        let path_style = self.flag("s3.path_style", true);
+        let prefix = self.filled("s3.prefix", false, "");
+        let through_hub = self.flag("s3.through_hub", false);
+        let url = (!endpoint.is_empty()).then(|| self.endpoint(&endpoint)).flatten();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !bucket.is_empty() && (!(3..=63).contains(&bucket.len()) || !bucket.chars().all(plain)) {
+            self.fault("s3.bucket", "must have 3 to 63 characters: letters, digits, - and .");
+        }
+        let levels = prefix.trim_end_matches('/').split('/');
+        let sound = |level: &str| !level.is_empty() && level.chars().all(plain) && !level.starts_with('.');
+        if !prefix.is_empty() && (prefix.len() > 200 || !levels.into_iter().all(sound)) {
+            self.fault("s3.prefix", "must be names of letters, digits, -, _ and . with / between them");
+        }
+        let prefix = if prefix.is_empty() || prefix.ends_with('/') { prefix } else { prefix + "/" };
+        let keys = if wanted && !keys_file.is_empty() {
+            read_keys(Path::new(&keys_file))
+        } else {
+            Ok(Default::default())
+        };
+        let (key, secret) = keys.unwrap_or_else(|e| {
+            self.fault("s3.keys_file", &e);
+            Default::default()
+        });
+        let endpoint = url.filter(|_| wanted)?;
+        Some(S3Settings { endpoint, bucket, region, path_style, prefix, through_hub, key, secret })
+    }
+
+    /// A text that is needed only sometimes; empty when it is not there.
+    fn filled(&mut self, path: &'static str, needed: bool, what: &str) -> String {
+        let text = match self.value(path) {
+            Some(Value::String(s)) if s.is_empty() => None,
+            None => None,
+            Some(_) => Some(self.text(path, "", 4096)),
+        };
+        if text.is_none() && needed {
+            self.fault(path, &format!("is needed when store.kind is \"s3\": {what}"));
+        }
+        text.unwrap_or_default()
+    }
+
+    fn endpoint(&mut self, text: &str) -> Option<Url> {
+        let url = Url::parse(text).ok().filter(|url| {
+            let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+            let anonymous = url.username().is_empty() && url.password().is_none();
+            matches!(url.scheme(), "http" | "https") && url.host().is_some() && bare && anonymous
+        });
+        if url.is_none() {
+            self.fault(
+                "s3.endpoint",
+                &format!("{text:?} is not an address such as \"https://s3.example.com\""),
+            );
+        }
+        url
+    }
+
     fn unknown(&mut self) {
         let mut faults = Vec::new();
         for (name, value) in self.table {
@@ -146,6 +232,22 @@ impl Reader<'_> {
     }
 }
 
+/// The access key and its secret: two lines, in a file that is its user's alone.
+fn read_keys(path: &Path) -> Result<(String, String), String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let shown = path.display();
+    let about = std::fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e}"))?;
+    if about.permissions().mode() & 0o077 != 0 {
+        return Err(format!("{shown} can be read by others; take their rights away: chmod 600 {shown}"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{shown} cannot be read: {e}"))?;
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    match (lines.next(), lines.next(), lines.next()) {
+        (Some(key), Some(secret), None) if text.is_ascii() => Ok((key.to_owned(), secret.to_owned())),
+        _ => Err(format!("{shown} must hold two lines: the access key and its secret")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,9 +258,23 @@ mod tests {
         assert_eq!(parse(annotated), parse(""));
         let table: Table = annotated.parse().expect("toml");
         let mut reader = Reader { table: &table, known: BTreeSet::new(), faults: vec![] };
-        for path in
-            ["data_dir", "school", "http.listen", "mqtt.listen", "store.samples_days", "store.keep_free_mib"]
-        {
+        for path in [
+            "data_dir",
+            "school",
+            "http.listen",
+            "mqtt.listen",
+            "store.samples_days",
+            "store.keep_free_mib",
+            "store.abandoned_days",
+            "store.kind",
+            "s3.endpoint",
+            "s3.bucket",
+            "s3.region",
+            "s3.path_style",
+            "s3.prefix",
+            "s3.keys_file",
+            "s3.through_hub",
+        ] {
             assert!(reader.value(path).is_some(), "{path} is not in config/hub.toml");
         }
     }
@@ -183,5 +299,49 @@ mod tests {
             assert!(faults.iter().any(|f| f.starts_with(path)), "{path} is missing in {faults:#?}");
         }
         assert_eq!(faults.len(), 8, "{faults:#?}");
+    }
+
+    #[test]
+    fn an_s3_store_is_taken_whole_or_its_faults_are_all_told() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("folder");
+        let keys = folder.path().join("keys");
+        let settings = |more: &str| {
+            format!(
+                "[store]\nkind = 's3'\n[s3]\nendpoint = 'http://127.0.0.1:3900'\nbucket = 'lessons'\nkeys_file = '{}'\n{more}",
+                keys.display()
+            )
+        };
+        let told = |text: &str| parse(text).expect_err("faults");
+        assert_eq!(told("[store]\nkind = 's3'").len(), 3, "endpoint, bucket, keys");
+        assert_eq!(told("[store]\nkind = 'tape'").len(), 1);
+        std::fs::write(&keys, "GK1\nsecret\n").expect("written");
+        std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).expect("set");
+        assert!(told(&settings(""))[0].contains("chmod 600"));
+        std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).expect("set");
+        let config = parse(&settings("prefix = 'county/hub-1'\n")).expect("sound");
+        let s3 = config.s3.expect("an S3 store");
+        assert_eq!(
+            (s3.key.as_str(), s3.secret.as_str(), s3.prefix.as_str()),
+            ("GK1", "secret", "county/hub-1/")
+        );
+        assert!(!format!("{s3:?}").contains("secret"));
+        std::fs::write(&keys, "only one line").expect("written");
+        assert!(told(&settings(""))[0].contains("two lines"));
+        for bad in ["prefix = '../x'", "prefix = '/x'", "prefix = 'a//b'", "path_style = 'yes'", "colour = 1"]
+        {
+            assert!(
+                told(&settings(bad))
+                    .iter()
+                    .any(|f| f.starts_with(&format!("s3.{}:", bad.split(' ').next().unwrap_or_default()))),
+                "{bad}"
+            );
+        }
+        for bad in ["lessons", "ftp://x", "http://u:p@x", "http://x/y", "http://x?y"] {
+            let text = format!(
+                "[store]\nkind = 's3'\n[s3]\nendpoint = '{bad}'\nbucket = 'lessons'\nkeys_file = 'x'"
+            );
+            assert!(told(&text).iter().any(|f| f.starts_with("s3.endpoint:")), "{bad}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! `lectern-hub`: broker, store and console of Lectern 讲台 on one machine.
 //!
 //! Floors, bottom to top: [`model`], [`store`] and [`config`], then the stages [`broker`], [`ingest`]
-//! and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another.
+//! and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another. [`probe`] tries
+//! a store out with what stands below it.
 
 mod app;
 mod broker;
@@ -11,6 +12,7 @@ mod console;
 mod ingest;
 mod model;
 mod notify;
+mod probe;
 mod receive;
 mod store;
 #[cfg(test)]

@@ -63,6 +63,7 @@ for program in lectern lectern-recorder lectern-hub; do
 done
 
 install -D -m 644 packaging/systemd/lectern.service "$work/lectern/lib/systemd/system/lectern.service"
+install -D -m 644 packaging/udev/70-lectern.rules "$work/lectern/lib/udev/rules.d/70-lectern.rules"
 install -D -m 640 config/agent.toml "$work/lectern/etc/lectern/agent.toml"
 for file in config/profiles/*.toml config/schemes/*.toml; do
     install -D -m 644 "$file" "$work/lectern/etc/lectern/${file#config/}"

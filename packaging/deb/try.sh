@@ -27,6 +27,7 @@ inside apt-get update -qq
 must 'apt-get install -y -qq --no-install-recommends --reinstall /debs/*.deb >/dev/null' "the packages install"
 must 'id lectern && id lectern-hub' "the users are there"
 must 'test "$(stat -c %U:%G:%a /etc/lectern/agent.toml)" = root:lectern:640' "agent.toml is private"
+must 'test -f /lib/udev/rules.d/70-lectern.rules && test -f /usr/share/applications/lectern.desktop' "the key's rule and the desktop's entry are there"
 must 'test "$(stat -c %U:%a /var/lib/lectern-hub)" = lectern-hub:700' "the hub's state is private"
 must 'lectern --version && lectern-recorder --version && lectern-hub --version' "the programs run"
 must 'echo secret >/etc/lectern/device.password && chown lectern /etc/lectern/device.password && chmod 600 /etc/lectern/device.password' "a password"

@@ -11,6 +11,8 @@
 //! Console          the hub's console without a browser: forms, a cookie, bytes
 //! RawMqtt          MQTT by hand, to say what no client library would
 //! Recorder         the recorder alone: the check before a lesson, and listening
+//! Network          a room and network cameras of several makers, in network namespaces
+//! Key              a physical key where there is none, by a pipe
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
 //! school, lessons  a hub and an agent, the built programs with real settings; a lesson as the hub holds it
 //! Disk             a file system that can be filled, and copied as a power cut would leave it
@@ -29,7 +31,9 @@ pub mod console;
 pub mod disk;
 pub mod folder;
 pub mod grab;
+pub mod key;
 pub mod lessons;
+pub mod onvif;
 pub mod process;
 pub mod programs;
 pub mod projector;

@@ -24,7 +24,7 @@ use crate::platform::{host::Host, identity, notify};
 use crate::sense::collect::Scope;
 use crate::store::line::Line;
 use crate::store::{Store, StoreError};
-use crate::{alarm, evidence, publish, reclaim, record, render, sense, upload};
+use crate::{alarm, evidence, key, publish, reclaim, record, render, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -156,6 +156,11 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         tracing::error!("a lesson that was thrown away could not be removed: {e}");
     }
     let preflight = before_lessons(&config, &store, timetable, &stages, &mut spawn);
+    if config.key.on {
+        let settings =
+            key::Settings { device: config.key.device.clone(), code: config.key.code, hold: config.key.hold };
+        spawn("key", tokio::spawn(key::run(store.clone(), handle.clone(), settings, stages.clone())));
+    }
     let layouts = config.recording.capture.layouts().collect();
     let page = Page {
         layouts,

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | 6 | `main`, [`cli`] |
 //! | 5 | [`app`]: wires everything top to bottom, tears it down in reverse |
-//! | 4 | [`page`]: the teacher's page |
+//! | 4 | [`page`]: the teacher's page; [`key`]: a physical key |
 //! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`], [`render`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`] |
 //! | 2 | [`store`], [`platform`], [`config`] |
 //! | 1 | [`model`]: pure types and state machines |
@@ -24,6 +24,7 @@ mod beforehand;
 mod cli;
 mod config;
 mod evidence;
+mod key;
 mod model;
 mod page;
 mod platform;

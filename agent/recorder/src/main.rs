@@ -16,6 +16,7 @@ mod av;
 mod card;
 mod compose;
 mod copy;
+mod devices;
 #[cfg(test)]
 mod drift;
 mod encode;
@@ -40,6 +41,7 @@ mod take;
 mod ticks;
 mod watch;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -74,6 +76,12 @@ enum What {
     Inspect(inspect::Options),
     /// Make the clip or rendition described by the JSON line on standard input; its end cancels.
     Render,
+    /// Print everything on this machine that a lesson could be recorded with, as JSON.
+    Devices {
+        /// Device files of cameras to look at beside those that are found.
+        #[arg(long = "camera")]
+        cameras: Vec<PathBuf>,
+    },
     /// Say in one sentence whether the screen of a Wayland session can be recorded here, or what is missing.
     Portal,
 }
@@ -91,6 +99,7 @@ fn main() -> ExitCode {
         What::Listen => job::read_capture(std::io::stdin().lock()).and_then(|c| listen::run(&c)),
         What::Inspect(options) => inspect::run(&options),
         What::Render => render::run(),
+        What::Devices { cameras } => devices::run(cameras),
         What::Portal => source::check_portal(),
         What::Arm => job::read_armed(std::io::stdin().lock()).and_then(|armed| armed::run(&armed)),
         What::Encoders { only: None } => encoders(),

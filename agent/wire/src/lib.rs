@@ -11,6 +11,7 @@ pub mod afterwards;
 pub mod alarm;
 mod boxes;
 pub mod capture;
+pub mod devices;
 pub mod digest;
 pub mod fmp4;
 pub mod id;

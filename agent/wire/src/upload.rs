@@ -2,7 +2,10 @@
 //!
 //! 1. `POST /api/v1/lessons` — [`Announce`] → [`LessonStatus`]; idempotent by lesson id.
 //! 2. `POST /api/v1/lessons/{id}/takes/{t}/parts:grant` — [`GrantRequest`] → [`Grant`].
-//! 3. `PUT {grant.url}` — the part's bytes; the receiver checks length and hash while it writes.
+//! 3. `PUT {grant.url}` — the part's bytes; the receiver checks length and hash while it writes. A grant with
+//!    `confirm` leads to a store that does not tell the hub: then `POST /api/v1/lessons/{id}/takes/{t}/parts:sent`
+//!    — the same [`GrantRequest`] again → 204 once the hub has found the part in the store's own list; 409
+//!    `part_not_there` when it is to be sent again. Safe to repeat.
 //! 4. `POST /api/v1/lessons/{id}/seal` — the signed manifest → the signed receipt (200) or
 //!    [`LessonStatus`] while the hub still reads back (202). Safe to repeat.
 //!
@@ -55,6 +58,9 @@ pub struct Grant {
     pub headers: BTreeMap<String, String>,
     /// When the grant ends, Unix milliseconds by the hub's clock.
     pub expires_ms: i64,
+    /// Whether the hub is to be told that the part was sent; only then it counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirm: bool,
 }
 
 /// What the store has of a lesson.

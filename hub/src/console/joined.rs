@@ -1,25 +1,26 @@
 //! The whole lesson as one standard MP4, made while it is sent: no second copy, no temporary file.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use futures_util::TryStreamExt as _;
 use lectern_base::clock;
 use lectern_wire::digest::Digest;
 use lectern_wire::joined::{Joined, Joiner};
 use lectern_wire::manifest::Take;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio_util::io::ReaderStream;
 
 use super::guard::Who;
 use super::media::{attach, note, stored};
 use super::{Console, Oops, range};
 use crate::model::name;
+use crate::store::objects::{Bytes, Source};
 
 /// Heads kept: a player asks for many ranges of one lesson.
 const KEPT: usize = 8;
@@ -61,17 +62,17 @@ pub async fn lesson(
     };
     let manifest = receipt.document.manifest_sha256;
     let place = whole.place();
-    let files: Vec<PathBuf> =
-        signed.document.takes.iter().map(|take| console.objects.take(&place, take.n)).collect();
     let gone = |e: io::Error| {
         tracing::error!(lesson = %whole.lesson.id, "a stored lesson cannot be joined: {e}");
         Oops::new(StatusCode::SERVICE_UNAVAILABLE, "这节课现在读不出来。请核验这节课，并查看中心的日志。")
     };
+    let sources = signed.document.takes.iter().map(|take| console.objects.source(&place, take.n));
+    let sources: Vec<Source> = sources.collect::<Result<_, _>>().map_err(gone)?;
     let joined = match console.inner.heads.get(manifest) {
         Some(joined) => joined,
         None => {
-            let (takes, files) = (signed.document.takes.clone(), files.clone());
-            let made = tokio::task::spawn_blocking(move || join(&takes, &files)).await?;
+            let (takes, sources) = (signed.document.takes.clone(), sources.clone());
+            let made = tokio::task::spawn_blocking(move || join(&takes, &sources)).await?;
             let joined = Arc::new(made.map_err(gone)?);
             console.inner.heads.keep(manifest, Arc::clone(&joined));
             joined
@@ -89,7 +90,7 @@ pub async fn lesson(
     let (start, length) = (part.start, part.length);
     tokio::spawn(async move {
         // Whoever stops reading ends it; a take that cannot be read cuts the answer short, which its length shows.
-        if let Err(e) = send(&joined, &files, start, length, writer).await {
+        if let Err(e) = send(&joined, &sources, start, length, writer).await {
             tracing::debug!("a joined lesson was not sent to its end: {e}");
         }
     });
@@ -102,19 +103,21 @@ pub async fn lesson(
 }
 
 /// Reads the heads of all fragments.
-fn join(takes: &[Take], files: &[PathBuf]) -> io::Result<Joined> {
+fn join(takes: &[Take], sources: &[Source]) -> io::Result<Joined> {
     let odd = |e: lectern_wire::joined::CannotJoin| io::Error::new(io::ErrorKind::InvalidData, e);
     let mut joiner = Joiner::default();
-    for (take, path) in takes.iter().zip(files) {
-        let mut file = std::fs::File::open(path)?;
+    for (take, source) in takes.iter().zip(sources) {
         let init = take.fragments.first().map_or(0, |fragment| fragment.offset);
-        joiner.take(&read(&mut file, 0, init.min(LONGEST_HEAD))?).map_err(odd)?;
-        for fragment in &take.fragments {
-            let mut head = read(&mut file, fragment.offset, fragment.length.min(HEAD))?;
+        let mut ranges = vec![(0, init.min(LONGEST_HEAD))];
+        ranges.extend(take.fragments.iter().map(|fragment| (fragment.offset, fragment.length.min(HEAD))));
+        let mut heads = source.read_now(&ranges)?.into_iter();
+        joiner.take(&heads.next().unwrap_or_default()).map_err(odd)?;
+        for (fragment, mut head) in take.fragments.iter().zip(heads) {
             let moof = head.first_chunk().map_or(0, |size| u64::from(u32::from_be_bytes(*size)));
             let needed = moof.saturating_add(16).min(fragment.length);
             if needed > head.len() as u64 {
-                head = read(&mut file, fragment.offset, needed.min(LONGEST_HEAD))?;
+                let whole = source.read_now(&[(fragment.offset, needed.min(LONGEST_HEAD))])?;
+                head = whole.into_iter().next().unwrap_or_default();
             }
             joiner.fragment(fragment.offset, fragment.length, &head).map_err(odd)?;
         }
@@ -122,17 +125,10 @@ fn join(takes: &[Take], files: &[PathBuf]) -> io::Result<Joined> {
     joiner.end().map_err(odd)
 }
 
-fn read(file: &mut std::fs::File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(offset))?;
-    let mut bytes = vec![0; usize::try_from(length).map_err(|_| io::ErrorKind::InvalidData)?];
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// Writes a range of the joined file.
 async fn send(
     joined: &Joined,
-    files: &[PathBuf],
+    sources: &[Source],
     start: u64,
     length: u64,
     mut out: DuplexStream,
@@ -144,20 +140,18 @@ async fn send(
         out.write_all(&joined.head[cut(start)..cut(end)]).await?;
     }
     let mut at = head;
-    let mut open: Option<(usize, tokio::fs::File)> = None;
+    let mut open: Option<Reading> = None;
     for run in &joined.runs {
         let (from, to) = (start.max(at), end.min(at + run.length));
         if from < to {
-            let mut file = match open.take() {
-                Some((take, file)) if take == run.take => file,
-                _ => tokio::fs::File::open(&files[run.take]).await?,
+            let offset = run.offset + from - at;
+            let mut reading = match open.take() {
+                Some(reading) if reading.reaches(run.take, offset) => reading,
+                _ => Reading::open(joined, sources, run.take, offset).await?,
             };
-            file.seek(SeekFrom::Start(run.offset + from - at)).await?;
-            let sent = tokio::io::copy(&mut (&mut file).take(to - from), &mut out).await?;
-            if sent < to - from {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            open = Some((run.take, file));
+            reading.skip(offset - reading.at).await?;
+            reading.copy(to - from, &mut out).await?;
+            open = Some(reading);
         }
         at += run.length;
         if at >= end {
@@ -165,4 +159,56 @@ async fn send(
         }
     }
     out.shutdown().await
+}
+
+/// What lies between two runs of a take is read over when it is no longer than this: a fragment's head is.
+const SMALL: u64 = 256 * 1024;
+
+/// A take being read forward. At an S3 store it is one request, not one for each run.
+struct Reading {
+    take: usize,
+    at: u64,
+    stream: Bytes,
+    rest: axum::body::Bytes,
+}
+
+impl Reading {
+    /// Opens a take for all that is still wanted of it.
+    async fn open(joined: &Joined, sources: &[Source], take: usize, offset: u64) -> io::Result<Self> {
+        let ends = joined.runs.iter().filter(|run| run.take == take).map(|run| run.offset + run.length);
+        let end = ends.max().unwrap_or(offset);
+        let source = sources.get(take).ok_or(io::ErrorKind::NotFound)?;
+        let stream = source.stream(offset, end.saturating_sub(offset)).await?;
+        Ok(Self { take, at: offset, stream, rest: axum::body::Bytes::new() })
+    }
+
+    fn reaches(&self, take: usize, offset: u64) -> bool {
+        self.take == take && (self.at..=self.at + SMALL).contains(&offset)
+    }
+
+    /// The next bytes, at most so many.
+    async fn next(&mut self, most: u64) -> io::Result<axum::body::Bytes> {
+        while self.rest.is_empty() {
+            self.rest = self.stream.try_next().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        }
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.rest.len());
+        self.at += most as u64;
+        Ok(self.rest.split_to(most))
+    }
+
+    async fn skip(&mut self, mut length: u64) -> io::Result<()> {
+        while length > 0 {
+            length -= self.next(length).await?.len() as u64;
+        }
+        Ok(())
+    }
+
+    async fn copy(&mut self, mut length: u64, out: &mut DuplexStream) -> io::Result<()> {
+        while length > 0 {
+            let bytes = self.next(length).await?;
+            out.write_all(&bytes).await?;
+            length -= bytes.len() as u64;
+        }
+        Ok(())
+    }
 }

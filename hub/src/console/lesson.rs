@@ -8,7 +8,6 @@ use lectern_base::clock;
 use lectern_wire::manifest::{FindingKind, Manifest, Take, TakeEnd, clock_text};
 use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::Signed;
-use lectern_wire::topic::Topics;
 use lectern_wire::upload::StoreState;
 
 use super::guard::Who;
@@ -34,8 +33,7 @@ pub struct Whole {
 impl Whole {
     /// Where its bytes are.
     pub fn place(&self) -> Place {
-        let topics = Topics { school: self.lesson.school.clone(), device: self.lesson.device.clone() };
-        Place::new(&topics, &self.lesson.id)
+        Place::of(&self.lesson)
     }
 }
 

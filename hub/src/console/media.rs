@@ -1,7 +1,6 @@
 //! A lesson's bytes for players and for downloads. Every use is noted, and shown on the lesson's page.
 
 use std::collections::HashMap;
-use std::io::SeekFrom;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -10,8 +9,6 @@ use axum::response::{IntoResponse as _, Response};
 use lectern_base::clock;
 use lectern_wire::sign;
 use lectern_wire::upload::StoreState;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio_util::io::ReaderStream;
 
 use super::guard::Who;
 use super::lesson::{Whole, find, not_stored};
@@ -118,9 +115,8 @@ pub async fn take(
         tracing::error!(lesson = %whole.lesson.id, take = n, "a stored take cannot be read: {e}");
         Oops::new(StatusCode::SERVICE_UNAVAILABLE, "这一段现在读不出来。请核验这节课，并查看中心的日志。")
     };
-    let mut file = tokio::fs::File::open(console.objects.take(&whole.place(), n)).await.map_err(gone)?;
-    file.seek(SeekFrom::Start(part.start)).await.map_err(gone)?;
-    let stream = ReaderStream::with_capacity(file.take(part.length), 128 * 1024);
+    let source = console.objects.source(&whole.place(), n).map_err(gone)?;
+    let stream = source.stream(part.start, part.length).await.map_err(gone)?;
     let mut response = part.answer(Body::from_stream(stream));
     if download {
         let day = clock::local(whole.lesson.started_ms).strftime("%Y%m%d").to_string();

@@ -24,7 +24,7 @@ use crate::model::grant::{Granted, LIFE_MS};
 use crate::model::sound::{MAX_PARTS, MAX_TAKES};
 use crate::store::devices::{self, Device};
 use crate::store::lessons::{self, Lesson};
-use crate::store::objects::Place;
+use crate::store::objects::{Kind, Place};
 use crate::store::{StoreError, receipts};
 
 /// Largest JSON body: a manifest of a whole school day stays far below.
@@ -39,6 +39,7 @@ pub fn router(receive: Receive) -> Router {
         .route("/lessons", post(announce))
         .route("/lessons/{lesson}", get(status).delete(discard))
         .route("/lessons/{lesson}/takes/{take}/parts:grant", post(grant))
+        .route("/lessons/{lesson}/takes/{take}/parts:sent", post(sent))
         .route("/lessons/{lesson}/seal", post(seal))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_this_way)
@@ -130,8 +131,9 @@ async fn announce(
     }
     let id = said.lesson_id.clone();
     let topics = device.topics();
-    let place = Place::new(&topics, &id);
     let objects = receive.deps().objects.clone();
+    let kind = objects.kind();
+    let place = Place::new(&topics, &id, kind);
     let now = clock::wall_ms();
     let nobody_removes = receive.inner.folder_locks.lock(id.clone()).await;
     let outcome = receive.deps().store.write(move |db| {
@@ -143,7 +145,7 @@ async fn announce(
             Some(lesson) if lesson.state == StoreState::Discarded => return Ok(Err(discarded())),
             _ => {}
         }
-        lessons::announce(db, &said.lesson_id, &topics, said.started_wall_ms, &said.about, now)?;
+        lessons::announce(db, &said.lesson_id, &topics, said.started_wall_ms, &said.about, (kind, now))?;
         Ok(Ok(()))
     });
     outcome.await??;
@@ -217,24 +219,19 @@ async fn grant(
     Body(wish): Body<GrantRequest>,
 ) -> Result<Json<Grant>, Problem> {
     let lesson = kept_lesson(&receive, &device, &id).await?;
-    let take: u32 = take.parse().ok().filter(|t| (1..=MAX_TAKES).contains(t)).ok_or_else(|| {
-        Problem::bad("bad_take", format!("a take is numbered 1 to {MAX_TAKES}, this one {take:?}"))
-    })?;
-    if wish.n >= MAX_PARTS || wish.size == 0 || wish.size > PART_SIZE {
-        return Err(Problem::unsound(
-            "bad_part",
-            format!("a part is numbered below {MAX_PARTS} and has 1 to {PART_SIZE} bytes"),
-        ));
-    }
+    let take = sound_part(&take, &wish)?;
     let (deps, expires_ms) = (receive.deps(), clock::wall_ms() + LIFE_MS);
     let id = lesson.id.clone();
     match deps.store.read(move |db| lessons::find_part(db, &id, take, wish.n)).await? {
         Some(part) if (part.size, part.sha256) == (wish.size, wish.sha256) => {
-            return Ok(Json(Grant { url: None, headers: Default::default(), expires_ms }));
+            return Ok(Json(Grant { url: None, headers: Default::default(), expires_ms, confirm: false }));
         }
         Some(_) => return Err(super::part::differs(take, wish.n)),
         None if lesson.state == StoreState::Stored => return Err(super::part::sealed()),
         None => {}
+    }
+    if lesson.kind == Kind::S3 {
+        return Ok(Json(receive.grant_at_s3(lesson, take, wish).await?));
     }
     let objects = deps.objects.clone();
     let free = tokio::task::spawn_blocking(move || objects.free_bytes()).await;
@@ -245,7 +242,33 @@ async fn grant(
     let granted =
         Granted { lesson: lesson.id, take, n: wish.n, size: wish.size, sha256: wish.sha256, expires_ms };
     let url = Some(granted.url(&deps.keys.grant));
-    Ok(Json(Grant { url, headers: Default::default(), expires_ms }))
+    Ok(Json(Grant { url, headers: Default::default(), expires_ms, confirm: false }))
+}
+
+/// The take's number, when it and the part can be.
+fn sound_part(take: &str, part: &GrantRequest) -> Result<u32, Problem> {
+    let take = take.parse().ok().filter(|t| (1..=MAX_TAKES).contains(t)).ok_or_else(|| {
+        Problem::bad("bad_take", format!("a take is numbered 1 to {MAX_TAKES}, this one {take:?}"))
+    })?;
+    if part.n >= MAX_PARTS || part.size == 0 || part.size > PART_SIZE {
+        return Err(Problem::unsound(
+            "bad_part",
+            format!("a part is numbered below {MAX_PARTS} and has 1 to {PART_SIZE} bytes"),
+        ));
+    }
+    Ok(take)
+}
+
+async fn sent(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Path((id, take)): Path<(String, String)>,
+    Body(said): Body<GrantRequest>,
+) -> Result<StatusCode, Problem> {
+    let lesson = kept_lesson(&receive, &device, &id).await?;
+    let take = sound_part(&take, &said)?;
+    receive.sent(&lesson, take, said).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn seal(

@@ -8,7 +8,7 @@ use lectern_wire::sign::{Document as _, KeyRing, PublicKey, Signed};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::store::objects::{Objects, Place, read_part};
+use crate::store::objects::{Objects, Place};
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,11 +120,12 @@ fn check_receipt(folder: &std::path::Path, known: &Known, manifest: Option<&Mani
 }
 
 fn check_take(objects: &Objects, place: &Place, take: &Take, report: &mut Report) {
-    let path = objects.take(place, take.n);
+    let source = objects.source(place, take.n);
     let mut whole = Sha256::new();
     let mut sound = true;
     for part in &take.parts {
-        let read = read_part(&path, part.n, part.size);
+        let read = source.as_ref().map_err(ToString::to_string);
+        let read = read.and_then(|s| s.read_part_now(part.n, part.size).map_err(|e| e.to_string()));
         report.parts += 1;
         if let Ok(bytes) = &read {
             report.bytes += part.size;
@@ -142,7 +143,7 @@ fn check_take(objects: &Objects, place: &Place, take: &Take, report: &mut Report
             });
         }
     }
-    let length = std::fs::metadata(&path).map_or(0, |m| m.len());
+    let length = source.and_then(|source| source.size_now()).unwrap_or(0);
     if sound && (Digest::finish(whole) != take.sha256 || length != take.size) {
         report.faults.push(Fault::Take { take: take.n });
     }

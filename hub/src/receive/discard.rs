@@ -5,17 +5,17 @@
 //! 2. Whoever still works in the lesson's folder comes to an end. Reading back finds no part rows and stops; a
 //!    seal is waited for by its lock; a part that is opened just now by the lock of the folder. A part
 //!    that is already being written goes on into a file without a name, and its row is refused.
-//! 3. The folder is removed and the folder above it synced. Only then the answer is 204.
+//! 3. The folder is removed and the folder above it synced; what is at an S3 store is removed there. Only then the
+//!    answer is 204. Where that store does not answer, [`super::janitor`] tries until it has.
 //!
 //! The lesson's row, the hash of its manifest and its entry in the log of receipts stay.
 
 use lectern_base::clock;
-use lectern_wire::topic::Topics;
 
 use super::Receive;
 use super::problem::Problem;
 use crate::store::lessons::{self, Lesson};
-use crate::store::objects::Place;
+use crate::store::objects::{Kind, Place};
 use crate::store::{Store, StoreError};
 
 /// The answer to everything but asking and discarding again.
@@ -49,7 +49,10 @@ impl Receive {
 
         let _no_seal = self.inner.seal_locks.lock(lesson.id.clone()).await;
         let _nobody_opens = self.inner.folder_locks.lock(lesson.id.clone()).await;
-        let place = Place::new(&Topics { school: lesson.school, device: lesson.device }, &lesson.id);
+        let place = Place::of(&lesson);
+        if place.kind == Kind::S3 {
+            self.remove_at_s3(&place).await?;
+        }
         let objects = deps.objects.clone();
         let removed = tokio::task::spawn_blocking(move || objects.remove(&place)).await;
         removed.map_err(|_| StoreError::Closing)?.map_err(StoreError::io("removing a discarded lesson"))?;

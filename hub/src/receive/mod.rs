@@ -10,8 +10,10 @@
 //! 7. A lesson that its teacher threw away has no bytes and takes none in; see [`discard`].
 
 mod api;
+mod at_s3;
 pub mod check;
 mod discard;
+pub mod janitor;
 mod lock;
 mod part;
 mod problem;
@@ -33,6 +35,7 @@ use crate::model::bell::Bell;
 use crate::model::count::Counts;
 use crate::store::keys::Keys;
 use crate::store::objects::{Objects, Place};
+use crate::store::reliance::Reliance;
 use crate::store::{Store, StoreError, lessons};
 
 pub use api::router;
@@ -54,6 +57,7 @@ struct Inner {
     folder_locks: lock::Locks<LessonId>,
     readback: readback::Readback,
     read_soon: mpsc::Sender<(Place, u32)>,
+    at_s3: at_s3::AtS3,
     /// Seals and discards go on when their device hangs up; stopping waits for them.
     seals: TaskTracker,
 }
@@ -73,6 +77,8 @@ pub struct Deps {
     pub counts: Arc<Counts>,
     /// Space that stays free, bytes.
     pub keep_free_bytes: u64,
+    /// What an S3 store can be trusted with.
+    pub reliance: Reliance,
 }
 
 /// What waits to be read back; when it is full the rest is read at sealing.
@@ -89,6 +95,7 @@ impl Receive {
             folder_locks: lock::Locks::default(),
             readback: readback::Readback::default(),
             read_soon,
+            at_s3: at_s3::AtS3::default(),
             seals: TaskTracker::new(),
         };
         let receive = Self { inner: Arc::new(inner) };

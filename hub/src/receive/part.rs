@@ -10,7 +10,6 @@ use futures_util::StreamExt as _;
 use lectern_base::clock;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
-use lectern_wire::topic::Topics;
 use lectern_wire::upload::StoreState;
 
 use super::Receive;
@@ -19,7 +18,7 @@ use super::problem::Problem;
 use crate::model::grant::{Granted, NotGranted};
 use crate::store::StoreError;
 use crate::store::lessons::{self, StoredPart};
-use crate::store::objects::{PartWriter, Place};
+use crate::store::objects::{Kind, PartWriter, Place};
 
 /// Bytes gathered before they are written.
 const CHUNK: usize = 256 * 1024;
@@ -84,12 +83,24 @@ pub async fn put_part(
         return Err(wrong_length(&grant));
     }
     let _alone = receive.inner.part_locks.lock((grant.lesson.clone(), grant.take, grant.n)).await;
-    let Some((place, writer)) = open(&receive, &grant).await? else { return Ok(StatusCode::OK) };
-    let hash = write(writer, body.into_data_stream(), &grant).await;
-    if matches!(&hash, Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY) {
-        deps.counts.bad_parts.one();
-    }
-    let sha256 = hash?;
+    let body = body.into_data_stream();
+    let count_bad = |problem: Problem| {
+        if problem.status == StatusCode::UNPROCESSABLE_ENTITY {
+            deps.counts.bad_parts.one();
+        }
+        problem
+    };
+    let (place, writer) = match open(&receive, &grant).await? {
+        Target::Here => return Ok(StatusCode::OK),
+        Target::File(place, writer) => (place, *writer),
+        Target::S3 => {
+            let _room = receive.may_pass().await?;
+            let bytes = gather(body, &grant).await.map_err(count_bad)?;
+            receive.pass_on(&grant, bytes.into()).await?;
+            return Ok(StatusCode::OK);
+        }
+    };
+    let sha256 = write(writer, body, &grant).await.map_err(count_bad)?;
     let (take, n) = (grant.take, grant.n);
     let (part, now) = (StoredPart { take, n, size: grant.size, sha256, read_back: false }, clock::wall_ms());
     let id = grant.lesson;
@@ -105,8 +116,18 @@ pub async fn put_part(
     Ok(StatusCode::OK)
 }
 
-/// Opens a granted part for writing; none when its bytes are here already.
-async fn open(receive: &Receive, grant: &Granted) -> Result<Option<(Place, PartWriter)>, Problem> {
+/// Where a granted part goes.
+enum Target {
+    /// Nowhere: its bytes are stored already.
+    Here,
+    /// Into a file.
+    File(Place, Box<PartWriter>),
+    /// On to the S3 store, once it is checked.
+    S3,
+}
+
+/// Opens a granted part for writing.
+async fn open(receive: &Receive, grant: &Granted) -> Result<Target, Problem> {
     let deps = receive.deps();
     // From here on nobody removes the folder until the part has its file.
     let nobody_removes = receive.inner.folder_locks.lock(grant.lesson.clone()).await;
@@ -124,12 +145,15 @@ async fn open(receive: &Receive, grant: &Granted) -> Result<Option<(Place, PartW
     })?;
     match (stored, lesson.state) {
         (_, StoreState::Discarded) => return Err(discarded()),
-        (Some(part), _) if (part.size, part.sha256) == (grant.size, grant.sha256) => return Ok(None),
+        (Some(part), _) if (part.size, part.sha256) == (grant.size, grant.sha256) => return Ok(Target::Here),
         (Some(_), _) => return Err(differs(take, n)),
         (None, StoreState::Stored) => return Err(sealed()),
         (None, _) => {}
     }
-    let place = Place::new(&Topics { school: lesson.school, device: lesson.device }, &lesson.id);
+    if lesson.kind == Kind::S3 {
+        return Ok(Target::S3);
+    }
+    let place = Place::of(&lesson);
     let (objects, at) = (deps.objects.clone(), place.clone());
     let writer = blocking(move || {
         // Held in here: a device that hangs up ends the request, but not this.
@@ -137,7 +161,7 @@ async fn open(receive: &Receive, grant: &Granted) -> Result<Option<(Place, PartW
         objects.make_folder(&at)?;
         objects.open_part(&at, take, n)
     });
-    Ok(Some((place, writer.await?)))
+    Ok(Target::File(place, Box::new(writer.await?)))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -151,26 +175,11 @@ async fn blocking<T: Send + 'static>(
 async fn write(mut writer: PartWriter, mut body: BodyDataStream, grant: &Granted) -> Result<Digest, Problem> {
     let mut chunk = Vec::with_capacity(CHUNK);
     loop {
-        let next = tokio::time::timeout(STALL, body.next()).await.map_err(|_| {
-            Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "stalled",
-                "nothing came for a minute; send the part again",
-            )
-        })?;
-        let ended = match next {
-            Some(Ok(bytes)) => {
-                chunk.extend_from_slice(&bytes);
-                false
-            }
-            Some(Err(e)) => {
-                return Err(Problem::bad(
-                    "cut_short",
-                    format!("the body ended early ({e}); send the part again"),
-                ));
-            }
-            None => true,
-        };
+        let next = piece(&mut body).await?;
+        let ended = next.is_none();
+        if let Some(bytes) = next {
+            chunk.extend_from_slice(&bytes);
+        }
         if writer.written() + chunk.len() as u64 > grant.size {
             return Err(wrong_length(grant));
         }
@@ -185,7 +194,36 @@ async fn write(mut writer: PartWriter, mut body: BodyDataStream, grant: &Granted
     if writer.written() != grant.size {
         return Err(wrong_length(grant));
     }
-    let sha256 = blocking(move || writer.finish()).await?;
+    as_granted(blocking(move || writer.finish()).await?, grant)
+}
+
+/// The next piece of a body; none at its end.
+async fn piece(body: &mut BodyDataStream) -> Result<Option<axum::body::Bytes>, Problem> {
+    let next = tokio::time::timeout(STALL, body.next()).await.map_err(|_| {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "stalled", "nothing came for a minute; send the part again")
+    })?;
+    next.transpose()
+        .map_err(|e| Problem::bad("cut_short", format!("the body ended early ({e}); send the part again")))
+}
+
+/// Takes a whole body into memory when everything is as granted.
+async fn gather(mut body: BodyDataStream, grant: &Granted) -> Result<Vec<u8>, Problem> {
+    let size = usize::try_from(grant.size).map_err(|_| wrong_length(grant))?;
+    let mut bytes = Vec::with_capacity(size);
+    while let Some(next) = piece(&mut body).await? {
+        if bytes.len() + next.len() > size {
+            return Err(wrong_length(grant));
+        }
+        bytes.extend_from_slice(&next);
+    }
+    if bytes.len() != size {
+        return Err(wrong_length(grant));
+    }
+    let (sha256, bytes) = blocking(move || Ok((Digest::of(&bytes), bytes))).await?;
+    as_granted(sha256, grant).map(|_| bytes)
+}
+
+fn as_granted(sha256: Digest, grant: &Granted) -> Result<Digest, Problem> {
     if sha256 == grant.sha256 {
         Ok(sha256)
     } else {

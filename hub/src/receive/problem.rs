@@ -54,6 +54,14 @@ impl From<StoreError> for Problem {
         if e.is_full() {
             return Self::full();
         }
+        if let StoreError::S3 { .. } = &e {
+            tracing::warn!("{e}");
+            return Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store_unreachable",
+                "the hub's S3 store does not do its part just now; try again soon, and look at the hub's log",
+            );
+        }
         // The chain is for the log; the answer says only what the sender can do.
         tracing::error!("the hub's store failed: {e}");
         Self::new(
@@ -73,7 +81,8 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
         }
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
-            response.headers_mut().insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static("30"));
+            let soon = if self.code == "store_unreachable" { "5" } else { "30" };
+            response.headers_mut().insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static(soon));
         }
         response
     }

@@ -3,11 +3,10 @@
 use lectern_base::disk;
 use lectern_wire::PART_SIZE;
 use lectern_wire::sign;
-use lectern_wire::topic::Topics;
 use lectern_wire::upload::StoreState;
 
 use crate::store::lessons::Lesson;
-use crate::store::objects::{Objects, Place};
+use crate::store::objects::{Kind, Objects, Place};
 use crate::store::{Store, StoreError, lessons, receipts};
 
 /// Restores the invariants of [`super`].
@@ -16,8 +15,7 @@ use crate::store::{Store, StoreError, lessons, receipts};
 /// When the database or a folder cannot be used at all.
 pub fn run(store: &Store, objects: &Objects) -> Result<(), StoreError> {
     for lesson in store.read_now(lessons::all)? {
-        let topics = Topics { school: lesson.school.clone(), device: lesson.device.clone() };
-        let place = Place::new(&topics, &lesson.id);
+        let place = Place::of(&lesson);
         match lesson.state {
             StoreState::Stored => keep_sealed(store, objects, &lesson, &place)?,
             StoreState::Discarded if !objects.folder(&place).exists() => {}
@@ -60,6 +58,10 @@ fn reopen(store: &Store, objects: &Objects, lesson: &Lesson, place: &Place) -> R
     }
     if lesson.state == StoreState::Verifying {
         store.write_now(|db| lessons::abandon_seal(db, &lesson.id))?;
+    }
+    if place.kind == Kind::S3 {
+        // What is at the store shows when the take is completed.
+        return Ok(());
     }
     for part in store.read_now(|db| lessons::parts(db, &lesson.id))? {
         let length = std::fs::metadata(objects.partial(place, part.take)).map_or(0, |m| m.len());

@@ -2,6 +2,7 @@
 //! lesson gets its final names and its receipt. Safe to repeat at any point.
 
 use lectern_base::{clock, disk};
+use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::{Receipt, StoreLocation, StoredObject};
@@ -14,7 +15,7 @@ use super::readback::ReadFault;
 use crate::model::sound;
 use crate::store::devices::Device;
 use crate::store::lessons::{self, StoredPart};
-use crate::store::objects::{Objects, Place};
+use crate::store::objects::{Kind, Objects, Place};
 use crate::store::{StoreError, receipts};
 
 impl Receive {
@@ -92,39 +93,27 @@ impl Receive {
         &self,
         device: &Device,
         signed: &Signed<Manifest>,
-        digest: lectern_wire::digest::Digest,
+        digest: Digest,
     ) -> Result<Signed<Receipt>, Problem> {
         let deps = self.deps();
         let manifest = &signed.document;
         let lesson = &manifest.lesson_id;
-        let place = Place::new(&device.topics(), lesson);
+        let row = deps.store.read_now(|db| lessons::find(db, lesson.as_str()))?.ok_or_else(discarded)?;
+        let place = Place::of(&row);
         let folder = deps.objects.folder(&place);
-        let mut objects = Vec::new();
-        for take in &manifest.takes {
-            let (size, sha256) = self.inner.readback.advance(deps, &place, take.n).map_err(|e| match e {
-                ReadFault::Damaged { .. } => missing(e.to_string()),
-                ReadFault::Store(e) => e.into(),
-            })?;
-            if (size, sha256) != (take.size, take.sha256) {
-                return Err(Problem::unsound(
-                    "take_mismatch",
-                    format!(
-                        "take {} reads back as {size} bytes with hash {sha256}, the manifest says otherwise",
-                        take.n
-                    ),
-                ));
-            }
-            objects.push(StoredObject { take: take.n, key: Objects::key(&place, take.n), size, sha256 });
-        }
+        let objects = match place.kind {
+            Kind::File => self.seal_files(&place, manifest)?,
+            Kind::S3 => self.seal_at_s3(&place, manifest)?,
+        };
         let fail = |what: &'static str| move |e| Problem::from(StoreError::io(what)(e));
-        for take in &manifest.takes {
-            deps.objects.finish(&place, take.n, take.size).map_err(fail("sealing a take"))?;
-        }
         disk::sync_folder(&folder).map_err(fail("syncing the lesson's folder"))?;
         let text = sign::canonical(signed).map_err(|e| Problem::unsound("bad_manifest", e.to_string()))?;
         disk::replace(&folder.join("manifest.json"), &text).map_err(fail("writing manifest.json"))?;
+        if place.kind == Kind::S3 {
+            self.document_at_s3(&place, "manifest.json", &text)?;
+        }
 
-        let location = StoreLocation { kind: "file".into(), objects };
+        let location = StoreLocation { kind: place.kind.name().into(), objects };
         let (key, now) = (&deps.keys.signing, clock::wall_ms());
         let receipt =
             deps.store.write_now(|db| receipts::append(db, key, lesson, digest, location.clone(), now))?;
@@ -136,9 +125,45 @@ impl Receive {
         if let Err(e) = disk::replace(&folder.join("receipt.json"), &text) {
             tracing::error!(%lesson, "receipt.json could not be written beside the lesson: {e}");
         }
+        if place.kind == Kind::S3
+            && let Err(problem) = self.document_at_s3(&place, "receipt.json", &text)
+        {
+            tracing::error!(%lesson, "receipt.json could not be written into the bucket: {}", problem.message);
+        }
         tracing::info!(%lesson, device = %device.id, log_index = receipt.document.log_index, "lesson stored");
         Ok(receipt)
     }
+}
+
+impl Receive {
+    /// Reads the takes' files back and gives them their final names.
+    fn seal_files(&self, place: &Place, manifest: &Manifest) -> Result<Vec<StoredObject>, Problem> {
+        let deps = self.deps();
+        let mut objects = Vec::new();
+        for take in &manifest.takes {
+            let (size, sha256) = self.inner.readback.advance(deps, place, take.n).map_err(|e| match e {
+                ReadFault::Damaged { .. } => missing(e.to_string()),
+                ReadFault::Store(e) => e.into(),
+            })?;
+            if (size, sha256) != (take.size, take.sha256) {
+                return Err(mismatch(take.n, (size, sha256)));
+            }
+            objects.push(StoredObject { take: take.n, key: Objects::key(place, take.n), size, sha256 });
+        }
+        for take in &manifest.takes {
+            let done = deps.objects.finish(place, take.n, take.size);
+            done.map_err(StoreError::io("sealing a take"))?;
+        }
+        Ok(objects)
+    }
+}
+
+/// The bytes add up to something else than the manifest says.
+pub(super) fn mismatch(take: u32, (size, sha256): (u64, Digest)) -> Problem {
+    Problem::unsound(
+        "take_mismatch",
+        format!("take {take} reads back as {size} bytes with hash {sha256}, the manifest says otherwise"),
+    )
 }
 
 /// Whether all parts of a manifest are stored, with its hashes.
@@ -161,6 +186,6 @@ fn compare(manifest: &Manifest, stored: &[StoredPart]) -> Result<(), Problem> {
     Err(missing(format!("{count} parts are not here yet (take/part): {}; send them", absent.join(" "))))
 }
 
-fn missing(message: String) -> Problem {
+pub(super) fn missing(message: String) -> Problem {
     Problem::conflict("parts_missing", message)
 }

@@ -193,6 +193,7 @@ mod tests {
     use lectern_wire::sign::PublicKey;
 
     use super::*;
+    use crate::store::objects::Kind;
     use crate::store::{Store, events, receipts};
     use crate::testkit;
 
@@ -220,7 +221,7 @@ mod tests {
             let key = PublicKey::of(&testkit::key(7));
             let announced = self.store.write_now(|db| {
                 devices::pin_key(db, &topics.device, key)?;
-                lessons::announce(db, id, &topics, 1, &About::default(), 1)
+                lessons::announce(db, id, &topics, 1, &About::default(), (Kind::File, 1))
             });
             announced.expect("announced");
         }

@@ -8,6 +8,7 @@ use lectern_wire::sign::Signed;
 use lectern_wire::upload::StoreState;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::objects::Kind;
 use super::odd;
 
 /// One lesson.
@@ -41,6 +42,8 @@ pub struct Lesson {
     pub submitted: Vec<Submission>,
     /// When its teacher threw it away.
     pub discarded_ms: Option<i64>,
+    /// What holds its bytes.
+    pub kind: Kind,
 }
 
 /// One stored part.
@@ -60,7 +63,7 @@ pub struct StoredPart {
 
 const COLUMNS: &str = "id, school, device, started_ms, about, state, manifest_sha256, duration_ms,
     coalesce(bytes, (SELECT sum(size) FROM part WHERE lesson = id), 0), checked_ms, check_result,
-    amended_ms, submitted, discarded_ms";
+    amended_ms, submitted, discarded_ms, kind";
 
 fn lesson(row: &Row<'_>) -> rusqlite::Result<Lesson> {
     let text = |column: usize| row.get::<_, String>(column);
@@ -85,6 +88,7 @@ fn lesson(row: &Row<'_>) -> rusqlite::Result<Lesson> {
             .map_or(Ok(Vec::new()), |text| serde_json::from_str(&text))
             .map_err(|e| odd(12, e))?,
         discarded_ms: row.get(13)?,
+        kind: Kind::of(&text(14)?),
     })
 }
 
@@ -101,7 +105,7 @@ fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }
 
-/// Opens a lesson, or brings what is said of one still open up to date.
+/// Opens a lesson, or brings what is said of one still open up to date. What holds its bytes is decided once.
 ///
 /// # Errors
 /// What the database says.
@@ -111,13 +115,21 @@ pub fn announce(
     topics: &lectern_wire::topic::Topics,
     started_ms: i64,
     about: &About,
-    now: i64,
+    (kind, now): (Kind, i64),
 ) -> rusqlite::Result<()> {
     db.execute(
-        "INSERT INTO lesson (id, school, device, started_ms, about, state, announced_ms)
-         VALUES (?1,?2,?3,?4,?5,'receiving',?6)
+        "INSERT INTO lesson (id, school, device, started_ms, about, state, announced_ms, kind)
+         VALUES (?1,?2,?3,?4,?5,'receiving',?6,?7)
          ON CONFLICT (id) DO UPDATE SET about = ?5 WHERE state = 'receiving' AND device = ?3",
-        params![id.as_str(), topics.school.as_str(), topics.device.as_str(), started_ms, json(about)?, now],
+        params![
+            id.as_str(),
+            topics.school.as_str(),
+            topics.device.as_str(),
+            started_ms,
+            json(about)?,
+            now,
+            kind.name()
+        ],
     )?;
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! a power cut can take away; [`crate::receive::recover`] checks the reverse at start.
 
 pub mod afterwards;
+pub mod at_s3;
 pub mod audit;
 pub mod devices;
 pub mod events;
@@ -14,6 +15,7 @@ pub mod lessons;
 pub mod objects;
 pub mod people;
 pub mod receipts;
+pub mod reliance;
 pub mod repairs;
 pub mod samples;
 
@@ -25,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("afterwards.sql")];
+const STEPS: [&str; 3] = [include_str!("schema.sql"), include_str!("afterwards.sql"), include_str!("s3.sql")];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,14 @@ pub enum StoreError {
     /// The database refuses.
     #[error("the state database failed: {0}; check the disk and its space")]
     Db(#[from] rusqlite::Error),
+    /// The S3 store refuses, or is not there.
+    #[error("{what}: {cause}")]
+    S3 {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        cause: objects::bucket::S3Error,
+    },
     /// The task that did the work is gone.
     #[error("the state database is closing; try again when the hub runs")]
     Closing,
@@ -59,6 +69,12 @@ impl StoreError {
         move |cause| Self::Io { what, cause }
     }
 
+    /// For `map_err`: what was tried at the S3 store, in words.
+    pub fn s3(what: impl Into<String>) -> impl FnOnce(objects::bucket::S3Error) -> Self {
+        let what = what.into();
+        move |cause| Self::S3 { what, cause }
+    }
+
     /// Whether the disk is full: nothing is broken, but nothing more fits.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -67,6 +83,9 @@ impl StoreError {
                 matches!(cause.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
             }
             Self::Db(rusqlite::Error::SqliteFailure(e, _)) => e.code == rusqlite::ErrorCode::DiskFull,
+            Self::S3 { cause: objects::bucket::S3Error::Refused { status, code, .. }, .. } => {
+                *status == 507 || code == "QuotaExceeded"
+            }
             _ => false,
         }
     }

@@ -1,6 +1,8 @@
 //! The command line: parse, call, exit code.
 
+mod cameras;
 mod clip;
+mod devices;
 mod doctor;
 mod remote;
 
@@ -36,7 +38,8 @@ enum What {
     Run,
     /// Check the settings and name every fault.
     Check,
-    /// Check this machine: health, disk, recorder, clock, sources, hub, broker.
+    /// Check this machine: health, disk, recorder, clock, sources, hub, broker; and list what it could record with, with the
+    /// lines for agent.toml. Or look for network cameras.
     Doctor(doctor::Wish),
     /// Look at every source now, as before a lesson; nothing is kept.
     Preflight,
@@ -145,6 +148,7 @@ pub fn run() -> Exit {
     match arguments.command {
         What::Run => daemon(&arguments.config),
         What::Check => check(&arguments.config, json),
+        What::Doctor(wish) if wish.search.wanted() => wish.search.run(json),
         What::Doctor(wish) => {
             with_config(&arguments.config, |config| doctor::run(&arguments.config, &config, &wish, json))
         }

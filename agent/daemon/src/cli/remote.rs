@@ -56,7 +56,7 @@ pub fn answer(
     }
 }
 
-/// `lectern record start|stop|pause|resume|mark|layout`.
+/// `lectern record start|stop|pause|resume|mark|layout|extend`: done, already so, or no because.
 pub fn press(data_dir: &Path, body: &Value, json: bool) -> Exit {
     answer(ask(data_dir, "/api/record", Some(body)), json, |value| {
         let lesson = value["lesson_id"].as_str().unwrap_or("-");

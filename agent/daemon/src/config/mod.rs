@@ -3,6 +3,7 @@
 //! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
 
 mod folder;
+mod key;
 mod profiles;
 mod reader;
 mod room;
@@ -23,6 +24,7 @@ use crate::model::profile::Profile;
 use crate::model::projector::Projector;
 use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
+pub use key::Key;
 use reader::{Faults, Section};
 
 /// All settings of the daemon.
@@ -36,6 +38,8 @@ pub struct Config {
     pub page: Page,
     /// `[recording]`
     pub recording: Recording,
+    /// `[key]`
+    pub key: Key,
     /// `[school_day]`
     pub school_day: SchoolDay,
     /// `[sense]`
@@ -169,6 +173,7 @@ impl Config {
         let page = page(&mut root);
         let mut recording = recording(&mut root);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
+        let key = key::key(&mut root);
         let school_day = root.section("school_day", |s| SchoolDay {
             timetable: s.path("timetable", "/etc/lectern/timetable.toml"),
             end_after_bell_s: s.number("end_after_bell_s", 180, 0..=3600),
@@ -183,7 +188,7 @@ impl Config {
         let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         root.end();
-        let config = Self { device, hub, page, recording, school_day, sense, projector, alarm, outbox };
+        let config = Self { device, hub, page, recording, key, school_day, sense, projector, alarm, outbox };
         faults.into_result(config)
     }
 

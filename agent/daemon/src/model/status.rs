@@ -8,6 +8,7 @@ use lectern_wire::manifest::{About, FindingKind};
 use lectern_wire::preflight::{CheckState, SourceCheck};
 use lectern_wire::report::Report;
 
+use super::answer::Refusal;
 use super::lesson::{CutShort, State};
 use super::profile::Reason;
 use super::timetable::{Bell, Slot};
@@ -39,6 +40,19 @@ pub struct Status {
     pub speech: bool,
     /// The clip that is being made.
     pub render: Option<Making>,
+    /// A physical key, where the settings name one.
+    pub key: Option<Key>,
+}
+
+/// A physical key beside the page's button.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Whether its device is there and can be read.
+    pub there: bool,
+    /// How long it is held to end a lesson, milliseconds.
+    pub hold_ms: u64,
+    /// Why its last press was refused, and when, milliseconds since boot.
+    pub refusal: Option<(Refusal, u64)>,
 }
 
 /// A clip that is being made.

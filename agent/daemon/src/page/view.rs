@@ -79,6 +79,15 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
         "preflight": preflight(status.preflight.as_ref()),
         "speech": status.speech,
+        "key": status.key.as_ref().map(|key| json!({
+            "there": key.there,
+            "hold_ms": key.hold_ms,
+            "refusal": key.refusal.as_ref().map(|(refusal, at_boot_ms)| json!({
+                "code": refusal.code,
+                "message": refusal.sentence,
+                "age_ms": now.saturating_sub(*at_boot_ms),
+            })),
+        })),
         "clock_plausible": clock::plausible(),
         "safe_to_switch_off": status.safe_to_switch_off(),
     })

@@ -3,5 +3,7 @@
 pub mod bus;
 pub mod host;
 pub mod identity;
+pub mod input;
 pub mod notify;
+pub mod onvif;
 pub mod pjlink;

@@ -14,6 +14,8 @@ use crate::model::timetable::{Bell, Slot};
 
 /// How long before its bell a period is shown and can be begun.
 const EARLY: SignedDuration = SignedDuration::from_mins(10);
+/// A second wish to put the end off within so long is the same wish: a double click, or page and CLI at once.
+const SAME_WISH: Duration = Duration::from_secs(3);
 /// How often the timetable is looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -68,11 +70,16 @@ impl Driver {
         let Some(bell) = live.bell else {
             return no("no_bell", "no bell ends this lesson; it goes on until it is stopped");
         };
+        let now = clock::mono();
+        if live.put_off.is_some_and(|at| now.saturating_sub(at) < SAME_WISH) {
+            return Answer::Already(Some(live.id.clone()));
+        }
         let later = bell.put_off(millis(clock::boot()));
         if let Err(e) = self.store.set_bell(&live.id, later) {
             return no("failed", e.to_string());
         }
         live.bell = Some(later);
+        live.put_off = Some(now);
         let id = live.id.clone();
         self.store.board().update(|s| {
             if let Some(lesson) = &mut s.lesson {

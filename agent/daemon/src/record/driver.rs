@@ -155,6 +155,9 @@ impl Driver {
             Ask::Layout(layout) if !self.settings.capture.layouts().any(|l| l == layout) => {
                 no("layout", format!("there are no sources for the layout {}", layout.name()))
             }
+            Ask::Layout(layout) if self.is_composed(layout) => {
+                Answer::Already(self.live.as_ref().map(|live| live.id.clone()))
+            }
             Ask::Layout(layout) => self.request(Request::Layout, Order::Layout { layout }).await,
             Ask::Describe(about) => self.describe(&about),
             Ask::Extend => self.extend(),
@@ -169,7 +172,7 @@ impl Driver {
         }
     }
 
-    fn live_state(&self) -> Option<State> {
+    pub(super) fn live_state(&self) -> Option<State> {
         // Finishing begins with the press: from then on a second press is "already so".
         self.live.as_ref().map(|live| if live.stopping.is_some() { State::Finishing } else { live.state })
     }

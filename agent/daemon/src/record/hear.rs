@@ -93,6 +93,12 @@ impl Driver {
         }
     }
 
+    /// Whether the picture of the lesson being recorded is composed so by now.
+    pub(super) fn is_composed(&self, layout: Layout) -> bool {
+        let shown = self.store.board().read().lesson;
+        self.live_state().is_some_and(State::is_live) && shown.is_some_and(|lesson| lesson.layout == layout)
+    }
+
     fn composed(&self, layout: Layout) {
         self.store.board().update(|s| {
             if let Some(lesson) = &mut s.lesson {

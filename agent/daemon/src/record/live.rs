@@ -48,6 +48,8 @@ pub struct Live {
     pub preview: bool,
     /// When it ends by itself, by the school's bell.
     pub bell: Option<Bell>,
+    /// When that was last put off.
+    pub put_off: Option<Duration>,
 }
 
 impl Live {
@@ -72,6 +74,7 @@ impl Live {
             restart_at: None,
             preview: false,
             bell: None,
+            put_off: None,
         }
     }
 

@@ -18,7 +18,7 @@ pub use mux::Mux;
 pub use resample::{RATE, Resampler};
 pub use scale::{Area, Scaler, Source as ScaleSource};
 pub use surface::{Surfaces, nv12};
-pub use v4l2::{Mode, modes as camera_modes};
+pub use v4l2::{Mode, modes as camera_modes, name as camera_name, unused as camera_letters};
 
 use ffmpeg_next as ffmpeg;
 

@@ -43,6 +43,11 @@ const FORMATS: [(&[u8; 4], &str); 9] = [
 
 /// Capture of pictures in one plane, the kind of buffer libav asks for.
 const VIDEO_CAPTURE: u32 = 1;
+/// What a device can do, as a flag: give pictures; and that it tells of this one file of several.
+const CAN_CAPTURE: u32 = 0x1;
+const HAS_OWN_FLAGS: u32 = 0x8000_0000;
+/// `VIDIOC_QUERYCAP`, `_IOR('V', 0, 26 words)`.
+const QUERY: u64 = (2 << 30) | ((26 * 4) << 16) | ((b'V' as u64) << 8);
 /// `VIDIOC_ENUM_FMT`, `VIDIOC_ENUM_FRAMESIZES`, `VIDIOC_ENUM_FRAMEINTERVALS`.
 const ENUM_FORMAT: u64 = request(2, 16);
 const ENUM_SIZE: u64 = request(74, 11);
@@ -55,6 +60,38 @@ const MOST: u32 = 256;
 /// `_IOWR('V', number, words)`.
 const fn request(number: u64, words: u64) -> u64 {
     (3 << 30) | ((words * 4) << 16) | ((b'V' as u64) << 8) | number
+}
+
+/// A camera's name by its driver, and whether it gives pictures; none when it is no V4L2 device.
+pub fn name(path: &str) -> io::Result<Option<(String, bool)>> {
+    let device = File::options().read(true).write(true).open(path)?;
+    // Driver and name of 16 and 32 letters, its place, a version, what all its files can do, what this one can.
+    let mut words = [0u32; 26];
+    if !ask(&device, QUERY, &mut words)? {
+        return Ok(None);
+    }
+    let letters: Vec<u8> =
+        words[4..12].iter().flat_map(|w| w.to_ne_bytes()).take_while(|b| *b != 0).collect();
+    let flags = if words[21] & HAS_OWN_FLAGS == 0 { words[21] } else { words[22] };
+    Ok(Some((String::from_utf8_lossy(&letters).trim().to_owned(), flags & CAN_CAPTURE != 0)))
+}
+
+/// The formats of a device that are not used, by the kernel's letters.
+pub fn unused(path: &str) -> io::Result<Vec<String>> {
+    let device = File::options().read(true).write(true).open(path)?;
+    let mut all = Vec::new();
+    for n in 0..MOST {
+        let mut format = [0u32; 16];
+        (format[0], format[1]) = (n, VIDEO_CAPTURE);
+        if !ask(&device, ENUM_FORMAT, &mut format)? {
+            break;
+        }
+        let letters = format[11].to_le_bytes();
+        if !FORMATS.iter().any(|(name, _)| **name == letters) {
+            all.push(String::from_utf8_lossy(&letters).trim().escape_default().to_string());
+        }
+    }
+    Ok(all)
 }
 
 /// All modes of the device at `path`. Where sizes or rates are a range, `wish` is fitted into it.
@@ -160,6 +197,7 @@ mod tests {
 
     #[test]
     fn the_questions_have_the_kernels_numbers() {
+        assert_eq!(QUERY, 0x8068_5600);
         assert_eq!([ENUM_FORMAT, ENUM_SIZE, ENUM_INTERVAL], [0xc040_5602, 0xc02c_564a, 0xc034_564b]);
     }
 
@@ -174,6 +212,7 @@ mod tests {
     #[test]
     fn what_is_no_camera_has_no_modes() {
         assert_eq!(modes("/dev/null", (1280, 720, 25)).expect("opened"), []);
+        assert_eq!(name("/dev/null").expect("opened"), None);
         assert!(modes("/dev/video-of-nobody", (1280, 720, 25)).is_err());
     }
 }

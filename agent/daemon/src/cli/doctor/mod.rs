@@ -16,7 +16,7 @@ use clap::Args;
 use lectern_base::exit::Exit;
 use serde_json::{Value, json};
 
-use super::{fail, say};
+use super::{cameras, devices, fail, say};
 use crate::config::Config;
 
 /// What doctor is asked for.
@@ -28,6 +28,9 @@ pub struct Wish {
     /// Register the cameras and microphones that are plugged in now: no others belong to this room.
     #[arg(long, conflicts_with = "bundle")]
     register: bool,
+    /// Or the network cameras.
+    #[command(flatten)]
+    pub search: cameras::Search,
 }
 
 /// How something was found.
@@ -77,8 +80,11 @@ struct Report {
 fn look(config: &Config) -> Report {
     let areas =
         [health::findings, machine::findings, recorder::findings, sources::findings, network::findings];
-    let findings: Vec<_> = areas.iter().flat_map(|area| area(config)).collect();
+    let mut findings: Vec<_> = areas.iter().flat_map(|area| area(config)).collect();
+    let listed = devices::list(&config.recording.recorder, &config.recording.capture);
+    let listed = listed.map_err(|e| findings.push(finding("devices", Err(e)))).ok();
     let well = findings.iter().all(|f| f.state != State::Bad);
+    let chosen = findings.iter().find(|f| f.what == "encoder").map_or("", |f| f.detail.as_str());
     let rows: Vec<_> = findings
         .iter()
         .map(|f| {
@@ -93,7 +99,13 @@ fn look(config: &Config) -> Report {
     };
     let text: Vec<_> =
         findings.iter().map(|f| format!("{} {:<11} {}", mark(f.state), f.what, f.detail)).collect();
-    Report { well, json: json!({ "ok": well, "findings": rows }), text: text.join("\n") }
+    let table = listed.as_ref().map_or_else(String::new, |l| format!("\n\n{}", devices::table(l, chosen)));
+    let listed = listed.as_ref().map(|l| devices::value(l, chosen));
+    Report {
+        well,
+        json: json!({ "ok": well, "findings": rows, "devices": listed }),
+        text: text.join("\n") + &table,
+    }
 }
 
 fn finding(what: &'static str, outcome: Result<String, String>) -> Finding {

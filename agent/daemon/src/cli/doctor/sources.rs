@@ -5,10 +5,21 @@ use lectern_wire::capture::{Source, SourceKind, without_userinfo};
 use super::network::reach;
 use super::{Finding, finding};
 use crate::config::Config;
+use crate::platform::input;
 
-/// A line for each source.
+/// A line for each source, and one for the key.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    config.recording.capture.sources.iter().map(|source| look(config, source)).collect()
+    let sources = config.recording.capture.sources.iter().map(|source| look(config, source));
+    sources.chain(config.key.on.then(|| finding("key", key(&config.key)))).collect()
+}
+
+/// Whether the key's device is there and may be read by whoever asks.
+fn key(key: &crate::config::Key) -> Result<String, String> {
+    let found = input::matching(&key.device);
+    let Some(path) = found.first() else {
+        return Err(format!("nothing is plugged in as {}", key.device.display()));
+    };
+    input::check(path).map(|()| format!("{} is there", path.display()))
 }
 
 fn look(config: &Config, source: &Source) -> Finding {

@@ -119,6 +119,7 @@ function draw() {
   if (now === "recording" && lesson.marks > 0 && !refusal) $("small").textContent += ` · ${say(w.marked, { n: lesson.marks })}`;
   // Whoever is in the room can see that something is kept, even before the press.
   $("ring").textContent = status && status.ring_s ? say(w.ring, { n: status.ring_s }) : "";
+  $("key").textContent = keyHint(w, now);
   warnings(w);
   actions(w, now, short);
   fill(now);
@@ -137,6 +138,18 @@ function draw() {
   $("lamp").className = safe ? "safe" : "wait";
   const time24 = new Date();
   $("clock").textContent = `${String(time24.getHours()).padStart(2, "0")}:${String(time24.getMinutes()).padStart(2, "0")}`;
+}
+
+// What a physical key does now, where there is one; why its last press did nothing, for a while.
+function keyHint(w, now) {
+  const key = status && status.key, since = performance.now() - heardAt;
+  if (!key) return "";
+  if (!key.there) return w.key.away;
+  if (key.refusal && key.refusal.age_ms + since < 8000) {
+    return w.refuse[key.refusal.code] || say(w.refuse.other, { message: key.refusal.message });
+  }
+  const lesson = status.lesson, row = now === "bell" ? lesson.state : lesson ? now : "idle";
+  return say(w.key[row] || "", { s: key.hold_ms / 1000 });
 }
 
 function warnings(w) {

@@ -45,6 +45,7 @@ const WORDS = {
     repair: { ask: "设备有问题？", act: "一键报修", title: "设备有问题？", text: "会自动带上设备情况，不带录像和课程信息。", words: "说一句（可以不填）", go: "报修", thanks: "已经报修，电教员会看到设备情况。" },
     submitted: "已提交：{what}",
     ring: "● 最近 {n} 秒的画面和声音暂存在内存里，按“开始录课”才会保存，不按就自动消失",
+    key: { idle: "也可以按一下录课键开始", recording: "录课键：短按打点，按住 {s} 秒结束", paused: "录课键：短按继续，按住 {s} 秒结束", away: "录课键没有接好，请用页面上的按钮" },
     marked: "已打 {n} 个点", layout: "画面",
     layouts: { "screen": "屏幕", "screen+camera": "屏幕和摄像头", "side-by-side": "左右并排", "camera": "摄像头", "two-cameras": "两个摄像头" },
     refuse: {
@@ -105,6 +106,7 @@ const WORDS = {
     repair: { ask: "Something not working?", act: "Report it", title: "Something not working?", text: "The machine's condition goes along; no recording, no lesson details.", words: "A word about it (optional)", go: "Report", thanks: "Reported. The technician sees the machine's condition." },
     submitted: "put forward: {what}",
     ring: "● The last {n} seconds of picture and sound are held in memory; only a press keeps them, otherwise they vanish",
+    key: { idle: "The key on the lectern starts too", recording: "The key: a short press marks, holding it for {s} s ends", paused: "The key: a short press goes on, holding it for {s} s ends", away: "The key is not connected; please use the buttons here" },
     marked: "{n} marks", layout: "Picture",
     layouts: { "screen": "Screen", "screen+camera": "Screen and camera", "side-by-side": "Side by side", "camera": "Camera", "two-cameras": "Two cameras" },
     refuse: {

@@ -1,12 +1,23 @@
-//! The file store: `objects/{school}/{device}/{lesson}/take-{t}.mp4`, `.partial` until sealed.
+//! Where lessons' bytes are: one narrow seam, two forms.
 //!
-//! Parts are written at their fixed offset in any order. All paths are made of checked ids and
-//! numbers, so nothing that arrives can name a file elsewhere.
+//! - `file`: `objects/{school}/{device}/{lesson}/take-{t}.mp4`, `.partial` until sealed. Parts are written at their
+//!   fixed offset in any order.
+//! - `s3`: one object per take, sent in parts by presigned URLs; see [`bucket`]. The documents of a lesson
+//!   (`manifest.json`, `receipt.json`) are in its folder here too, and beside its takes in the bucket.
+//!
+//! Which form a lesson has is decided when it is announced and stands in its row: a hub that moves to an S3 store
+//! goes on serving what it has as files. All paths and keys are made of checked ids and numbers, so nothing that
+//! arrives can name anything elsewhere.
+
+pub mod answers;
+pub mod bucket;
+pub mod source;
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lectern_base::disk;
 use lectern_wire::PART_SIZE;
@@ -16,27 +27,67 @@ use lectern_wire::topic::Topics;
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
 
-/// The folder below which all objects are.
+use super::lessons::Lesson;
+use bucket::Bucket;
+pub use source::{Bytes, Source};
+
+/// The folder below which all files are, and the bucket where there is one.
 #[derive(Debug, Clone)]
 pub struct Objects {
     root: PathBuf,
+    bucket: Option<Arc<Bucket>>,
 }
 
-/// Which lesson: its folder follows from it.
+/// What holds a lesson's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Files of this hub.
+    File,
+    /// An S3 store.
+    S3,
+}
+
+impl Kind {
+    /// The word for it, in rows, receipts and settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::S3 => "s3",
+        }
+    }
+
+    /// The kind that a row names.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        if name == "s3" { Self::S3 } else { Self::File }
+    }
+}
+
+/// Which lesson: its folder and its keys follow from it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place {
     /// School and device.
     pub owner: (String, String),
     /// The lesson.
     pub lesson: LessonId,
+    /// What holds its bytes.
+    pub kind: Kind,
 }
 
 impl Place {
     /// The place of a device's lesson.
     #[must_use]
-    pub fn new(topics: &Topics, lesson: &LessonId) -> Self {
+    pub fn new(topics: &Topics, lesson: &LessonId, kind: Kind) -> Self {
         let owner = (topics.school.as_str().to_owned(), topics.device.as_str().to_owned());
-        Self { owner, lesson: lesson.clone() }
+        Self { owner, lesson: lesson.clone(), kind }
+    }
+
+    /// The place of a lesson that has its row.
+    #[must_use]
+    pub fn of(lesson: &Lesson) -> Self {
+        let owner = (lesson.school.as_str().to_owned(), lesson.device.as_str().to_owned());
+        Self { owner, lesson: lesson.id.clone(), kind: lesson.kind }
     }
 }
 
@@ -45,10 +96,47 @@ impl Objects {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn open(data: &Path) -> io::Result<Self> {
+    pub fn open(data: &Path, bucket: Option<Bucket>) -> io::Result<Self> {
         let root = data.join("objects");
         disk::make_folder(&root)?;
-        Ok(Self { root })
+        Ok(Self { root, bucket: bucket.map(Arc::new) })
+    }
+
+    /// What holds the lessons that are announced from now on.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        if self.bucket.is_some() { Kind::S3 } else { Kind::File }
+    }
+
+    /// The bucket.
+    ///
+    /// # Errors
+    /// When the settings name none.
+    pub fn bucket(&self) -> io::Result<&Arc<Bucket>> {
+        self.bucket.as_ref().ok_or_else(|| {
+            io::Error::other(
+                "a lesson is at an S3 store, but the settings name none: set store.kind to \"s3\" again",
+            )
+        })
+    }
+
+    /// A sealed take, to be read.
+    ///
+    /// # Errors
+    /// When it is at an S3 store and the settings name none.
+    pub fn source(&self, place: &Place, take: u32) -> io::Result<Source> {
+        Ok(match place.kind {
+            Kind::File => Source::file(self.take(place, take)),
+            Kind::S3 => Source::s3(Arc::clone(self.bucket()?), self.object_key(place, take)?),
+        })
+    }
+
+    /// A take's key in the bucket.
+    ///
+    /// # Errors
+    /// When the settings name no bucket.
+    pub fn object_key(&self, place: &Place, take: u32) -> io::Result<String> {
+        Ok(format!("{}{}", self.bucket()?.settings().prefix, Self::key(place, take)))
     }
 
     /// Bytes that can still be written.
@@ -77,10 +165,16 @@ impl Objects {
         self.folder(place).join(format!("take-{take}.mp4.partial"))
     }
 
-    /// The key a receipt names for a take.
+    /// The key a receipt names for a take; in the bucket the prefix of the settings stands before it.
     #[must_use]
     pub fn key(place: &Place, take: u32) -> String {
         format!("{}/{}/{}/take-{take}.mp4", place.owner.0, place.owner.1, place.lesson)
+    }
+
+    /// The key of a document beside the takes.
+    #[must_use]
+    pub fn document_key(place: &Place, name: &str) -> String {
+        format!("{}/{}/{}/{name}", place.owner.0, place.owner.1, place.lesson)
     }
 
     /// Makes a lesson's folder, each level durably.
