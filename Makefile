@@ -6,9 +6,10 @@
 #   make soak                every fault a classroom knows, hundreds of times, and an hour with claps: about two hours
 #   make peers               ten faults, Lectern beside pyCA
 #   make bench               one line per figure
+#   make links            uploads over slow, long, lossy and shared lines
 #   make deb                 packages for Debian, in target/deb
 
-.PHONY: demo test soak peers bench deb setup
+.PHONY: demo test soak peers bench links deb setup
 .DEFAULT_GOAL := test
 
 # Peers are kept outside the checkout.
@@ -43,6 +44,11 @@ bench: setup
 	@packaging/setup.sh bench
 	cargo build --workspace --bins --release --locked
 	target/release/lectern-bench $(ARGS)
+
+# Lines as schools have them, emulated between two network namespaces: needs root. About eight minutes.
+links: setup
+	cargo build --workspace --bins --release --locked
+	target/release/lectern-bench --only links $(ARGS)
 
 deb: setup
 	cargo build --workspace --exclude lectern-tests --release --locked

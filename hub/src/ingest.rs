@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::clock;
+use lectern_wire::alarm::{Alarm, AlarmState, Code};
 use lectern_wire::id::DeviceId;
 use lectern_wire::telemetry::{Ack, Event, Info, MAX_PAYLOAD, Sample, State, well_formed};
 use lectern_wire::topic::{Leaf, Topics};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::{Store, afterwards, devices, events, repairs, samples};
+use crate::store::{Store, afterwards, alarms, devices, events, repairs, samples};
 
 /// Most messages in one change.
 const GROUP: usize = 256;
@@ -29,6 +30,10 @@ const MOST_SAMPLES: usize = 1024;
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// Rows forgotten in one change.
 const PRUNE_STEP: u32 = 5000;
+/// Alarms no device can raise about itself.
+const HUBS_OWN: [Code; 3] = [Code::Offline, Code::AgentStopped, Code::SequenceGap];
+/// A device whose clock differs by more than this is not asked since when.
+const CLOCK_MS: i64 = 10 * 60 * 1000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 /// What ingest needs.
@@ -166,8 +171,18 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Ok(_) => dropped(counts, device, leaf, "seq is not between 1 and 2^53"),
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
-        // Kept by the broker; the hub's own table of them comes with the alarms' page.
-        Leaf::Alarm(_) => {}
+        Leaf::Alarm(code) => match serde_json::from_slice::<Alarm>(payload) {
+            Ok(alarm) if alarm.code == *code && !HUBS_OWN.contains(code) => {
+                let holds = (alarm.state == AlarmState::Raised).then_some(alarm.detail.as_str());
+                // A clock that is wrong now says nothing of when it began.
+                let since = if (alarm.ts - now).abs() < CLOCK_MS { alarm.since_ts.min(now) } else { now };
+                alarms::set(db, device, *code, holds, since, now)?;
+                devices::seen(db, device, now)?;
+            }
+            Ok(_) => dropped(counts, device, leaf, "the code is not the topic's, or only the hub may say it"),
+            Err(_) if payload.is_empty() => {}
+            Err(e) => dropped(counts, device, leaf, &e.to_string()),
+        },
         Leaf::Ack(_) => dropped(counts, device, leaf, "acknowledgements go down only"),
     }
     Ok(None)
@@ -233,6 +248,7 @@ mod tests {
             Leaf::History("sys".into()),
             Leaf::Event("lesson".into()),
             Leaf::Ack("event".into()),
+            Leaf::Alarm(Code::Hot),
         ];
         let garbage: [&[u8]; 8] = [
             b"\xff\xfe",
@@ -249,11 +265,34 @@ mod tests {
                 assert_eq!(feed(&store, &counts, &topics, leaf.clone(), bytes), None);
             }
         }
-        assert_eq!(counts.malformed.get(), 6 * 8);
+        assert_eq!(counts.malformed.get(), 7 * 8);
         let good = br#"{"ts":5,"values":{"cpu_pct":1.5}}"#;
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);
         assert_eq!((counts.samples.get(), store.read_now(samples::count).expect("read")), (1, 1));
+    }
+
+    #[test]
+    fn a_device_raises_its_own_alarms_and_nobody_elses() {
+        let (_folder, store, topics) = store();
+        let counts = Counts::default();
+        let say = |topic: Code, code: Code, state: AlarmState, ts: i64| {
+            let alarm =
+                Alarm { code, state, since_ts: ts - 5, ts, detail: "91℃".into(), next_step: String::new() };
+            let bytes = serde_json::to_vec(&alarm).expect("json");
+            feed(&store, &counts, &topics, Leaf::Alarm(topic), &bytes);
+        };
+        let standing =
+            || store.read_now(alarms::standing).expect("read").remove(&topics.device).unwrap_or_default();
+        say(Code::Hot, Code::Hot, AlarmState::Raised, 900);
+        say(Code::ClockWrong, Code::ClockWrong, AlarmState::Raised, -5_000_000);
+        let told: Vec<_> = standing().iter().map(|row| (row.code, row.raised_ms)).collect();
+        assert_eq!(told, [(Code::ClockWrong, 1000), (Code::Hot, 895)], "a wrong clock is not believed");
+        say(Code::Hot, Code::Hot, AlarmState::Cleared, 950);
+        assert_eq!(standing().len(), 1);
+        say(Code::Hot, Code::ClockWrong, AlarmState::Cleared, 950);
+        say(Code::Offline, Code::Offline, AlarmState::Raised, 950);
+        assert_eq!((standing().len(), counts.malformed.get()), (1, 2));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `lectern-hub`: broker, store and console of Lectern 讲台 on one machine.
 //!
-//! Floors, bottom to top: [`model`], [`store`] and [`config`], then the stages [`broker`], [`ingest`]
-//! and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another. [`probe`] tries
+//! Floors, bottom to top: [`model`], [`store`] and [`config`], then the stages [`broker`], [`ingest`],
+//! [`watch`] and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another. [`probe`] tries
 //! a store out with what stands below it.
 
 mod app;
@@ -17,6 +17,7 @@ mod receive;
 mod store;
 #[cfg(test)]
 mod testkit;
+mod watch;
 
 use std::process::ExitCode;
 

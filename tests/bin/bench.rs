@@ -18,7 +18,7 @@ use lectern_tests::World;
 use lectern_tests::programs::Programs;
 
 use bench::table::Row;
-use bench::{lessons, price, recording, verify};
+use bench::{garage, lessons, links, price, recording, upload, verify};
 
 /// Measures Lectern beside its peers.
 #[derive(Debug, Parser)]
@@ -45,6 +45,12 @@ enum Figures {
     Price,
     /// The idle daemon's memory, press to picture, stop to receipt, verify.
     Lessons,
+    /// Uploads over slow, long, lossy and shared lines.
+    Links,
+    /// A long lesson to the hub's file store, beside rclone.
+    Upload,
+    /// A long lesson to Garage by the hub's leave, beside rclone.
+    Garage,
 }
 
 fn main() -> ExitCode {
@@ -60,15 +66,34 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let wanted = |figures| arguments.only.is_empty() || arguments.only.contains(&figures);
     let programs = Programs::find()?;
-    ensure!(!cfg!(debug_assertions), "this is a debug build; `make bench` measures a release build");
     println!("{}", bench::machine());
     let mut rows: Vec<Row> = Vec::new();
+    if wanted(Figures::Links) {
+        rows.extend(links::measure(&programs)?);
+    }
+    // What a line carries does not depend on the build; everything else does.
+    let only_links = arguments.only == [Figures::Links];
+    ensure!(
+        only_links || !cfg!(debug_assertions),
+        "this is a debug build; `make bench` measures a release build"
+    );
     if wanted(Figures::Price) {
         rows.extend(price::measure(&programs)?);
-        if arguments.only == [Figures::Price] {
-            bench::table::print(&rows);
-            return Ok(());
-        }
+    }
+    if wanted(Figures::Upload) {
+        rows.extend(upload::measure()?);
+    }
+    if wanted(Figures::Garage) {
+        rows.extend(garage::measure()?);
+    }
+    if arguments
+        .only
+        .iter()
+        .all(|f| matches!(f, Figures::Links | Figures::Price | Figures::Upload | Figures::Garage))
+        && !arguments.only.is_empty()
+    {
+        bench::table::print(&rows);
+        return Ok(());
     }
     eprintln!("starting a classroom in a box …");
     let mut world = World::start().context("the classroom did not start")?;

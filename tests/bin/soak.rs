@@ -13,7 +13,7 @@ use lectern_base::exit::Exit;
 use lectern_base::{chance, clock};
 
 use soak::table::{self, Row};
-use soak::{Plan, clocks, cut, full, hour, kill, peers, sources};
+use soak::{Plan, clocks, cut, full, hour, kill, peers, sources, upload};
 
 /// Tries every fault and prints a table.
 #[derive(Debug, Parser)]
@@ -37,6 +37,9 @@ struct Arguments {
     /// Instants of every other fault.
     #[arg(long)]
     others: Option<u32>,
+    /// Faults of the way to the hub.
+    #[arg(long)]
+    ways: Option<u32>,
     /// Minutes of one recording in real time, with claps.
     #[arg(long)]
     minutes: Option<u32>,
@@ -53,6 +56,8 @@ enum Fault {
     Frozen,
     /// A hub that is away.
     Hub,
+    /// A way to the hub that breaks in ten ways.
+    Way,
     /// The power is cut.
     Power,
     /// The disk is full.
@@ -66,7 +71,7 @@ enum Fault {
 }
 
 /// The short form; what needs half a minute for each instant is left to the long one.
-const SHORT: [Fault; 5] = [Fault::Kill, Fault::Hub, Fault::Power, Fault::Disk, Fault::Clock];
+const SHORT: [Fault; 6] = [Fault::Kill, Fault::Hub, Fault::Way, Fault::Power, Fault::Disk, Fault::Clock];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -87,6 +92,7 @@ fn main() -> ExitCode {
         kills: pick(arguments.kills, 4, 200),
         cuts: pick(arguments.cuts, 2, 20),
         others: pick(arguments.others, 1, 5),
+        ways: pick(arguments.ways, 5, 200),
         minutes: pick(arguments.minutes, 0, 60),
         seed: arguments.seed.unwrap_or_else(|| u64::from(u32::from_le_bytes(chance::bytes()))),
     };
@@ -116,6 +122,7 @@ fn attempt(fault: Fault, plan: &Plan) -> Vec<Row> {
         Fault::Kill => kill::sigkill(plan),
         Fault::Frozen => one(kill::frozen(plan)),
         Fault::Hub => one(kill::hub_away(plan)),
+        Fault::Way => one(upload::faults(plan)),
         Fault::Power => one(cut::power(plan)),
         Fault::Disk => one(full::disk(plan)),
         Fault::Sources => sources::all(plan),

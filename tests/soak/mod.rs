@@ -9,6 +9,7 @@ pub mod kill;
 pub mod peers;
 pub mod sources;
 pub mod table;
+pub mod upload;
 
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Plan {
     pub cuts: u32,
     /// Instants of every other fault.
     pub others: u32,
+    /// Faults of the way to the hub.
+    pub ways: u32,
     /// Minutes of the real-time recording; 0: none.
     pub minutes: u32,
     /// Where chance begins.

@@ -47,8 +47,16 @@ impl School {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_in(folder: Folder, room: &Room) -> anyhow::Result<Self> {
+        Self::start_with(folder, room, "")
+    }
+
+    /// As [`Self::start_in`], with more settings of the hub, such as where its store is.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(folder: Folder, room: &Room, settings: &str) -> anyhow::Result<Self> {
         let programs = Programs::find()?;
-        let (hub, password) = Hub::start(&folder, &programs)?;
+        let (hub, password) = Hub::start_at(&folder, &programs, "127.0.0.1", settings)?;
         let agent = Agent::start(&folder, &programs, room, &hub, &password)?;
         Ok(Self { agent, hub, folder })
     }

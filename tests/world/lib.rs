@@ -16,6 +16,11 @@
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
 //! school, lessons  a hub and an agent, the built programs with real settings; a lesson as the hub holds it
 //! Disk             a file system that can be filled, and copied as a power cut would leave it
+//! Relay            between agent and hub: cuts, refuses, garbles, says nothing
+//! Link             a slow, long or lossy line between two network namespaces
+//! Noise            a picture that no encoder can make small
+//! planted          a lesson of any size that waits for its upload
+//! garage, moto     a real S3 store, and one that believes everything
 //! programs         where the built programs are
 //! Projector        PJLink, class 2 with a password
 //! Wayland          a Wayland desktop with its portal, where it is installed
@@ -30,15 +35,21 @@ pub mod clap;
 pub mod console;
 pub mod disk;
 pub mod folder;
+pub mod garage;
 pub mod grab;
 pub mod key;
 pub mod lessons;
+pub mod link;
+pub mod moto;
+pub mod noise;
 pub mod onvif;
+pub mod planted;
 pub mod process;
 pub mod programs;
 pub mod projector;
 pub mod raw_mqtt;
 pub mod recorder;
+pub mod relay;
 pub mod school;
 pub mod screen;
 pub mod slides;
@@ -55,9 +66,12 @@ pub use console::Console;
 pub use disk::Disk;
 pub use folder::Folder;
 pub use lessons::{School, Stored};
+pub use link::{Link, Shape};
+pub use noise::Noise;
 pub use process::{Process, eventually, free_port};
 pub use raw_mqtt::RawMqtt;
 pub use recorder::{Listening, Recorder};
+pub use relay::{Fault, Relay};
 pub use school::{Agent, Hub, Room};
 pub use screen::Screen;
 pub use sound::Sound;

@@ -39,6 +39,10 @@ pub struct Hub {
     pub admin_password: String,
     /// More of its environment, from its next start on.
     pub env: Vec<(String, String)>,
+    /// Its host, as agents name it.
+    pub host: String,
+    /// Where agents are told that it takes uploads, when that is not the hub itself: a relay, a TLS server.
+    pub door: Option<String>,
 }
 
 impl Hub {
@@ -47,9 +51,22 @@ impl Hub {
     /// # Errors
     /// When it does not start, with the end of its log.
     pub fn start(folder: &Folder, programs: &Programs) -> anyhow::Result<(Self, String)> {
+        Self::start_at(folder, programs, "127.0.0.1", "")
+    }
+
+    /// As [`Self::start`], listening on another address and with more settings, such as a `[store]` section.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(
+        folder: &Folder,
+        programs: &Programs,
+        host: &str,
+        more: &str,
+    ) -> anyhow::Result<(Self, String)> {
         let data = folder.join("hub");
         let config = folder.join("hub.toml");
-        write_config(&config, &data, 0, 0)?;
+        write_config(&config, &data, host, (0, 0), more)?;
         let mut add = Command::new(&programs.hub);
         add.args([
             "device",
@@ -78,10 +95,12 @@ impl Hub {
             mqtt: 0,
             admin_password: String::new(),
             env: Vec::new(),
+            host: host.to_owned(),
+            door: None,
         };
         hub.wait_until_ready()?;
         // From now on on the same ports, so that a restarted hub is found again.
-        write_config(&hub.config, &hub.data, hub.http, hub.mqtt)?;
+        write_config(&hub.config, &hub.data, host, (hub.http, hub.mqtt), more)?;
         let log = std::fs::read_to_string(hub.process.log())?;
         let line = log.lines().find_map(|line| line.strip_prefix("admin password: "));
         hub.admin_password = line.context("the hub printed no admin password")?.trim().to_owned();
@@ -117,7 +136,7 @@ impl Hub {
     /// Address of the console.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http)
+        format!("http://{}:{}", self.host, self.http)
     }
 
     /// Its rows, read beside the running hub.
@@ -135,6 +154,29 @@ impl Hub {
     #[must_use]
     pub fn lesson_folder(&self, lesson: &str) -> PathBuf {
         self.data.join("objects").join(SCHOOL).join(DEVICE).join(lesson)
+    }
+
+    /// Files that belong to no stored lesson: what half uploads and crashes may leave behind.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn orphans(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let (mut folders, mut left) = (vec![self.data.join("objects")], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+                let path = entry?.path();
+                let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+                let take = name.strip_prefix("take-").and_then(|n| n.strip_suffix(".mp4"));
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !["manifest.json", "receipt.json"].contains(&name)
+                    && take.is_none_or(|n| n.parse::<u32>().is_err())
+                {
+                    left.push(path);
+                }
+            }
+        }
+        Ok(left)
     }
 
     /// The lessons the hub has folders for.
@@ -157,10 +199,16 @@ fn run(
     Process::start(folder, "hub", command)
 }
 
-fn write_config(path: &Path, data: &Path, http: u16, mqtt: u16) -> anyhow::Result<()> {
+fn write_config(
+    path: &Path,
+    data: &Path,
+    host: &str,
+    (http, mqtt): (u16, u16),
+    more: &str,
+) -> anyhow::Result<()> {
     let text = format!(
-        "data_dir = {data:?}\nschool = \"示范学校\"\n[http]\nlisten = \"127.0.0.1:{http}\"\n\
-         [mqtt]\nlisten = \"127.0.0.1:{mqtt}\"\n"
+        "data_dir = {data:?}\nschool = \"示范学校\"\n[http]\nlisten = \"{host}:{http}\"\n\
+         [mqtt]\nlisten = \"{host}:{mqtt}\"\n{more}"
     );
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
@@ -236,10 +284,11 @@ impl Agent {
         std::fs::write(&secret, password)?;
         let text = format!(
             "[device]\nid = \"{DEVICE}\"\nschool = \"{SCHOOL}\"\nroom = \"301教室\"\ndata_dir = {data:?}\n\
-             [hub]\nurl = \"{}\"\nmqtt = \"mqtt://127.0.0.1:{}\"\npassword_file = {secret:?}\n\
+             [hub]\nurl = \"{}\"\nmqtt = \"mqtt://{}:{}\"\npassword_file = {secret:?}\n\
              [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = 2\n\
              [recording]\nrecorder = {:?}\nprofiles = \"{PROFILES}\"\nschemes = \"{SCHEMES}\"\n{}{}",
-            hub.url(),
+            hub.door.clone().unwrap_or_else(|| hub.url()),
+            hub.host,
             hub.mqtt,
             programs.recorder,
             room.recording,

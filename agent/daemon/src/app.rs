@@ -20,7 +20,7 @@ use crate::beforehand::{preflight, reminder};
 use crate::config::Config;
 use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
-use crate::platform::{host::Host, identity, notify};
+use crate::platform::{host::Host, identity, machine, notify};
 use crate::sense::collect::Scope;
 use crate::store::line::Line;
 use crate::store::{Store, StoreError};
@@ -79,6 +79,13 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         }
         None => None,
     };
+    let proxy = match &config.upload.proxy {
+        Some(url) => {
+            let login = config.upload.proxy_password_file.as_deref().map(identity::password);
+            Some(upload::Proxy { url: url.clone(), login: login.transpose().map_err(StartError::Settings)? })
+        }
+        None => None,
+    };
     let faulty = |faults: Vec<String>| StartError::Settings(faults.join("; "));
     let profiles = config.profiles().map_err(faulty)?;
     let schemes = config.schemes().map_err(faulty)?;
@@ -126,13 +133,19 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             device: config.device.id.clone(),
             password: password.clone(),
             key: public,
+            machine: machine::marks(Path::new("/sys")),
         };
-        let to_hub = upload::hub::Hub::new(settings, store.clone(), Box::new(pinned));
-        let to_hub = to_hub.context("uploads cannot be set up")?;
+        let no_way = "uploads cannot be set up";
+        let road = Arc::new(upload::Road::new(proxy.clone()).context(no_way)?);
+        let ask = settings.url.join("/api/v1/ping").ok().filter(|_| !config.upload.whole_line);
+        let to_hub =
+            upload::hub::Hub::new(settings, store.clone(), road.clone(), proxy.as_ref(), Box::new(pinned));
+        let to_hub = to_hub.context(no_way)?;
         let (http, url) = (to_hub.http(), to_hub.url().clone());
         spawn("hub time", tokio::spawn(sense::hub_time(store.clone(), http, url, stages.clone())));
-        let to_hub = upload::Destination::Hub(to_hub);
-        spawn("upload", tokio::spawn(upload::run(store.clone(), to_hub, stages.clone())));
+        let destination = upload::Destination::Hub(to_hub);
+        let settings = upload::Settings { destination, road, schedule: config.upload.schedule, ask };
+        spawn("upload", tokio::spawn(upload::run(store.clone(), settings, stages.clone())));
         let topics = Topics { school: config.device.school.clone(), device: config.device.id.clone() };
         let info = inventory(&config, &scope.host, public);
         let settings = publish::Settings { url: hub.mqtt, topics, password, info };

@@ -40,7 +40,8 @@ fn briefly<S: serde::Serializer>(values: &BTreeMap<String, f64>, to: S) -> Resul
 pub struct State {
     /// See [`Presence`].
     pub state: Presence,
-    /// Why, where there is something to say: `shutdown`, `restart`.
+    /// Why, where there is something to say: `shutdown` when the machine goes off, `stopped` when only the program
+    /// was ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Unix time in milliseconds; absent in the last will, which is written before it happens.

@@ -2,6 +2,7 @@
 //!
 //! 1. `POST /api/v1/lessons` — [`Announce`] → [`LessonStatus`]; idempotent by lesson id.
 //! 2. `POST /api/v1/lessons/{id}/takes/{t}/parts:grant` — [`GrantRequest`] → [`Grant`].
+//!    429 with `Retry-After` and code `queued` when other rooms go first: nothing is wrong, ask again then.
 //! 3. `PUT {grant.url}` — the part's bytes; the receiver checks length and hash while it writes. A grant with
 //!    `confirm` leads to a store that does not tell the hub: then `POST /api/v1/lessons/{id}/takes/{t}/parts:sent`
 //!    — the same [`GrantRequest`] again → 204 once the hub has found the part in the store's own list; 409
@@ -33,6 +34,10 @@ pub struct Announce {
     pub about: crate::manifest::About,
     /// The device's public signing key.
     pub key: PublicKey,
+    /// What the machine is known by: a hash for each of its own network cards and disks. A cloned image brings the
+    /// same id and key from another machine.
+    #[serde(default)]
+    pub machine: Vec<Digest>,
 }
 
 /// A part somebody wants to send.
@@ -44,6 +49,9 @@ pub struct GrantRequest {
     pub size: u64,
     /// Hash of the bytes.
     pub sha256: Digest,
+    /// Whether they are of the lesson that is held now or was held last: such parts go before others.
+    #[serde(default)]
+    pub live: bool,
 }
 
 /// Leave to send exactly those bytes.

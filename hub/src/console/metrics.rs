@@ -7,6 +7,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use lectern_base::clock;
+use lectern_wire::alarm::Code;
 
 use super::{Console, Oops, guard, rooms};
 use crate::store::{lessons, receipts, repairs};
@@ -49,6 +50,11 @@ pub async fn metrics(
         })
         .collect();
     family("lessons", "gauge", "Lessons by state.", &by_state);
+    let by_code = Code::ALL.map(|(_, name, title, _)| {
+        let n = rooms.iter().flat_map(|r| &r.alarms).filter(|t| **t == title).count();
+        (format!("{{code=\"{name}\"}}"), n as u64)
+    });
+    family("alarms", "gauge", "Problems that stand, by code.", &by_code);
     family("repairs_pending", "gauge", "Reported faults that are not repaired yet.", &one(repairs));
     family("receipts", "gauge", "Receipts in the log.", &one(u64::try_from(receipts).unwrap_or(0)));
     family("store_free_bytes", "gauge", "Free bytes on the store's disk.", &one(free));
@@ -61,6 +67,7 @@ pub async fn metrics(
         ("parts_total", "Parts stored since start.", &c.parts),
         ("part_bytes_total", "Bytes of parts stored since start.", &c.bytes),
         ("bad_parts_total", "Parts refused for hash or length since start.", &c.bad_parts),
+        ("queued_total", "Parts told to wait for others since start.", &c.queued),
         ("receipts_total", "Receipts written since start.", &c.receipts),
     ] {
         family(name, "counter", help, &one(count.get()));

@@ -1,5 +1,6 @@
 //! Floor 4: the console. Server-rendered pages, small scripts, everything embedded: no internet needed.
 
+mod alarms;
 mod assets;
 mod chart;
 mod condition;
@@ -104,6 +105,9 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         .route("/lessons/{lesson}/takes/{file}", get(media::take))
         .route("/lessons/{lesson}/manifest.json", get(media::manifest))
         .route("/lessons/{lesson}/receipt.json", get(media::receipt))
+        .route("/alarms", get(alarms::list))
+        .route("/alarms.part", get(alarms::list_part))
+        .route("/alarms/{n}", post(alarms::know))
         .route("/repairs", get(repairs::list))
         .route("/repairs.part", get(repairs::list_part))
         .route("/repairs/{device}/{id}", post(repairs::change))

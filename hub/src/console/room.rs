@@ -14,7 +14,7 @@ use super::rooms::{Room, room_of};
 use super::{Console, Frame, Oops, show, words};
 use crate::store::devices::{self, Device};
 use crate::store::samples::{self, Live};
-use crate::store::{events, lessons, repairs};
+use crate::store::{alarms, events, lessons, repairs};
 
 /// What a room's charts look back on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,13 +81,14 @@ const CHARTS: [(&str, &[&str], Option<f64>, Label); 5] = [
 async fn charts(console: &Console, device: &Device, span: Span) -> Result<ChartsPart, Oops> {
     let now = clock::wall_ms();
     let id = device.id.clone();
-    let (series, sys, rec, repairs) = console
+    let (series, sys, rec, repairs, alarms) = console
         .store
         .read(move |db| {
             let names: Vec<&str> = CHARTS.iter().flat_map(|c| c.1).copied().collect();
             let series = samples::series(db, &id, "sys", &names, now - span.length_ms..now, span.step_ms)?;
             let repairs = repairs::pending(db)?.get(id.as_str()).copied().unwrap_or(0);
-            Ok((series, samples::live(db, &id, "sys")?, samples::live(db, &id, "rec")?, repairs))
+            let alarms = alarms::standing(db)?.remove(&id).unwrap_or_default();
+            Ok((series, samples::live(db, &id, "sys")?, samples::live(db, &id, "rec")?, repairs, alarms))
         })
         .await?;
     let mut column = 0;
@@ -105,8 +106,7 @@ async fn charts(console: &Console, device: &Device, span: Span) -> Result<Charts
         }
     }
     let facts = sys.as_ref().map(now_facts).unwrap_or_default();
-    let mut room = room_of(device.clone(), sys, rec, now);
-    room.repairs = repairs;
+    let room = room_of(device.clone(), sys, rec, now).with(repairs, alarms);
     Ok(ChartsPart { room, charts: out, now: facts })
 }
 

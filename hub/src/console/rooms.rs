@@ -8,12 +8,11 @@ use lectern_wire::telemetry::Presence;
 
 use super::guard::Who;
 use super::{Console, Frame, Oops, show, words};
+use crate::model::watch::QUIET_MS;
 use crate::store::devices::{self, Device};
 use crate::store::samples::{self, Live};
-use crate::store::{StoreError, repairs};
+use crate::store::{StoreError, alarms, repairs};
 
-/// A device that says nothing for this long is lost, whatever it said last.
-const QUIET_MS: i64 = 3 * 60 * 1000;
 /// A recording state older than this is not shown as now.
 const REC_FRESH_MS: i64 = 60 * 1000;
 
@@ -62,9 +61,21 @@ pub struct Room {
     pub upload: Option<String>,
     /// Reported faults that are not repaired yet.
     pub repairs: u32,
+    /// Problems that stand, as people call them.
+    pub alarms: Vec<&'static str>,
 }
 
 impl Room {
+    /// With what is known beside its measurements: reported faults, and problems that stand.
+    pub fn with(mut self, repairs: u32, alarms: Vec<alarms::Row>) -> Self {
+        self.repairs = repairs;
+        self.alarms = alarms.into_iter().map(|row| row.code.title()).collect();
+        if self.mood == Mood::Online && !self.alarms.is_empty() {
+            (self.mood, self.state, self.class) = (Mood::Troubled, "需要看看", "warn");
+        }
+        self
+    }
+
     /// Whether it is here and was heard of lately.
     pub fn is_online(&self) -> bool {
         matches!(self.mood, Mood::Online | Mood::Troubled)
@@ -79,23 +90,26 @@ impl Room {
 /// All rooms, worst first.
 pub async fn rooms(console: &Console, now: i64) -> Result<Vec<Room>, StoreError> {
     let found = console.store.read(|db| {
-        let repairs = repairs::pending(db)?;
-        let with_live = |device: Device| {
+        let (repairs, mut alarms) = (repairs::pending(db)?, alarms::standing(db)?);
+        let mut with_live = |device: Device| {
             let sys = samples::live(db, &device.id, "sys")?;
             let rec = samples::live(db, &device.id, "rec")?;
             let repairs = repairs.get(device.id.as_str()).copied().unwrap_or(0);
-            Ok((device, sys, rec, repairs))
+            let alarms = alarms.remove(&device.id).unwrap_or_default();
+            Ok((device, sys, rec, repairs, alarms))
         };
-        devices::all(db)?.into_iter().map(with_live).collect::<rusqlite::Result<Vec<_>>>()
+        devices::all(db)?.into_iter().map(&mut with_live).collect::<rusqlite::Result<Vec<_>>>()
     });
-    let found = found.await?.into_iter();
-    let mut rooms: Vec<Room> =
-        found.map(|(device, sys, rec, repairs)| Room { repairs, ..room_of(device, sys, rec, now) }).collect();
-    rooms.sort_by(|a, b| (a.mood, &a.device.room).cmp(&(b.mood, &b.device.room)));
+    let room = |(device, sys, rec, repairs, alarms)| room_of(device, sys, rec, now).with(repairs, alarms);
+    let mut rooms: Vec<Room> = found.await?.into_iter().map(room).collect();
+    rooms.sort_by(|a, b| {
+        let order = |r: &Room| (r.mood, std::cmp::Reverse(r.alarms.len()));
+        order(a).cmp(&order(b)).then_with(|| a.device.room.cmp(&b.device.room))
+    });
     Ok(rooms)
 }
 
-/// A room from its device and its newest measurements; reported faults are added by whoever knows them.
+/// A room from its device and its newest measurements; [`Room::with`] adds the rest.
 pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -> Room {
     let quiet = device.seen_ms.is_none_or(|seen| now - seen > QUIET_MS);
     let (mut mood, mut state, mut class) = match device.presence {
@@ -108,6 +122,7 @@ pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -
     let reason = match device.reason.as_deref() {
         _ if online => String::new(),
         Some("shutdown") => "正常关机".into(),
+        Some("stopped") => "程序被停止".into(),
         Some("restart") => "正在重启".into(),
         Some("hub_restart") => "中心重启后还没有连上".into(),
         Some(other) => other.to_owned(),
@@ -144,6 +159,7 @@ pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -
         recording,
         gauges,
         repairs: 0,
+        alarms: Vec::new(),
     }
 }
 
@@ -194,6 +210,7 @@ struct RoomsPart {
     online: usize,
     recording: usize,
     lost: usize,
+    alarms: usize,
     repairs: u32,
 }
 
@@ -203,6 +220,7 @@ async fn part(console: &Console) -> Result<RoomsPart, Oops> {
         online: rooms.iter().filter(|r| r.is_online()).count(),
         recording: rooms.iter().filter(|r| r.is_recording()).count(),
         lost: rooms.iter().filter(|r| r.mood == Mood::Lost).count(),
+        alarms: rooms.iter().map(|r| r.alarms.len()).sum(),
         repairs: rooms.iter().map(|r| r.repairs).sum(),
         rooms,
     })

@@ -279,3 +279,35 @@ async fn the_live_stream_says_that_something_changed_and_ends_with_the_hub() {
     hub.stop().await;
     while let Ok(Some(_)) = stream.chunk().await {}
 }
+
+#[tokio::test]
+async fn a_problem_is_shown_once_with_what_to_do_and_who_has_taken_note() {
+    use lectern_wire::alarm::Code;
+
+    let hub = TestHub::start().await;
+    let browser = Browser::login(&hub).await;
+    assert!(browser.text("/alarms").await.contains("现在没有告警"));
+    let device = testkit::topics("room-1").device;
+    let now = lectern_base::clock::wall_ms();
+    let set = |detail: Option<&'static str>| {
+        crate::store::alarms::set(&hub.db(), &device, Code::Hot, detail, now, now).expect("no fault");
+    };
+    set(Some("91℃<b>"));
+    let page = browser.text("/alarms").await;
+    for word in ["301教室", "温度高", "91℃&#60;b&#62;", "清理风扇", "未处理", "知道了"] {
+        assert!(page.contains(word), "{word} is missing in {page}");
+    }
+    assert!(browser.text("/").await.contains("/alarms?room=room-1"), "the room shows it too");
+    assert!(browser.text("/metrics").await.contains("lectern_hub_alarms{code=\"hot\"} 1"));
+    for _ in 0..2 {
+        assert_eq!(browser.post("/alarms/1", &[]).await.status(), 303);
+    }
+    let page = browser.text("/alarms?room=room-1").await;
+    assert!(page.contains("已知道") && !page.contains("知道了</button>"), "{page}");
+    set(None);
+    assert!(browser.text("/alarms").await.contains("现在没有告警"));
+    assert!(browser.text("/alarms?show=all").await.contains("已恢复"));
+    let stranger = Browser::new(&hub);
+    assert_eq!(stranger.get("/alarms").await.status(), 303);
+    assert_eq!(stranger.post("/alarms/1", &[]).await.status(), 401);
+}

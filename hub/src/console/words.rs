@@ -75,6 +75,17 @@ pub fn cause(said: &str) -> &str {
     }
 }
 
+/// `3 分钟`, `2 小时 05 分`, `4 天`: how long something lasts, no finer than anybody asks.
+#[must_use]
+pub fn lasted(ms: i64) -> String {
+    match ms.max(0) / 60_000 {
+        0 => "不到 1 分钟".into(),
+        m @ 1..=59 => format!("{m} 分钟"),
+        m @ 60..=1439 => format!("{} 小时 {:02} 分", m / 60, m % 60),
+        m => format!("{} 天", m / 1440),
+    }
+}
+
 /// A number with at most one decimal.
 #[must_use]
 pub fn number(value: f64) -> String {
@@ -180,6 +191,10 @@ mod tests {
         assert_eq!(length(2_465_000), "41 分 05 秒");
         assert_eq!(length(400), "不到 1 秒");
         assert_eq!(ago(0, 125_000), "2 分钟前");
+        assert_eq!(
+            ["不到 1 分钟", "59 分钟", "1 小时 05 分", "2 天"],
+            [9, 3_599_999, 3_900_000, 180_000_000].map(lasted)
+        );
         assert_eq!(number(7.26), "7.3");
         assert_eq!(number(7.0), "7");
         assert_eq!(number(87.6), "88");

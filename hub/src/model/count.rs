@@ -19,6 +19,8 @@ pub struct Counts {
     pub bytes: Count,
     /// Parts refused for their hash or length.
     pub bad_parts: Count,
+    /// Parts that had to wait for others.
+    pub queued: Count,
     /// Receipts written.
     pub receipts: Count,
 }

@@ -1,5 +1,6 @@
 //! Floor 1: pure types and rules. No files, no sockets, no clock.
 
+pub mod admission;
 pub mod arrival;
 pub mod bell;
 pub mod count;
@@ -8,3 +9,4 @@ pub mod name;
 pub mod playlist;
 pub mod repair;
 pub mod sound;
+pub mod watch;

@@ -20,12 +20,13 @@ use serde::de::DeserializeOwned;
 use super::Receive;
 use super::discard::discarded;
 use super::problem::Problem;
+use crate::model::admission::Told;
 use crate::model::grant::{Granted, LIFE_MS};
 use crate::model::sound::{MAX_PARTS, MAX_TAKES};
 use crate::store::devices::{self, Device};
 use crate::store::lessons::{self, Lesson};
 use crate::store::objects::{Kind, Place};
-use crate::store::{StoreError, receipts};
+use crate::store::{StoreError, audit, receipts};
 
 /// Largest JSON body: a manifest of a whole school day stays far below.
 const MAX_JSON: usize = 4 * 1024 * 1024;
@@ -36,6 +37,7 @@ const SEAL_PATIENCE: Duration = Duration::from_secs(10);
 pub fn router(receive: Receive) -> Router {
     let api = Router::new()
         .route("/hub", get(hub))
+        .route("/ping", get(ping))
         .route("/lessons", post(announce))
         .route("/lessons/{lesson}", get(status).delete(discard))
         .route("/lessons/{lesson}/takes/{take}/parts:grant", post(grant))
@@ -112,6 +114,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// Says nothing, quickly: rooms measure the way here by it.
+async fn ping() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
 async fn hub(State(receive): State<Receive>) -> Json<serde_json::Value> {
     Json(serde_json::json!({
         "name": "lectern-hub",
@@ -140,6 +147,19 @@ async fn announce(
         if !devices::pin_key(db, &topics.device, said.key)? {
             return Ok(Err(key_differs()));
         }
+        if !devices::pin_machine(db, &topics.device, &said.machine)? {
+            let id = topics.device.as_str();
+            // It comes back every minute; once a day is enough to be seen.
+            let seen = audit::of(db, "other_machine", id)?;
+            if seen.last().is_none_or(|entry| now - entry.at_ms > 86_400_000) {
+                tracing::error!(
+                    device = id,
+                    "the id of this device is used on another machine; its lessons are refused"
+                );
+                audit::note(db, "hub", "other_machine", id, "refused", now)?;
+            }
+            return Ok(Err(other_machine()));
+        }
         match lessons::find(db, said.lesson_id.as_str())? {
             Some(lesson) if lesson.device != topics.device => return Ok(Err(not_yours())),
             Some(lesson) if lesson.state == StoreState::Discarded => return Ok(Err(discarded())),
@@ -163,6 +183,13 @@ fn key_differs() -> Problem {
     Problem::conflict(
         "key_differs",
         "this device was known with another signing key; if it was set up anew, register it under a new id",
+    )
+}
+
+fn other_machine() -> Problem {
+    Problem::conflict(
+        "other_machine",
+        "this device's id, key and password came from another machine (a cloned disk?): register this one under an id of its own; if its hardware was exchanged, give the device a new password at the hub",
     )
 }
 
@@ -230,8 +257,18 @@ async fn grant(
         None if lesson.state == StoreState::Stored => return Err(super::part::sealed()),
         None => {}
     }
+    let part = (lesson.id.clone(), take, wish.n);
+    let told = receive.admission().ask(&device.id, &part, wish.live, clock::mono());
+    if let Told::Wait(wait, ahead) = told {
+        deps.counts.queued.one();
+        return Err(Problem::queued(wait, ahead));
+    }
     if lesson.kind == Kind::S3 {
-        return Ok(Json(receive.grant_at_s3(lesson, take, wish).await?));
+        let grant = receive.grant_at_s3(lesson, take, wish).await;
+        if !grant.as_ref().is_ok_and(|grant| grant.url.is_some()) {
+            receive.admission().ended(&part);
+        }
+        return Ok(Json(grant?));
     }
     let objects = deps.objects.clone();
     let free = tokio::task::spawn_blocking(move || objects.free_bytes()).await;
@@ -267,7 +304,10 @@ async fn sent(
 ) -> Result<StatusCode, Problem> {
     let lesson = kept_lesson(&receive, &device, &id).await?;
     let take = sound_part(&take, &said)?;
-    receive.sent(&lesson, take, said).await?;
+    let part = (lesson.id.clone(), take, said.n);
+    let outcome = receive.sent(&lesson, take, said).await;
+    receive.admission().ended(&part);
+    outcome?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -125,7 +125,7 @@ impl Receive {
             return Ok(Grant { url: None, headers: Default::default(), expires_ms, confirm: false });
         }
         if bucket.settings().through_hub || !self.deps().reliance.direct() {
-            let GrantRequest { n, size, sha256 } = wish;
+            let GrantRequest { n, size, sha256, .. } = wish;
             let granted = Granted { lesson: lesson.id, take, n, size, sha256, expires_ms };
             let url = Some(granted.url(&self.deps().keys.grant));
             return Ok(Grant { url, headers: Default::default(), expires_ms, confirm: false });
@@ -206,7 +206,7 @@ impl Receive {
             }
             other => other.map_err(failed("passing a part on"))?,
         };
-        let part = GrantRequest { n: grant.n, size: grant.size, sha256: grant.sha256 };
+        let part = GrantRequest { n: grant.n, size: grant.size, sha256: grant.sha256, live: false };
         self.commit(&object, &part, etag).await
     }
 

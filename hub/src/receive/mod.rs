@@ -12,6 +12,8 @@
 mod api;
 mod at_s3;
 pub mod check;
+#[cfg(test)]
+mod crash;
 mod discard;
 pub mod janitor;
 mod lock;
@@ -31,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::model::admission::Admission;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
 use crate::store::keys::Keys;
@@ -55,6 +58,8 @@ struct Inner {
     /// Held for a moment: between the look whether a lesson still takes anything in and the making of a
     /// name in its folder.
     folder_locks: lock::Locks<LessonId>,
+    /// Whose part may come now.
+    admission: std::sync::Mutex<Admission>,
     readback: readback::Readback,
     read_soon: mpsc::Sender<(Place, u32)>,
     at_s3: at_s3::AtS3,
@@ -77,6 +82,8 @@ pub struct Deps {
     pub counts: Arc<Counts>,
     /// Space that stays free, bytes.
     pub keep_free_bytes: u64,
+    /// Parts that may be on their way at once, over all rooms.
+    pub parts_at_once: usize,
     /// What an S3 store can be trusted with.
     pub reliance: Reliance,
 }
@@ -88,11 +95,13 @@ impl Receive {
     /// The stage and the work of its background reader.
     pub fn new(deps: Deps) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (read_soon, mut to_read) = mpsc::channel(READ_SOON);
+        let admission = std::sync::Mutex::new(Admission::new(deps.parts_at_once));
         let inner = Inner {
             deps,
             part_locks: lock::Locks::default(),
             seal_locks: lock::Locks::default(),
             folder_locks: lock::Locks::default(),
+            admission,
             readback: readback::Readback::default(),
             read_soon,
             at_s3: at_s3::AtS3::default(),
@@ -119,6 +128,10 @@ impl Receive {
 
     fn deps(&self) -> &Deps {
         &self.inner.deps
+    }
+
+    fn admission(&self) -> std::sync::MutexGuard<'_, Admission> {
+        self.inner.admission.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Waits until no seal or discard is under way.

@@ -15,6 +15,7 @@ use lectern_wire::upload::StoreState;
 use super::Receive;
 use super::discard::discarded;
 use super::problem::Problem;
+use crate::model::admission;
 use crate::model::grant::{Granted, NotGranted};
 use crate::store::StoreError;
 use crate::store::lessons::{self, StoredPart};
@@ -83,6 +84,7 @@ pub async fn put_part(
         return Err(wrong_length(&grant));
     }
     let _alone = receive.inner.part_locks.lock((grant.lesson.clone(), grant.take, grant.n)).await;
+    let _place = Taken::of(&receive, &grant);
     let body = body.into_data_stream();
     let count_bad = |problem: Problem| {
         if problem.status == StatusCode::UNPROCESSABLE_ENTITY {
@@ -114,6 +116,27 @@ pub async fn put_part(
         tracing::debug!("the background reader is behind; this part is read at sealing");
     }
     Ok(StatusCode::OK)
+}
+
+/// The place among all parts on their way; given back on drop, however the part ends.
+struct Taken<'r> {
+    receive: &'r Receive,
+    part: admission::Part,
+}
+
+impl<'r> Taken<'r> {
+    /// Takes the place that was granted.
+    fn of(receive: &'r Receive, grant: &Granted) -> Self {
+        let part = (grant.lesson.clone(), grant.take, grant.n);
+        receive.admission().began(&part);
+        Self { receive, part }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.receive.admission().ended(&self.part);
+    }
 }
 
 /// Where a granted part goes.

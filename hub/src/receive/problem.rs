@@ -16,12 +16,15 @@ pub struct Problem {
     pub code: &'static str,
     /// What is wrong and what to do.
     pub message: String,
+    /// Seconds after which it may be tried again.
+    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
     /// A refusal.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        let later = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE);
+        Self { status, code, message: message.into(), retry_after_s: later.then_some(30) }
     }
 
     /// The request cannot be read.
@@ -37,6 +40,13 @@ impl Problem {
     /// The request contradicts itself.
     pub fn unsound(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
+    }
+
+    /// Others go first.
+    pub fn queued(wait: std::time::Duration, ahead: usize) -> Self {
+        let message = format!("other rooms send first, {ahead} are ahead; nothing is wrong, ask again then");
+        let queued = Self::new(StatusCode::TOO_MANY_REQUESTS, "queued", message);
+        Self { retry_after_s: Some(wait.as_secs().max(1)), ..queued }
     }
 
     /// The disk is full.
@@ -56,11 +66,12 @@ impl From<StoreError> for Problem {
         }
         if let StoreError::S3 { .. } = &e {
             tracing::warn!("{e}");
-            return Self::new(
+            let soon = Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store_unreachable",
                 "the hub's S3 store does not do its part just now; try again soon, and look at the hub's log",
             );
+            return Self { retry_after_s: Some(5), ..soon };
         }
         // The chain is for the log; the answer says only what the sender can do.
         tracing::error!("the hub's store failed: {e}");
@@ -80,9 +91,8 @@ impl IntoResponse for Problem {
             let ask = axum::http::HeaderValue::from_static("Basic realm=\"lectern\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
         }
-        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) {
-            let soon = if self.code == "store_unreachable" { "5" } else { "30" };
-            response.headers_mut().insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static(soon));
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -299,3 +299,27 @@ async fn a_full_disk_is_said_and_what_is_stored_stays_reachable() {
     assert_eq!((status, problem["code"].as_str()), (507, Some("store_full")));
     assert_eq!(room.seal(&manifest).await, (200, receipt));
 }
+
+#[tokio::test]
+async fn a_room_that_others_go_before_is_told_when_to_come_again_and_comes_in_when_there_is_a_place() {
+    let hub = TestHub::start().await;
+    let (first, second) = (hub.device("room-1"), hub.device("room-2"));
+    first.announce("l1").await;
+    second.announce("l2").await;
+    let part = testkit::bytes(1000, 7);
+    let mut urls = Vec::new();
+    for n in 0..16 {
+        let (status, grant) = first.grant("l1", 1, n, &part).await;
+        assert_eq!(status, 200, "{grant}");
+        urls.push(grant["url"].as_str().expect("url").to_owned());
+    }
+    let (status, told) = second.grant("l2", 1, 0, &part).await;
+    assert_eq!((status, told["code"].as_str()), (429, Some("queued")), "{told}");
+    // Asked for again, a grant takes no second place; used, it gives its place back.
+    assert_eq!(first.grant("l1", 1, 3, &part).await.0, 200);
+    assert_eq!(first.put(&urls[3], &part).await.0, 200);
+    assert_eq!(first.grant("l1", 1, 16, &part).await.0, 429, "somebody else waits");
+    let (status, grant) = second.grant("l2", 1, 0, &part).await;
+    assert_eq!(status, 200, "{grant}");
+    assert_eq!(second.put(grant["url"].as_str().expect("url"), &part).await.0, 200);
+}

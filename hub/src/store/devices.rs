@@ -8,6 +8,7 @@ use lectern_wire::topic::Topics;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::odd;
+use crate::model::watch::Known;
 
 /// One device.
 #[derive(Debug, Clone)]
@@ -87,13 +88,13 @@ pub fn add(db: &Connection, topics: &Topics, room: &str, password: &str, now: i6
     Ok(changed == 1)
 }
 
-/// Gives a known device a new password; false when it is not known.
+/// Gives a known device a new password, on whatever machine it is from now on; false when it is not known.
 ///
 /// # Errors
 /// What the database says.
 pub fn set_password(db: &Connection, id: &DeviceId, password: &str) -> rusqlite::Result<bool> {
     let changed = db.execute(
-        "UPDATE device SET password_sha256 = ? WHERE id = ?",
+        "UPDATE device SET password_sha256 = ?, machine = NULL WHERE id = ?",
         params![hash(password), id.as_str()],
     )?;
     Ok(changed == 1)
@@ -162,6 +163,34 @@ pub fn all_lost(db: &Connection, now: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// What the hub's own watch asks of every device.
+///
+/// # Errors
+/// What the database says.
+pub fn watched(db: &Connection) -> rusqlite::Result<Vec<(DeviceId, Known)>> {
+    let mut rows = db.prepare_cached(
+        "SELECT id, state, state_ms, reason, seen_ms,
+         CASE WHEN anew_ms > coalesce(anew_known_ms, 0) THEN anew_ms END FROM device",
+    )?;
+    let rows = rows.query_map([], |row| {
+        let id: String = row.get(0)?;
+        let (state, at): (Option<String>, Option<i64>) = (row.get(1)?, row.get(2)?);
+        let known = Known {
+            presence: state.as_deref().and_then(presence).zip(at),
+            reason: row.get(3)?,
+            seen_ms: row.get(4)?,
+            hole: None,
+            anew_ms: row.get(5)?,
+        };
+        Ok((DeviceId::new(id).map_err(|e| odd(0, e))?, known))
+    })?;
+    let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    for (id, known) in &mut found {
+        known.hole = super::events::hole(db, id)?;
+    }
+    Ok(found)
+}
+
 /// Notes a sign of life.
 ///
 /// # Errors
@@ -180,6 +209,29 @@ pub fn set_info(db: &Connection, id: &DeviceId, info: &Info, now: i64) -> rusqli
         serde_json::to_string(info).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
     db.execute("UPDATE device SET info = ?, seen_ms = ? WHERE id = ?", params![text, now, id.as_str()])?;
     Ok(())
+}
+
+/// Pins the machine a device runs on by its marks; false when it was another machine until now. One mark in common
+/// is the same machine, which is then known by its newest marks. Without marks nothing is known.
+///
+/// # Errors
+/// What the database says.
+pub fn pin_machine(db: &Connection, id: &DeviceId, marks: &[Digest]) -> rusqlite::Result<bool> {
+    if marks.is_empty() {
+        return Ok(true);
+    }
+    let known: Option<String> =
+        db.query_row("SELECT machine FROM device WHERE id = ?", [id.as_str()], |row| row.get(0))?;
+    let known: Vec<Digest> = known.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    if !known.is_empty() && !known.iter().any(|mark| marks.contains(mark)) {
+        return Ok(false);
+    }
+    if known != marks {
+        let text =
+            serde_json::to_string(marks).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+        db.execute("UPDATE device SET machine = ? WHERE id = ?", params![text, id.as_str()])?;
+    }
+    Ok(true)
 }
 
 /// Pins a device's signing key at its first lesson; false when another one is pinned already.

@@ -43,6 +43,7 @@ pub fn add(
             tracing::warn!(device = id, seq, "the device numbers its events anew: its outbox was lost");
             epoch += 1;
             high = seq - 1;
+            db.execute("UPDATE device SET anew_ms = ? WHERE id = ?", params![now, id])?;
         }
         None if high == 0 && none_yet(db, id, epoch)? => high = seq - 1,
         None => {}
@@ -96,6 +97,36 @@ fn advance(db: &Connection, device: &str, epoch: i64, mut high: i64) -> rusqlite
             return Ok(high);
         }
     }
+}
+
+/// Numbers that are missing below one that has arrived: first, last, and when that one arrived.
+///
+/// # Errors
+/// What the database says.
+pub fn hole(db: &Connection, device: &DeviceId) -> rusqlite::Result<Option<(i64, i64, i64)>> {
+    let mut hole = db.prepare_cached(
+        "SELECT d.high + 1, e.seq - 1, e.arrived_ms FROM device d
+         JOIN event e ON e.device = d.id AND e.epoch = d.epoch AND e.seq > d.high
+         WHERE d.id = ? ORDER BY e.seq LIMIT 1",
+    )?;
+    hole.query_row([device.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+}
+
+/// Passes over numbers that somebody has looked for in vain, so that those behind them are acknowledged.
+///
+/// # Errors
+/// What the database says.
+pub fn pass(db: &Connection, device: &DeviceId) -> rusqlite::Result<()> {
+    let Some((from, to, _)) = hole(db, device)? else { return Ok(()) };
+    let id = device.as_str();
+    let epoch: i64 = db.query_row("SELECT epoch FROM device WHERE id = ?", [id], |row| row.get(0))?;
+    db.execute(
+        "INSERT OR IGNORE INTO gap (device, epoch, from_seq, to_seq) VALUES (?,?,?,?)",
+        params![id, epoch, from, to],
+    )?;
+    let high = advance(db, id, epoch, from - 1)?;
+    db.execute("UPDATE device SET high = ? WHERE id = ?", params![high, id])?;
+    Ok(())
 }
 
 /// The newest events of a device as (kind, event), newest first.

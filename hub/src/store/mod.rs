@@ -6,6 +6,7 @@
 //! a power cut can take away; [`crate::receive::recover`] checks the reverse at start.
 
 pub mod afterwards;
+pub mod alarms;
 pub mod at_s3;
 pub mod audit;
 pub mod devices;
@@ -27,7 +28,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 3] = [include_str!("schema.sql"), include_str!("afterwards.sql"), include_str!("s3.sql")];
+const STEPS: [&str; 5] = [
+    include_str!("schema.sql"),
+    include_str!("afterwards.sql"),
+    include_str!("s3.sql"),
+    include_str!("alarms.sql"),
+    include_str!("machine.sql"),
+];
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]

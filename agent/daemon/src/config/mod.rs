@@ -22,6 +22,7 @@ use lectern_wire::id::{DeviceId, SchoolId};
 use crate::model::alarm::Limits;
 use crate::model::profile::Profile;
 use crate::model::projector::Projector;
+use crate::model::schedule::{Schedule, Waits};
 use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
 pub use key::Key;
@@ -34,6 +35,8 @@ pub struct Config {
     pub device: Device,
     /// `[hub]`; absent when recordings stay on this machine.
     pub hub: Option<Hub>,
+    /// `[upload]`
+    pub upload: Upload,
     /// `[page]`
     pub page: Page,
     /// `[recording]`
@@ -84,6 +87,19 @@ pub struct Hub {
     pub mqtt: url::Url,
     /// File that holds this device's password.
     pub password_file: PathBuf,
+}
+
+/// How lessons are taken to the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// What may go when.
+    pub schedule: Schedule,
+    /// Whether uploads take the whole line, although others on it wait longer.
+    pub whole_line: bool,
+    /// The proxy, `http://host:port`.
+    pub proxy: Option<url::Url>,
+    /// File with `user:password` for it.
+    pub proxy_password_file: Option<PathBuf>,
 }
 
 /// The local page.
@@ -170,6 +186,7 @@ impl Config {
         let mut root = Section::new(&faults, "", table);
         let device = device(&mut root);
         let hub = root.optional_section("hub").map(hub);
+        let upload = root.section("upload", upload);
         let page = page(&mut root);
         let mut recording = recording(&mut root);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
@@ -188,7 +205,8 @@ impl Config {
         let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         root.end();
-        let config = Self { device, hub, page, recording, key, school_day, sense, projector, alarm, outbox };
+        let config =
+            Self { device, hub, upload, page, recording, key, school_day, sense, projector, alarm, outbox };
         faults.into_result(config)
     }
 
@@ -277,6 +295,33 @@ fn hub(mut s: Section<'_>) -> Hub {
     };
     s.end();
     hub
+}
+
+fn upload(s: &mut Section<'_>) -> Upload {
+    let day_kbps = s.number("day_kbps", 0, 0..=10_000_000_u32);
+    let night = s.text("night", Some("22:00-06:00"), 20);
+    let night = night.parse().map_err(|what: String| s.fault("night", &what)).ok();
+    #[expect(clippy::expect_used, reason = "a constant that is a valid span")]
+    let night = night.unwrap_or_else(|| "22:00-06:00".parse().expect("a valid span"));
+    let waits = [("nothing", Waits::Nothing), ("backlog", Waits::Backlog), ("all", Waits::All)];
+    let waits = s.choice("waits_for_night", "nothing", &waits);
+    let proxy = s.maybe_parsed("proxy", |text| match url::Url::parse(text) {
+        Ok(url) if url.scheme() == "http" && url.host_str().is_some() && url.username().is_empty() => Ok(url),
+        _ => Err(format!("{text:?} must be http:// with a host and a port, without a password")),
+    });
+    let proxy_password_file = s.maybe_parsed("proxy_password_file", |text| match PathBuf::from(text) {
+        path if path.is_absolute() => Ok(path),
+        _ => Err("must be an absolute path".to_owned()),
+    });
+    if proxy_password_file.is_some() && proxy.is_none() {
+        s.fault("proxy_password_file", "stands without a proxy; set upload.proxy too");
+    }
+    Upload {
+        schedule: Schedule { day_rate: (day_kbps > 0).then(|| u64::from(day_kbps) * 125), night, waits },
+        whole_line: s.choice_of_bool("whole_line"),
+        proxy,
+        proxy_password_file,
+    }
 }
 
 fn page(root: &mut Section<'_>) -> Page {

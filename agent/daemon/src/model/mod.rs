@@ -8,6 +8,7 @@ pub mod lesson;
 pub mod profile;
 pub mod projector;
 pub mod reading;
+pub mod schedule;
 pub mod scheme;
 pub mod status;
 pub mod timetable;

@@ -184,6 +184,17 @@ pub struct Upload {
     pub blocked: Option<String>,
     /// Bytes per second, lately.
     pub rate: Option<u64>,
+    /// Why something waits although the hub can be reached.
+    pub hold: Option<Hold>,
+}
+
+/// Why something waits that could be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// By the rules it waits for the night.
+    Night,
+    /// Other rooms go first.
+    Queue,
 }
 
 impl Status {

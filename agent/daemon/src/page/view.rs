@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::model::profile::Reason;
 use crate::model::reading::Health;
-use crate::model::status::{Preflight, Status, Warning};
+use crate::model::status::{Hold, Preflight, Status, Warning};
 use crate::store::lessons::Lesson;
 
 /// What was measured last: numbers by group, why some are missing, words, and the alarms that stand.
@@ -74,6 +74,10 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
             "sent_bytes": status.upload.sent_bytes,
             "rate": status.upload.rate,
             "blocked": status.upload.blocked,
+            "hold": status.upload.hold.map(|hold| match hold {
+                Hold::Night => "night",
+                Hold::Queue => "queue",
+            }),
         },
         "disk_free_minutes": status.disk_free_minutes,
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),

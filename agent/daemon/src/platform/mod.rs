@@ -4,6 +4,8 @@ pub mod bus;
 pub mod host;
 pub mod identity;
 pub mod input;
+pub mod machine;
 pub mod notify;
 pub mod onvif;
 pub mod pjlink;
+pub mod power;

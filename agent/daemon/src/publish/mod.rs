@@ -17,6 +17,7 @@ use lectern_wire::topic::Topics;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::platform::power;
 use crate::store::Store;
 
 /// Messages under way at most.
@@ -71,8 +72,9 @@ fn online() -> State {
 }
 
 /// The retained state of a device that leaves on purpose.
-fn offline() -> State {
-    State { state: Presence::Offline, reason: Some("shutdown".into()), ts: Some(clock::wall_ms()) }
+async fn offline() -> State {
+    let reason = if power::goes_off().await { "shutdown" } else { "stopped" };
+    State { state: Presence::Offline, reason: Some(reason.into()), ts: Some(clock::wall_ms()) }
 }
 
 /// The last will.

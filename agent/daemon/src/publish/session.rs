@@ -397,7 +397,7 @@ impl Session<'_> {
 
     /// Says that the device leaves on purpose, and waits a moment for it to be heard.
     async fn goodbye(&mut self, line: &mut Line) {
-        let Ok(payload) = serde_json::to_vec(&offline()) else { return };
+        let Ok(payload) = serde_json::to_vec(&offline().await) else { return };
         self.hand(&Leaf::State, true, payload, Cargo::Word);
         let mut asked = false;
         let farewell = async {

@@ -33,10 +33,16 @@ impl Destination {
     }
 
     /// Sends one part straight from its take's file. Done means that the destination has it on its disk, or
-    /// had it before.
-    pub async fn part(&self, lesson: &LessonId, row: &PartRow, take: &Path) -> Result<(), UploadError> {
+    /// had it before. `live`: it is of the lesson that goes before all others.
+    pub async fn part(
+        &self,
+        lesson: &LessonId,
+        row: &PartRow,
+        take: &Path,
+        live: bool,
+    ) -> Result<(), UploadError> {
         match self {
-            Self::Hub(hub) => hub.part(lesson, row, take).await,
+            Self::Hub(hub) => hub.part(lesson, row, take, live).await,
         }
     }
 

@@ -76,6 +76,22 @@ impl UploadError {
         matches!(self, Self::Network(_))
     }
 
+    /// Whether the hub said that others go first.
+    pub fn is_queued(&self) -> bool {
+        matches!(self, Self::Refused { status: 429, .. })
+    }
+
+    /// Whether it does not go away by waiting, as far as one can tell.
+    pub fn needs_a_hand(&self) -> bool {
+        !(self.is_network() || self.is_queued() || matches!(self, Self::NotYet))
+    }
+
+    /// Whether a grant did not hold any more: it has ended, or was made by a hub that was set up anew since. S3
+    /// stores say so with 400 or 403.
+    pub fn is_stale_grant(&self) -> bool {
+        matches!(self, Self::Refused { status: 400 | 403, .. })
+    }
+
     /// When to come again, if somebody said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -1,32 +1,30 @@
 //! The hub as a destination: its HTTP, and nothing that decides when.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lectern_wire::PART_SIZE;
+use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId};
 use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::{PublicKey, Signed};
 use lectern_wire::upload::{Announce, Grant, GrantRequest, LessonStatus, Problem};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use url::Url;
 
 use super::destination::Held;
 use super::error::UploadError;
+use super::line::{Proxy, Source};
 use super::receipt;
+use super::road::Road;
 use crate::model::lesson::State;
 use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
 
 /// A call without a body this long has come to nothing.
 const CALL: Duration = Duration::from_secs(20);
-/// A part that moves no byte for this long has stalled; a slow line is not a dead one.
-const STALL: Duration = Duration::from_secs(30);
 /// How long the hub may take to read a lesson back before it is asked again.
 const SEAL: Duration = Duration::from_secs(120);
 
@@ -35,6 +33,7 @@ pub struct Hub {
     http: reqwest::Client,
     settings: Settings,
     store: Store,
+    road: Arc<Road>,
     pinned: Pinned,
 }
 
@@ -51,6 +50,8 @@ pub struct Settings {
     pub password: String,
     /// Its public signing key.
     pub key: PublicKey,
+    /// What this machine is known by.
+    pub machine: Vec<Digest>,
 }
 
 /// What the hub says of itself.
@@ -64,16 +65,32 @@ impl Hub {
     ///
     /// # Errors
     /// [`UploadError::Network`] when TLS cannot be set up.
-    pub fn new(settings: Settings, store: Store, pinned: Pinned) -> Result<Self, UploadError> {
-        let mut http = reqwest::Client::builder()
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        road: Arc<Road>,
+        proxy: Option<&Proxy>,
+        pinned: Pinned,
+    ) -> Result<Self, UploadError> {
+        let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(2);
-        if settings.url.scheme() == "http" {
-            // The system's 140 certificates would lie in memory all day for nothing.
-            http = http.tls_certs_only([]);
-        }
-        Ok(Self { http: http.build()?, settings, store, pinned })
+        let http = match proxy {
+            // The settings say how this machine gets out, not the environment.
+            None => http.no_proxy(),
+            Some(proxy) => {
+                let mut all = reqwest::Proxy::all(proxy.url.clone())?;
+                if let Some((user, password)) = proxy.login.as_deref().and_then(|l| l.split_once(':')) {
+                    all = all.basic_auth(user, password);
+                }
+                http.proxy(all)
+            }
+        };
+        let plain = settings.url.scheme() == "http" && proxy.is_none_or(|proxy| proxy.url.scheme() == "http");
+        // Without TLS the system's 140 certificates would lie in memory all day for nothing.
+        let http = if plain { http.tls_certs_only([]) } else { http };
+        Ok(Self { http: http.build()?, settings, store, road, pinned })
     }
 
     /// Says that a lesson comes, to the hub this device knows; answers what is there of it already.
@@ -86,6 +103,7 @@ impl Hub {
             started_wall_ms: lesson.started_wall_ms,
             about: lesson.about.clone(),
             key: self.settings.key,
+            machine: self.settings.machine.clone(),
         };
         let request = self.call(Method::POST, "/api/v1/lessons")?.json(&announce);
         let status: LessonStatus = checked(request.send().await?).await?.json().await?;
@@ -93,25 +111,41 @@ impl Hub {
     }
 
     /// Sends one part, by a grant for just these bytes.
-    pub async fn part(&self, lesson: &LessonId, row: &PartRow, take: &Path) -> Result<(), UploadError> {
-        let part = row.part;
-        let wish = GrantRequest { n: part.n, size: part.size, sha256: part.sha256 };
-        let grant = self.grant(lesson, row.take, &wish).await?;
-        let Some(url) = &grant.url else { return Ok(()) };
-        let put = self.put(url, &grant.headers, take, u64::from(part.n) * PART_SIZE, part.size).await;
-        match put {
-            // Stores have many words for bytes that do not fit their hash; a look at our own disk settles it.
-            Err(UploadError::Refused { status: 400, .. }) if grant.confirm => {
-                return Err(UploadError::HashRefused);
+    pub async fn part(
+        &self,
+        lesson: &LessonId,
+        row: &PartRow,
+        take: &Path,
+        live: bool,
+    ) -> Result<(), UploadError> {
+        let (part, offset) = (row.part, u64::from(row.part.n) * PART_SIZE);
+        let there = tokio::fs::metadata(take).await.map_err(|e| UploadError::file(take, e))?.len();
+        if there < offset + part.size {
+            return Err(UploadError::HashRefused);
+        }
+        let wish = GrantRequest { n: part.n, size: part.size, sha256: part.sha256, live };
+        let mut again = false;
+        loop {
+            let grant = self.grant(lesson, row.take, &wish).await?;
+            let Some(url) = &grant.url else { return Ok(()) };
+            let source = Source { path: take.to_owned(), offset, size: part.size };
+            // A presigned address carries its own leave; the device's password goes to the hub alone.
+            let answer =
+                self.road.lines.put(&self.join(url)?, &grant.headers, source, &self.road.pace).await?;
+            match refusal(answer.status, answer.retry_after, &answer.body) {
+                Ok(()) if grant.confirm => break,
+                Ok(()) => return Ok(()),
+                Err(e) if e.is_stale_grant() && !again => again = true,
+                // Stores have many words for bytes that do not fit their hash; a look at our own disk settles it.
+                Err(UploadError::Refused { status: 400, .. }) if grant.confirm => {
+                    return Err(UploadError::HashRefused);
+                }
+                Err(e) => return Err(e),
             }
-            other => other?,
         }
-        if grant.confirm {
-            // A store beside the hub does not tell it: the part counts once the hub has found it there.
-            let path = format!("/api/v1/lessons/{lesson}/takes/{}/parts:sent", row.take);
-            checked(self.call(Method::POST, &path)?.json(&wish).send().await?).await?;
-        }
-        Ok(())
+        // A store beside the hub does not tell it: the part counts once the hub has found it there.
+        let path = format!("/api/v1/lessons/{lesson}/takes/{}/parts:sent", row.take);
+        checked(self.call(Method::POST, &path)?.json(&wish).send().await?).await.map(drop)
     }
 
     /// Hands in the manifest, checks the receipt and keeps it.
@@ -176,39 +210,6 @@ impl Hub {
         Ok(checked(self.call(Method::POST, &path)?.json(part).send().await?).await?.json().await?)
     }
 
-    /// Sends a part's bytes straight from the file.
-    async fn put(
-        &self,
-        url: &str,
-        headers: &BTreeMap<String, String>,
-        path: &Path,
-        offset: u64,
-        size: u64,
-    ) -> Result<(), UploadError> {
-        let file_error = |e| UploadError::file(path, e);
-        let mut file = tokio::fs::File::open(path).await.map_err(file_error)?;
-        file.seek(std::io::SeekFrom::Start(offset)).await.map_err(file_error)?;
-        let moved = Arc::new(AtomicU64::new(0));
-        let counter = moved.clone();
-        let pieces = tokio_util::io::ReaderStream::with_capacity(file.take(size), 64 * 1024);
-        let pieces = futures_util::StreamExt::inspect(pieces, move |piece| {
-            counter.fetch_add(piece.as_ref().map_or(0, |p| p.len() as u64), Ordering::Relaxed);
-        });
-        // A presigned address carries its own leave; the device's password goes to the hub alone.
-        let mut request = self.http.put(self.join(url)?).body(reqwest::Body::wrap_stream(pieces));
-        request = request.header(reqwest::header::CONTENT_LENGTH, size);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let response = tokio::select! {
-            response = request.send() => response?,
-            () = stalled(&moved) => {
-                return Err(UploadError::Network(format!("nothing moved for {} s", STALL.as_secs())));
-            }
-        };
-        checked(response).await.map(drop)
-    }
-
     /// Has the hub throw a lesson away; one it never heard of is gone too.
     pub async fn discard(&self, lesson: &LessonId) -> Result<(), UploadError> {
         let response = self.call(Method::DELETE, &format!("/api/v1/lessons/{lesson}"))?.send().await?;
@@ -229,19 +230,6 @@ impl Hub {
     }
 }
 
-/// Comes back when no byte has moved for [`STALL`].
-async fn stalled(moved: &AtomicU64) {
-    let mut last = moved.load(Ordering::Relaxed);
-    loop {
-        tokio::time::sleep(STALL).await;
-        let now = moved.load(Ordering::Relaxed);
-        if now == last {
-            return;
-        }
-        last = now;
-    }
-}
-
 async fn checked(response: Response) -> Result<Response, UploadError> {
     let status = response.status();
     if status.is_success() {
@@ -252,11 +240,28 @@ async fn checked(response: Response) -> Result<Response, UploadError> {
         retry_after.and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok()).map(Duration::from_secs);
     // A proxy may answer with anything, of any length.
     let body = response.bytes().await.unwrap_or_default();
-    let problem: Option<Problem> = serde_json::from_slice(&body).ok();
-    if problem.as_ref().is_some_and(|p| p.code == "hash_mismatch") {
-        return Err(UploadError::HashRefused);
+    refusal(status.as_u16(), retry_after, &body)?;
+    Err(UploadError::Network(format!("an answer {status} that is none")))
+}
+
+/// What an answer means.
+fn refusal(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<(), UploadError> {
+    if (200..300).contains(&status) {
+        return Ok(());
     }
-    let (code, message) =
-        problem.map_or_else(|| (String::new(), "no reason given".to_owned()), |p| (p.code, p.message));
-    Err(UploadError::Refused { status: status.as_u16(), code, message, retry_after })
+    let problem: Option<Problem> = serde_json::from_slice(body).ok();
+    let Some(Problem { code, message }) = problem else {
+        // Not the hub's word: a proxy or a gateway before it is in trouble, or the hub is.
+        if status >= 500 && retry_after.is_none() {
+            return Err(UploadError::Network(format!("an answer {status} without a reason")));
+        }
+        let message = "no reason given".to_owned();
+        return Err(UploadError::Refused { status, code: String::new(), message, retry_after });
+    };
+    match code.as_str() {
+        "hash_mismatch" => Err(UploadError::HashRefused),
+        // The line brought less than was sent, or nothing for too long.
+        "cut_short" | "length_mismatch" | "stalled" => Err(UploadError::Network(message)),
+        _ => Err(UploadError::Refused { status, code, message, retry_after }),
+    }
 }

@@ -5,97 +5,202 @@
 //! hash), and not before. There is no end to trying: waits grow to a minute and are jittered, a stalled
 //! line is cut, not a slow one.
 //!
-//! The stage decides what goes and when, [`destination`] knows how it is taken there.
+//! The lesson that is recorded now, or was last, goes before all others. What one lesson is stuck on holds no
+//! other up.
+//!
+//! ```text
+//! mod      which lesson, and whether it may go now (schedule)
+//! lanes    its parts side by side (climb)
+//! destination, hub   how a part is taken there
+//! road     connections (line), pace, and the question that keeps it polite (manners)
+//! ```
 
+mod climb;
 mod destination;
 mod error;
 pub mod hub;
+mod lanes;
+mod line;
+mod manners;
+mod pace;
 mod receipt;
+mod road;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lectern_base::{chance, clock};
+use lectern_base::clock;
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::Part;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::lesson::{Event, State};
-use crate::model::status::Status;
+use crate::model::schedule::{Leave, Schedule};
+use crate::model::status::{Hold, Status};
 use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
+use climb::Climb;
 pub use destination::Destination;
 pub use error::UploadError;
+use lanes::{Came, jittered, jittered_a_little};
+pub use line::Proxy;
+pub use road::Road;
 
-/// Parts sent side by side.
-const PARALLEL: usize = 2;
 /// Longest wait between tries.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
+/// While something waits for the night or in a queue, it is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// What the stage needs.
+pub struct Settings {
+    /// Where lessons go.
+    pub destination: Destination,
+    /// The way there.
+    pub road: Arc<Road>,
+    /// What may go when.
+    pub schedule: Schedule,
+    /// Who is asked how long the way takes; nobody when good manners are switched off.
+    pub ask: Option<url::Url>,
+}
+
 /// Runs until told to stop.
-pub async fn run(store: Store, destination: Destination, stop: CancellationToken) {
+pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     store.board().update(|s| s.upload.configured = true);
-    let uploader = Arc::new(Uploader { store: store.clone(), destination });
-    let mut wait = Duration::ZERO;
-    loop {
-        let round = tokio::select! {
-            () = stop.cancelled() => return,
-            round = uploader.round() => round,
-        };
-        wait = match &round {
-            Ok(()) => Duration::ZERO,
-            Err(e) => {
-                tracing::warn!("uploading waits: {e}");
-                let doubled = (wait * 2).clamp(Duration::from_secs(1), MAX_WAIT);
-                e.retry_after().unwrap_or(doubled)
-            }
-        };
-        let unreachable = matches!(&round, Err(e) if e.is_network());
-        uploader.tell(Some(!unreachable), round.err().filter(|e| !e.is_network()).map(|e| e.to_string()));
-        let pause = async {
-            if wait.is_zero() {
-                std::future::pending::<()>().await;
-            } else {
-                let jitter = chance::below(u64::try_from(wait.as_millis()).unwrap_or(1000) / 4 + 1);
-                tokio::time::sleep(wait + Duration::from_millis(jitter)).await;
-            }
-        };
-        // While waiting after a failure the bell does not hurry: it rings with every part.
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = store.bells().upload.notified(), if wait.is_zero() => {}
-            () = pause => {}
+    let Settings { destination, road, schedule, ask } = settings;
+    let uploader = Uploader {
+        store: store.clone(),
+        destination,
+        road,
+        schedule,
+        climb: Mutex::default(),
+        stuck: Mutex::default(),
+    };
+    let uploader = Arc::new(uploader);
+    let manners = async {
+        match &ask {
+            Some(ask) => uploader.road.keep_manners(ask, &stop).await,
+            None => stop.cancelled().await,
         }
-    }
+    };
+    tokio::join!(uploader.work(&stop), manners);
 }
 
 struct Uploader {
     store: Store,
     destination: Destination,
-}
-
-struct Sent {
-    lesson: LessonId,
-    row: PartRow,
-    outcome: Result<(), UploadError>,
+    road: Arc<Road>,
+    schedule: Schedule,
+    climb: Mutex<Climb>,
+    /// The lesson that goes before all others can not go on before this time, on the monotonic clock.
+    stuck: Mutex<Duration>,
 }
 
 impl Uploader {
+    async fn work(self: &Arc<Self>, stop: &CancellationToken) {
+        let mut wait = Duration::ZERO;
+        loop {
+            let round = tokio::select! {
+                () = stop.cancelled() => return,
+                round = self.round() => round,
+            };
+            let mut hurry = true;
+            let pause = match &round {
+                Ok(()) => {
+                    wait = Duration::ZERO;
+                    LOOK_AGAIN
+                }
+                Err(e) => {
+                    tracing::warn!("uploading waits: {e}");
+                    wait = (wait * 2).clamp(Duration::from_secs(1), MAX_WAIT);
+                    // While the line is down, or somebody said when to come again, the bell does not hurry: it
+                    // rings with every part.
+                    hurry = !e.is_network() && e.retry_after().is_none();
+                    e.retry_after().map_or_else(|| jittered(wait / 2), jittered_a_little)
+                }
+            };
+            let unreachable = matches!(&round, Err(e) if e.is_network());
+            self.tell(
+                Some(!unreachable),
+                round.err().filter(UploadError::needs_a_hand).map(|e| e.to_string()),
+            );
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.store.bells().upload.notified(), if hurry => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn climb(&self) -> MutexGuard<'_, Climb> {
+        self.climb.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the rules say of this moment; the pace is set by them.
+    fn leave(&self) -> Leave {
+        let now = clock::plausible().then(|| clock::local(clock::wall_ms()));
+        let minute =
+            |now: jiff::Zoned| (i32::from(now.hour()) * 60 + i32::from(now.minute())).cast_unsigned();
+        let leave = self.schedule.at(now.map(minute));
+        self.road.pace.set_rules(leave.rate);
+        leave
+    }
+
+    /// The lesson that is recorded now or was recorded last.
+    fn live(&self) -> Option<LessonId> {
+        self.store.board().read().lesson.map(|lesson| lesson.id)
+    }
+
+    /// Whether the lesson that goes before all others has something to send.
+    fn live_waits(&self) -> Result<bool, StoreError> {
+        let stuck = *self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(live) = self.live().filter(|_| clock::mono() >= stuck) else { return Ok(false) };
+        let sealed = self.store.lesson(&live)?.is_some_and(|lesson| lesson.state == State::Sealed);
+        Ok(sealed || self.store.parts(&live)?.iter().any(|row| !row.stored && !row.damaged))
+    }
+
     /// Sends everything there is to send now.
     async fn round(self: &Arc<Self>) -> Result<(), UploadError> {
         loop {
-            let mut more = false;
+            self.hold(None);
             for lesson in self.store.discards_to_tell()? {
                 self.destination.discard(&lesson).await?;
                 tracing::info!(%lesson, "the hub has nothing of the lesson any more");
                 self.store.discard_told(&lesson)?;
             }
-            for lesson in self.store.waiting_lessons()? {
-                more |= self.lesson(&lesson).await?;
+            let live = self.live();
+            let mut lessons = self.store.waiting_lessons()?;
+            lessons.sort_by_key(|lesson| Some(&lesson.id) != live.as_ref());
+            let (mut more, mut stuck) = (false, None);
+            for lesson in lessons {
+                let (leave, is_live) = (self.leave(), Some(&lesson.id) == live.as_ref());
+                if !(if is_live { leave.live } else { leave.backlog }) {
+                    self.hold(Some(Hold::Night));
+                    continue;
+                }
+                match self.lesson(&lesson, is_live).await {
+                    Ok(Came::Nothing) => {}
+                    Ok(Came::Sent) => more = true,
+                    Ok(Came::GaveWay) => {
+                        more = true;
+                        break;
+                    }
+                    // Nothing else would get through either.
+                    Err(e) if e.is_network() || matches!(e, UploadError::OtherHub { .. }) => return Err(e),
+                    Err(e) => {
+                        if is_live {
+                            let until = clock::mono() + e.retry_after().unwrap_or(LOOK_AGAIN);
+                            *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = until;
+                        }
+                        stuck = stuck.or(Some(e));
+                    }
+                }
+            }
+            if let Some(e) = stuck {
+                return Err(e);
             }
             if !more {
                 return Ok(());
@@ -103,12 +208,12 @@ impl Uploader {
         }
     }
 
-    /// Sends what a lesson has ready; true when something was sent.
-    async fn lesson(self: &Arc<Self>, lesson: &Lesson) -> Result<bool, UploadError> {
+    /// Sends what a lesson has ready.
+    async fn lesson(self: &Arc<Self>, lesson: &Lesson, live: bool) -> Result<Came, UploadError> {
         let rows = self.store.parts(&lesson.id)?;
         let sealable = lesson.state == State::Sealed;
         if !sealable && rows.iter().all(|row| row.stored || row.damaged) {
-            return Ok(false);
+            return Ok(Came::Nothing);
         }
         let held = self.destination.open(lesson).await?;
         let mut pending = Vec::new();
@@ -124,53 +229,39 @@ impl Uploader {
                 pending.push(row);
             }
         }
-        let mut sent = self.parts(&lesson.id, pending).await?;
-        if sealable {
+        let mut came = self.parts(&lesson.id, pending, live).await?;
+        if sealable && came != Came::GaveWay {
             self.seal(lesson).await?;
-            sent = true;
+            came = Came::Sent;
         }
-        Ok(sent)
+        Ok(came)
     }
 
-    async fn parts(self: &Arc<Self>, lesson: &LessonId, rows: Vec<PartRow>) -> Result<bool, UploadError> {
-        let mut rows = rows.into_iter();
-        let mut running = JoinSet::new();
-        let mut sent = false;
-        loop {
-            while running.len() < PARALLEL {
-                let Some(row) = rows.next() else { break };
-                let (me, lesson) = (self.clone(), lesson.clone());
-                running.spawn(async move {
-                    let outcome = me.part(&lesson, &row).await;
-                    Sent { lesson, row, outcome }
-                });
-            }
-            let Some(done) = running.join_next().await else { return Ok(sent) };
-            let done = done.map_err(|e| StoreError::Impossible(format!("an upload broke off: {e}")))?;
-            sent |= self.settle(done).await?;
-        }
-    }
-
-    async fn settle(&self, done: Sent) -> Result<bool, UploadError> {
-        let (take, n) = (done.row.take, done.row.part.n);
-        match done.outcome {
+    /// Notes what came of a part.
+    async fn settle(
+        &self,
+        lesson: &LessonId,
+        row: &PartRow,
+        outcome: Result<(), UploadError>,
+    ) -> Result<(), UploadError> {
+        let (take, n) = (row.take, row.part.n);
+        match outcome {
             Ok(()) => {
-                self.store.part_stored(&done.lesson, take, n)?;
+                self.store.part_stored(lesson, take, n)?;
                 self.tell(Some(true), None);
-                Ok(true)
+                Ok(())
             }
             Err(UploadError::HashRefused) => {
-                // The hub got other bytes than were hashed: on the line, or on this disk?
-                let path = self.take_path(&done.lesson, take);
-                let part = done.row.part;
+                // Other bytes than were hashed came there: was it the line, or this disk?
+                let (path, part) = (self.take_path(lesson, take), row.part);
                 let now = tokio::task::spawn_blocking(move || hash_part(&path, &part)).await;
                 let now = now.map_err(|e| StoreError::Impossible(format!("hashing broke off: {e}")))?;
-                if now.ok() == Some(part.sha256) {
+                if now.is_ok_and(|now| now == part.sha256) {
                     return Err(UploadError::HashRefused);
                 }
-                tracing::error!(lesson = %done.lesson, take, part = n, "the part's bytes have changed on this disk");
-                self.store.part_damaged(&done.lesson, take, n)?;
-                let data = serde_json::json!({ "lesson_id": done.lesson, "take": take, "part": n, "what": "damaged_part" });
+                tracing::error!(%lesson, take, part = n, "the part's bytes have changed on this disk");
+                self.store.part_damaged(lesson, take, n)?;
+                let data = serde_json::json!({ "lesson_id": lesson, "take": take, "part": n, "what": "damaged_part" });
                 self.store.outbox().push_event("fault", &data)?;
                 self.store.bells().publish.notify_one();
                 Err(UploadError::Damaged { take, part: n })
@@ -179,11 +270,11 @@ impl Uploader {
         }
     }
 
-    async fn part(&self, lesson: &LessonId, row: &PartRow) -> Result<(), UploadError> {
+    async fn part(&self, lesson: &LessonId, row: &PartRow, live: bool) -> Result<(), UploadError> {
         let started = clock::mono();
-        self.destination.part(lesson, row, &self.take_path(lesson, row.take)).await?;
+        self.destination.part(lesson, row, &self.take_path(lesson, row.take), live).await?;
         let seconds = clock::mono().saturating_sub(started).as_secs_f64().max(0.001);
-        let rate = (row.part.size as f64 / seconds) as u64;
+        let rate = (row.part.size as f64 * self.climb().lanes() as f64 / seconds) as u64;
         self.store
             .board()
             .update(|s| s.upload.rate = Some(s.upload.rate.map_or(rate, |old| (old * 3 + rate) / 4)));
@@ -218,6 +309,11 @@ impl Uploader {
         self.store.bells().publish.notify_one();
         self.store.bells().reclaim.notify_one();
         Ok(())
+    }
+
+    /// Puts on the board what waits although the line is there.
+    fn hold(&self, hold: Option<Hold>) {
+        self.store.board().update(|s| s.upload.hold = hold);
     }
 
     /// Puts the upload's part of the status on the board.
@@ -255,9 +351,16 @@ impl Uploader {
 /// The hash of a part's bytes as they are on disk now.
 fn hash_part(path: &Path, part: &Part) -> std::io::Result<Digest> {
     use std::io::{Read as _, Seek as _};
+
+    use sha2::Digest as _;
     let mut file = std::fs::File::open(path)?;
     file.seek(std::io::SeekFrom::Start(u64::from(part.n) * PART_SIZE))?;
-    let mut bytes = Vec::new();
-    file.take(part.size).read_to_end(&mut bytes)?;
-    Ok(Digest::of(&bytes))
+    let (mut bytes, mut hasher) = (file.take(part.size), sha2::Sha256::new());
+    let mut block = vec![0; 64 * 1024];
+    loop {
+        match bytes.read(&mut block)? {
+            0 => return Ok(Digest::finish(hasher)),
+            n => hasher.update(&block[..n]),
+        }
+    }
 }

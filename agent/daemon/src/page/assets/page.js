@@ -235,7 +235,8 @@ function upload(w, now) {
   if (!busy) return;
   const all = u.sent_bytes + u.pending_bytes;
   const left = u.rate > 0 && u.pending_bytes > 0 ? say(w.uploadLeft, { left: length(Math.max(1000, u.pending_bytes / u.rate * 1000)) }) : "";
-  $("upload-text").textContent = say(w.upload, { sent: mib(u.sent_bytes), all: mib(all) }) + left;
+  const hold = u.hold ? w.hold[u.hold] : left;
+  $("upload-text").textContent = say(w.upload, { sent: mib(u.sent_bytes), all: mib(all) }) + hold;
   $("upload").value = all ? u.sent_bytes / all : 0;
 }
 
