@@ -87,9 +87,6 @@ impl Hub {
                 http.proxy(all)
             }
         };
-        let plain = settings.url.scheme() == "http" && proxy.is_none_or(|proxy| proxy.url.scheme() == "http");
-        // Without TLS the system's 140 certificates would lie in memory all day for nothing.
-        let http = if plain { http.tls_certs_only([]) } else { http };
         Ok(Self { http: http.build()?, settings, store, road, pinned })
     }
 
