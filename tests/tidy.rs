@@ -26,6 +26,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("beforehand", 3),
     ("afterwards", 3),
     ("alarm", 3),
+    ("home", 3),
+    ("beside", 3),
     ("store", 2),
     ("platform", 2),
     ("config", 2),

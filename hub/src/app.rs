@@ -17,6 +17,7 @@ use crate::console;
 use crate::ingest;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
+use crate::model::retention::Retention;
 use crate::notify;
 use crate::probe;
 use crate::receive::{self, Receive};
@@ -63,7 +64,8 @@ pub struct Hub {
     broker: Broker,
     ingest: ingest::Deps,
     watch: watch::Deps,
-    receive: Receive,
+    pub(crate) receive: Receive,
+    retention: Retention,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     upkeep: Upkeep,
     console: console::Deps,
@@ -147,7 +149,20 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         mqtt_port,
     };
     let read_back = Box::pin(read_back);
-    Ok(Hub { http, broker, ingest, watch, receive, read_back, upkeep, console, http_port, mqtt_port })
+    let retention = config.retention;
+    Ok(Hub {
+        http,
+        broker,
+        ingest,
+        watch,
+        receive,
+        retention,
+        read_back,
+        upkeep,
+        console,
+        http_port,
+        mqtt_port,
+    })
 }
 
 /// What looks after the store beside the traffic.
@@ -213,6 +228,10 @@ impl Hub {
             let (receive, stop) = (self.receive.clone(), stop.clone());
             async move { receive.drain(stop).await }
         });
+        let retention = named("retention", {
+            let (receive, rules, stop) = (self.receive.clone(), self.retention, stop.clone());
+            async move { receive.keep_to(rules, stop).await }
+        });
         let web = named("http", async move {
             if let Err(e) = web.await {
                 tracing::error!("the HTTP server ended: {e}");
@@ -223,6 +242,7 @@ impl Hub {
         end(watch).await;
         end(broker).await;
         end(web).await;
+        end(retention).await;
         end(seals).await;
         end(janitor).await;
         end(probe).await;

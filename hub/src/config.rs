@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 use url::Url;
 
-use crate::store::objects::bucket::S3Settings;
-
+use crate::model::retention::Retention;
 use crate::model::watch;
+use crate::store::objects::bucket::S3Settings;
 
 /// Checked settings. `config/hub.toml` is their reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Config {
     pub samples_days: u32,
     /// Space that stays free on the disk, bytes.
     pub keep_free_bytes: u64,
+    /// How long lessons are kept.
+    pub retention: Retention,
     /// When rooms are missed.
     pub watch: watch::Rules,
     /// Days without news after which a lesson that was never sealed loses the parts it has here.
@@ -71,6 +73,11 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
         keep_free_bytes: u64::from(reader.number("store.keep_free_mib", 1024, 0..=1_000_000)) << 20,
+        retention: Retention {
+            draft_days: reader.days("retention.draft_days"),
+            submitted_days: reader.days("retention.submitted_days"),
+            year_ends: reader.year_end("retention.year_ends", "08-31"),
+        },
         watch: watch::Rules {
             away_ms: i64::from(reader.number("alarms.away_minutes", 5, 1..=1440)) * 60_000,
             hours: reader.hours("alarms.school_hours", "1-5 07:30-16:30"),
@@ -152,6 +159,23 @@ impl Reader<'_> {
         given.unwrap_or_else(|| {
             self.fault(path, &format!("must be a whole number from {} to {}", range.start(), range.end()));
             default
+        })
+    }
+
+    /// Days, where 0 stands for good.
+    fn days(&mut self, path: &'static str) -> Option<u32> {
+        Some(self.number(path, 0, 0..=36_500)).filter(|days| *days > 0)
+    }
+
+    fn year_end(&mut self, path: &'static str, default: &str) -> (i8, i8) {
+        let text = self.text(path, default, 5);
+        let day =
+            text.split_once('-').and_then(|(month, day)| Some((month.parse().ok()?, day.parse().ok()?)));
+        // A day that every year has.
+        let there = day.filter(|(month, day)| jiff::civil::Date::new(2027, *month, *day).is_ok());
+        there.unwrap_or_else(|| {
+            self.fault(path, &format!("must be a month and a day such as \"{default}\", not {text:?}"));
+            (8, 31)
         })
     }
 
@@ -285,6 +309,9 @@ mod tests {
             "mqtt.listen",
             "store.samples_days",
             "store.keep_free_mib",
+            "retention.draft_days",
+            "retention.submitted_days",
+            "retention.year_ends",
             "alarms.away_minutes",
             "alarms.school_hours",
             "store.abandoned_days",
@@ -305,7 +332,8 @@ mod tests {
     fn all_faults_are_told_at_once() {
         let faults = parse(
             "data_dir = 5\nschool = ''\ncolour = 'red'\nmqtt = 3\n[http]\nlisten = 'everywhere'\nport = 1\n\
-             [store]\nsamples_days = -1\nkeep_free_mib = 'lots'\n",
+             [store]\nsamples_days = -1\nkeep_free_mib = 'lots'\n\
+             [retention]\ndraft_days = -2\nyear_ends = '02-30'\n",
         )
         .expect_err("faults");
         for path in [
@@ -317,10 +345,12 @@ mod tests {
             "http.port:",
             "store.samples_days:",
             "store.keep_free_mib:",
+            "retention.draft_days:",
+            "retention.year_ends:",
         ] {
             assert!(faults.iter().any(|f| f.starts_with(path)), "{path} is missing in {faults:#?}");
         }
-        assert_eq!(faults.len(), 8, "{faults:#?}");
+        assert_eq!(faults.len(), 10, "{faults:#?}");
     }
 
     #[test]

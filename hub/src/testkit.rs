@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::{self, Config};
+use crate::receive::Receive;
 use crate::store::{Store, devices};
 
 /// The topics of a device of the test school.
@@ -134,6 +135,7 @@ pub struct TestHub {
     pub mqtt_port: u16,
     /// The console's password.
     pub admin: String,
+    receive: Receive,
     stop: CancellationToken,
     served: tokio::task::JoinHandle<()>,
 }
@@ -166,12 +168,15 @@ impl TestHub {
         let hub = app::open(&config).await.expect("opens");
         let url = format!("http://127.0.0.1:{}", hub.http_port);
         let (mqtt_port, stop) = (hub.mqtt_port, CancellationToken::new());
+        let receive = hub.receive.clone();
         let served = tokio::spawn(hub.serve(stop.clone()));
-        Self { folder, url, mqtt_port, admin, stop, served }
+        Self { folder, url, mqtt_port, admin, receive, stop, served }
     }
 
     /// Stops it; answers the folder and the password.
     pub async fn stop(self) -> (tempfile::TempDir, String) {
+        // The background reader ends with the last handle.
+        drop(self.receive);
         self.stop.cancel();
         self.served.await.expect("served");
         (self.folder, self.admin)
@@ -198,6 +203,11 @@ impl TestHub {
     /// The database, read beside the running hub.
     pub fn db(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.folder.path().join("hub.db")).expect("opens")
+    }
+
+    /// The stage that takes lessons in.
+    pub fn receive(&self) -> &Receive {
+        &self.receive
     }
 
     /// A device's view of the upload API.

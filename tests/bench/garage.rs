@@ -3,7 +3,7 @@
 //!
 //! They do not promise the same: behind the agent the hub asks the store for every part, completes the object, reads
 //! all of it back, hashes it twice and signs a receipt; rclone is done when the object is complete. So the agent's
-//! time is given to the last part (what rclone's time is) and, without a bar, to the receipt.
+//! time is given to the last part, which is what rclone's is, and to the receipt.
 
 use std::process::Command;
 use std::time::Duration;

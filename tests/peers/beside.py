@@ -5,10 +5,7 @@ what helps it: Matroska, which survives a killed writer, the encoder settings Le
 every 5 s, its database beside the disk that is filled, and a schedule it already knows when the network is away.
 """
 
-import datetime
-import http.server
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -16,10 +13,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 
 import psutil
+from opencast import Opencast
 
 SLOT = 14  # seconds of a lesson
 AHEAD = 8  # seconds from now to its beginning
@@ -28,88 +25,6 @@ STATUS = {1: "upcoming", 2: "recording", 3: "failed recording", 4: "finished rec
 PICTURE = "testsrc=size=1280x720:rate=25"
 BLACK = "color=c=black:size=1280x720:rate=25"
 TONE, SILENCE = "sine=frequency=440:sample_rate=48000", "anullsrc=r=48000:cl=mono"
-
-
-class Opencast:
-    """What a capture agent asks of Opencast: services, calendar, agent state, ingest."""
-
-    def __init__(self, folder):
-        self.stored, self.events, self.refuse, self.said = folder / "stored", [], 0, []
-        self.stored.mkdir()
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def answer(self, code, text):
-                body = text.encode()
-                self.send_response(code)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_GET(self):
-                if "/services/available.json" in self.path:
-                    name = self.path.split("org.opencastproject.")[-1]
-                    service = {"host": outer.url, "path": "/" + name, "online": True, "active": True}
-                    self.answer(200, json.dumps({"services": {"service": service}}))
-                elif "/calendars" in self.path:
-                    self.answer(200, outer.calendar())
-                else:
-                    self.answer(200, "<mediapackage/>")
-
-            def do_POST(self):
-                length = int(self.headers.get("Content-Length", 0))
-                if self.headers.get("Expect"):
-                    self.send_response_only(100)
-                    self.end_headers()
-                body = self.rfile.read(length)
-                if self.path.endswith("/addTrack"):
-                    if outer.refuse > 0:
-                        outer.refuse -= 1
-                        return self.answer(503, "later")
-                    name = re.search(rb'filename="([^"]+)"', body).group(1).decode()
-                    start = body.index(b"\r\n\r\n", body.index(b"filename=")) + 4
-                    (outer.stored / pathlib.Path(name).name).write_bytes(body[start:body.rindex(b"\r\n--")])
-                elif "/recordings/" in self.path:
-                    outer.said.append(body.decode(errors="replace"))
-                self.answer(200, "<mediapackage/>")
-
-        self.handler, self.server, self.port = Handler, None, 0
-        self.on()
-
-    def on(self):
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), self.handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def off(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def calendar(self):
-        def stamp(t):
-            return datetime.datetime.fromtimestamp(t, datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-
-        events = [f"BEGIN:VEVENT\r\nUID:{uid}\r\nSUMMARY:lesson\r\nDTSTART:{stamp(start)}\r\nDTEND:{stamp(end)}\r\n"
-                  "ATTACH;FMTTYPE=application/text;X-APPLE-FILENAME=org.opencastproject.capture.agent.properties:"
-                  "b3JnLm9wZW5jYXN0cHJvamVjdC53b3JrZmxvdy5kZWZpbml0aW9uPWZhc3QK\r\nEND:VEVENT\r\n"
-                  for uid, start, end in self.events]
-        return "BEGIN:VCALENDAR\r\nVERSION:2.0\r\n" + "".join(events) + "END:VCALENDAR\r\n"
-
-    def plan(self, start, end):
-        """As Opencast does: an event that overlaps another is refused."""
-        if any(start < e and s < end for _, s, e in self.events):
-            return False
-        self.events.append((f"lesson-{len(self.events)}", start, end))
-        return True
 
 
 class Agent:
@@ -126,7 +41,8 @@ class Agent:
             f"[agent]\nname = 'room'\nupdate_frequency = 5\ndatabase = 'sqlite:///{folder}/pyca.db'\n"
             f"[capture]\ndirectory = '{self.recordings}'\npreview_dir = '{folder}'\ncommand = '{command}'\n"
             "flavors = 'presenter/source'\nfiles = '{{dir}}/{{name}}.mkv'\n"
-            f"[server]\nurl = '{opencast.url}'\nauth_method = 'basic'\n")
+            f"[server]\nurl = '{opencast.url}'\nauth_method = 'digest'\nusername = 'agent'\n"
+            "password = 'secret'\n")
         self.start()
 
     def start(self):
@@ -175,7 +91,7 @@ def run(fault, folder):
     """One fault in the middle of one lesson; gives what came of it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    opencast = Opencast(folder)
+    opencast = Opencast(folder, "agent", "secret")
     slot = 45 if fault == "long soak" else SLOT
     begin = int(time.time()) + AHEAD
     if fault == "network away at start":

@@ -19,6 +19,8 @@ use serde_json::Value;
 use super::{PATIENCE, lesson_of, record_for, signal_recorders};
 
 const BESIDE: &str = include_str!("../peers/beside.py");
+/// The stand-in that both of them talk to.
+const OPENCAST: &str = include_str!("../world/opencast.py");
 /// Seconds of a lesson, as in `beside.py`.
 const SLOT_S: u64 = 14;
 const SOAK_S: u64 = 45;
@@ -170,6 +172,7 @@ pub fn beside() -> anyhow::Result<(String, bool)> {
     let folder = Folder::new()?;
     let script = folder.join("beside.py");
     std::fs::write(&script, BESIDE)?;
+    std::fs::write(folder.join("opencast.py"), OPENCAST)?;
     let mut text = format!(
         "{:<26}{:>7}  {:<46}{}\n",
         "fault", "asked s", "Lectern: stored s, what it says", "pyCA: stored s, what it says"

@@ -47,6 +47,19 @@ impl Disk {
         Self::mount(Some(image), at, &["-o", "loop", &path])
     }
 
+    /// A layer over an empty folder, as a restore lays over the system volume; both of its folders stand in `layers`.
+    ///
+    /// # Errors
+    /// When a folder cannot be made.
+    pub fn overlay(layers: &Path, at: &Path) -> anyhow::Result<Option<Self>> {
+        for name in ["lower", "upper", "work"] {
+            std::fs::create_dir_all(layers.join(name))?;
+        }
+        let place = layers.display();
+        let options = format!("lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work");
+        Self::mount(None, at, &["-t", "overlay", "-o", &options, "overlay"])
+    }
+
     fn mount(image: Option<PathBuf>, at: &Path, options: &[&str]) -> anyhow::Result<Option<Self>> {
         std::fs::create_dir_all(at)?;
         let place = at.to_string_lossy();
@@ -82,6 +95,15 @@ impl Disk {
         Ok(())
     }
 
+    /// Has everything that writes to it hang, until the guard goes.
+    ///
+    /// # Errors
+    /// When it cannot be frozen.
+    pub fn freeze(&self) -> anyhow::Result<Frozen> {
+        ensure!(run("fsfreeze", &["--freeze", &self.at.to_string_lossy()])?, "fsfreeze failed");
+        Ok(Frozen(self.at.clone()))
+    }
+
     /// Fills it to its last byte with one file, and gives that file.
     ///
     /// # Errors
@@ -92,6 +114,16 @@ impl Disk {
         run("dd", &["if=/dev/zero", "bs=64k", &format!("of={}", filler.display())])?;
         ensure!(filler.is_file(), "nothing could be written to {}", self.at.display());
         Ok(filler)
+    }
+}
+
+/// A disk that hangs while this is there.
+#[derive(Debug)]
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).status().ok();
     }
 }
 

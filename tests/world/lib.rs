@@ -43,6 +43,7 @@ pub mod link;
 pub mod moto;
 pub mod noise;
 pub mod onvif;
+pub mod opencast;
 pub mod planted;
 pub mod process;
 pub mod programs;

@@ -284,6 +284,7 @@ impl Agent {
         std::fs::write(&secret, password)?;
         let text = format!(
             "[device]\nid = \"{DEVICE}\"\nschool = \"{SCHOOL}\"\nroom = \"301教室\"\ndata_dir = {data:?}\n\
+             trust_volume = true\n\
              [hub]\nurl = \"{}\"\nmqtt = \"mqtt://{}:{}\"\npassword_file = {secret:?}\n\
              [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = 2\n\
              [recording]\nrecorder = {:?}\nprofiles = \"{PROFILES}\"\nschemes = \"{SCHEMES}\"\n{}{}",

@@ -225,6 +225,7 @@ fn holds(code: Code, seen: &Seen<'_>, was: bool) -> Option<String> {
     let otherwise = match code {
         Code::ClockWrong => clock_wrong(seen),
         Code::DiskNearlyFull => disk_nearly_full(seen, was),
+        Code::DiskRestore => status.home.as_ref().map(crate::model::home::Doubt::detail),
         Code::DisplayFault => display_fault(seen),
         Code::UnknownCaptureDevice => {
             seen.health.words.get("unknown_capture").filter(|_| seen.limits.unknown_capture).cloned()
@@ -237,7 +238,9 @@ fn holds(code: Code, seen: &Seen<'_>, was: bool) -> Option<String> {
             let held = status.upload.blocked.as_ref();
             match held {
                 Some(why) => Some(format!("上传停住了：{why}")),
-                None => (waiting >= BACKLOG || (was && waiting > 0)).then(|| format!("{waiting} 节等待上传")),
+                None => (waiting >= BACKLOG || (was && waiting > 0))
+                    .then(|| format!("{waiting} 节等待上传"))
+                    .or_else(|| beside(status, was)),
             }
         }
         _ => None,
@@ -263,7 +266,21 @@ fn disk_nearly_full(seen: &Seen<'_>, was: bool) -> Option<String> {
     let minutes = seen.status.disk_free_minutes?;
     let few = u64::from(seen.limits.disk_minutes);
     let few = if was { few * 4 / 3 } else { few };
-    (minutes < few).then(|| format!("还能录约 {minutes} 分钟"))
+    (minutes < few).then(|| match seen.status.keeping.waiting {
+        0 => format!("还能录约 {minutes} 分钟"),
+        n => format!(
+            "还能录约 {minutes} 分钟；还有 {n} 节没有传完，占 {:.1} GB",
+            seen.status.keeping.waiting_bytes as f64 / 1e9
+        ),
+    })
+}
+
+/// A destination beside the hub that does not take what it must have.
+fn beside(status: &Status, was: bool) -> Option<String> {
+    status.destinations.iter().filter(|d| d.required && d.waiting > 0).find_map(|d| match &d.problem {
+        Some(why) => Some(format!("{} 存不进去：{why}", d.name)),
+        None => (d.waiting >= BACKLOG || was).then(|| format!("{} 还有 {} 节没有存好", d.name, d.waiting)),
+    })
 }
 
 fn display_fault(seen: &Seen<'_>) -> Option<String> {

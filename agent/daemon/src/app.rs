@@ -22,9 +22,10 @@ use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, machine, notify};
 use crate::sense::collect::Scope;
+use crate::store::deliveries::HUB;
 use crate::store::line::Line;
 use crate::store::{Store, StoreError};
-use crate::{alarm, evidence, key, publish, reclaim, record, render, sense, upload};
+use crate::{alarm, beside, evidence, home, key, publish, reclaim, record, render, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -91,6 +92,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let schemes = config.schemes().map_err(faulty)?;
     let timetable = config.timetable().map_err(faulty)?;
     write_keys(&store, public)?;
+    require(&config, &store).context("stored lessons cannot be told from others")?;
+    let volume = home::look(&store, config.device.trust_volume).context("this boot cannot be counted")?;
     let (listener, address) = listen(config.page.listen, &data_dir).await?;
     tracing::info!(device = %config.device.id, room = config.device.room, key = public.id(), page = %address, "lectern starts");
 
@@ -126,6 +129,9 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     let scope = scope(&config, store.line().clone());
     if let Some((hub, password)) = hub {
+        let asked =
+            home::Hub { url: hub.url.clone(), device: config.device.id.clone(), password: password.clone() };
+        spawn("home", tokio::spawn(home::run(store.clone(), volume, asked, stages.clone())));
         let keys = (store.clone(), public);
         let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());
         let settings = upload::hub::Settings {
@@ -151,12 +157,22 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         let settings = publish::Settings { url: hub.mqtt, topics, password, info };
         spawn("publish", tokio::spawn(publish::run(store.clone(), settings, stages.clone())));
     }
+    let place = beside::work::Place {
+        school: config.device.school.to_string(),
+        device: config.device.id.to_string(),
+    };
+    for settings in config.destinations.clone() {
+        spawn("beside", tokio::spawn(beside::run(store.clone(), settings, place.clone(), stages.clone())));
+    }
     let settings =
         sense::Settings { interval: seconds(config.sense.interval_s).unwrap_or(LOOK_EVERY), scope };
     spawn("sense", tokio::spawn(sense::run(store.clone(), settings, stages.clone())));
     spawn("alarm", tokio::spawn(alarm::run(store.clone(), config.alarm.clone(), stages.clone())));
-    let keep = config.recording.keep_stored_days;
-    spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), keep, stages.clone())));
+    let settings = reclaim::Settings {
+        keep_days: config.recording.keep_stored_days,
+        keep_free_bytes: u64::from(config.recording.keep_free_mib) << 20,
+    };
+    spawn("reclaim", tokio::spawn(reclaim::run(store.clone(), settings, stages.clone())));
     let settings = render::Settings {
         recorder: config.recording.recorder.clone(),
         profiles: profiles.into(),
@@ -202,6 +218,18 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         tracing::error!("fresh samples could not be kept: {e}");
     }
     tracing::info!("lectern has ended; a recorder at work goes on and is found again");
+    Ok(())
+}
+
+/// Says which destinations must confirm a lesson; lessons that lack none of them any more are stored.
+fn require(config: &Config, store: &Store) -> Result<(), StoreError> {
+    let hub = config.hub.iter().map(|_| HUB.to_owned());
+    let others = config.destinations.iter().filter(|d| d.required).map(|d| d.name.clone());
+    store.require(hub.chain(others).collect());
+    for id in store.settle_all()? {
+        tracing::info!(lesson = %id, "stored: what was still missing is no longer required");
+        store.tell_stored(&id)?;
+    }
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod capture;
 pub mod devices;
 pub mod digest;
 pub mod fmp4;
+pub mod home;
 pub mod id;
 pub mod joined;
 pub mod manifest;

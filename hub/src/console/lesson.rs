@@ -13,6 +13,8 @@ use lectern_wire::upload::StoreState;
 use super::guard::Who;
 use super::{Console, Frame, Oops, lessons as list, show, words};
 use crate::receive::check::{self, Fault, Known, Report};
+use crate::receive::retention;
+use crate::store::audit;
 use crate::store::devices::{self, Device};
 use crate::store::lessons::{self, Lesson};
 use crate::store::objects::Place;
@@ -28,6 +30,8 @@ pub struct Whole {
     pub manifest: Option<Signed<Manifest>>,
     /// Its receipt, once stored.
     pub receipt: Option<Signed<Receipt>>,
+    /// Its bytes were removed because its time was over.
+    pub expired: bool,
 }
 
 impl Whole {
@@ -46,6 +50,7 @@ pub async fn find(console: &Console, id: &str) -> Result<Whole, Oops> {
             device: devices::find(db, lesson.device.as_str())?,
             manifest: lessons::manifest(db, &lesson.id)?,
             receipt: receipts::find(db, &lesson.id)?,
+            expired: !audit::of(db, retention::KIND, lesson.id.as_str())?.is_empty(),
             lesson,
         }))
     });
@@ -69,6 +74,8 @@ struct LessonPage {
     stored: bool,
     /// When its teacher threw it away.
     discarded: Option<String>,
+    /// Its time was over, rather than its teacher wanting it away.
+    expired: bool,
     /// When more was said of it afterwards, and what the manifest says.
     amended: Option<(String, String)>,
     submitted: String,
@@ -244,6 +251,7 @@ pub async fn page(State(console): State<Console>, _: Who, Path(id): Path<String>
         class,
         stored: lesson.state == StoreState::Stored,
         discarded: lesson.discarded_ms.map(words::moment),
+        expired: whole.expired,
         amended: lesson.amended_ms.map(|at| (words::moment(at), recorded_as(whole.manifest.as_ref()))),
         submitted: list::submitted(lesson),
         uncut,

@@ -150,7 +150,10 @@ pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -
     Room {
         seen: device.seen_ms.map_or_else(|| "–".into(), |seen| words::ago(seen, now)),
         paused,
-        upload: waiting.map(words::size_of),
+        upload: waiting.map(|bytes| match value("lessons_waiting_count").filter(|n| *n > 0.0) {
+            Some(n) => format!("{} 节 {}", words::number(n), words::size_of(bytes)),
+            None => words::size_of(bytes),
+        }),
         device,
         mood,
         state,

@@ -8,5 +8,6 @@ pub mod grant;
 pub mod name;
 pub mod playlist;
 pub mod repair;
+pub mod retention;
 pub mod sound;
 pub mod watch;

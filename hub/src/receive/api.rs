@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lectern_base::clock;
 use lectern_wire::PART_SIZE;
+use lectern_wire::home::{Home, Remembered};
 use lectern_wire::id::LessonId;
 use lectern_wire::upload::{Announce, Grant, GrantRequest, LessonStatus, StoreState};
 use serde::de::DeserializeOwned;
@@ -26,7 +27,7 @@ use crate::model::sound::{MAX_PARTS, MAX_TAKES};
 use crate::store::devices::{self, Device};
 use crate::store::lessons::{self, Lesson};
 use crate::store::objects::{Kind, Place};
-use crate::store::{StoreError, audit, receipts};
+use crate::store::{StoreError, audit, home, receipts};
 
 /// Largest JSON body: a manifest of a whole school day stays far below.
 const MAX_JSON: usize = 4 * 1024 * 1024;
@@ -37,6 +38,7 @@ const SEAL_PATIENCE: Duration = Duration::from_secs(10);
 pub fn router(receive: Receive) -> Router {
     let api = Router::new()
         .route("/hub", get(hub))
+        .route("/home", post(home))
         .route("/ping", get(ping))
         .route("/lessons", post(announce))
         .route("/lessons/{lesson}", get(status).delete(discard))
@@ -126,6 +128,26 @@ async fn hub(State(receive): State<Receive>) -> Json<serde_json::Value> {
         "key": receive.deps().keys.public(),
         "now_ms": clock::wall_ms(),
     }))
+}
+
+/// Longest texts a device may have remembered.
+const HOME_TEXT: usize = 64;
+
+async fn home(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Body(said): Body<Home>,
+) -> Result<Json<Remembered>, Problem> {
+    let texts = [&said.volume, &said.boot_id];
+    if texts.iter().any(|text| text.len() > HOME_TEXT) || i64::try_from(said.boots).is_err() {
+        return Err(Problem::unsound(
+            "bad_home",
+            format!("volume and boot_id have at most {HOME_TEXT} bytes"),
+        ));
+    }
+    let now = clock::wall_ms();
+    let remembered = receive.deps().store.write(move |db| home::remember(db, &device.id, &said, now)).await?;
+    Ok(Json(remembered))
 }
 
 async fn announce(

@@ -274,7 +274,7 @@ impl Receive {
             let mut stream = std::pin::pin!(parts(Arc::clone(bucket), object.key.clone(), sizes));
             loop {
                 match stream.try_next().await {
-                    Ok(Some(bytes)) if take.parts.get(n).is_some_and(|p| p.sha256 == Digest::of(&bytes)) => {
+                    Ok(Some((hash, bytes))) if take.parts.get(n).is_some_and(|p| p.sha256 == hash) => {
                         whole.update(&bytes);
                         size += bytes.len() as u64;
                         n += 1;

@@ -21,6 +21,7 @@ mod part;
 mod problem;
 mod readback;
 pub mod recover;
+pub mod retention;
 mod seal;
 #[cfg(test)]
 mod tests;

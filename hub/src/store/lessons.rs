@@ -177,6 +177,18 @@ pub fn all(db: &Connection) -> rusqlite::Result<Vec<Lesson>> {
     rows.query_map([], lesson)?.collect()
 }
 
+/// Stored lessons and when their receipt says they were stored, by the hub's clock; oldest first.
+///
+/// # Errors
+/// What the database says.
+pub fn kept(db: &Connection) -> rusqlite::Result<Vec<(Lesson, i64)>> {
+    let mut rows = db.prepare_cached(&format!(
+        "SELECT {COLUMNS}, json_extract(document, '$.document.stored_wall_ms') AS stored_ms
+         FROM lesson JOIN receipt ON lesson = id WHERE state = 'stored' AND stored_ms IS NOT NULL ORDER BY stored_ms"
+    ))?;
+    rows.query_map([], |row| Ok((lesson(row)?, row.get("stored_ms")?)))?.collect()
+}
+
 /// How many lessons are in each state.
 ///
 /// # Errors

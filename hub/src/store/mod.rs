@@ -11,6 +11,7 @@ pub mod at_s3;
 pub mod audit;
 pub mod devices;
 pub mod events;
+pub mod home;
 pub mod keys;
 pub mod lessons;
 pub mod objects;
@@ -28,12 +29,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("afterwards.sql"),
     include_str!("s3.sql"),
     include_str!("alarms.sql"),
     include_str!("machine.sql"),
+    include_str!("home.sql"),
 ];
 
 /// Why the state cannot be used.

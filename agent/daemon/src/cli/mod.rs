@@ -14,7 +14,9 @@ use lectern_wire::manifest::{About, clock_text};
 use serde_json::json;
 
 use crate::app::{self, StartError};
+use crate::beside::share;
 use crate::config::Config;
+use crate::config::destination::Way;
 use crate::evidence::verify::{self, Keys, Report};
 use crate::store::Store;
 
@@ -48,6 +50,9 @@ enum What {
     Record(Press),
     /// List the lessons on this machine.
     Lessons,
+    /// Mounted shares that lessons go to.
+    #[command(subcommand)]
+    Share(Share),
     /// Clips and renditions of finished lessons.
     #[command(subcommand)]
     Clip(clip::Clip),
@@ -63,6 +68,15 @@ enum What {
     Fsck,
     /// Forget the hub's key, when the hub was replaced. The daemon must be stopped.
     ForgetHub,
+}
+
+#[derive(Debug, Subcommand)]
+enum Share {
+    /// Put the marker on a share that is mounted, so that it is told from one that is not. Once.
+    Prepare {
+        /// The destination's name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -170,6 +184,9 @@ pub fn run() -> Exit {
         }
         What::Lessons => {
             with_config(&arguments.config, |config| remote::lessons(&config.device.data_dir, json))
+        }
+        What::Share(Share::Prepare { name }) => {
+            with_config(&arguments.config, |config| prepare(&config, &name, json))
         }
         What::Clip(asked) => {
             with_config(&arguments.config, |config| clip::run(&config.device.data_dir, &asked, json))
@@ -311,6 +328,21 @@ fn report_text(report: &Report) -> String {
         lines.push(format!("  {one}; {hub}; keys: {}", report.keys));
     }
     lines.join("\n")
+}
+
+fn prepare(config: &Config, name: &str, json: bool) -> Exit {
+    let found = config.destinations.iter().find(|d| d.name == name).map(|d| &d.way);
+    let Some(Way::Folder { path }) = found else {
+        return fail(&format!("the settings have no destination {name:?} of kind \"folder\""));
+    };
+    match share::prepare(path) {
+        Ok(()) => say(
+            json,
+            &serde_json::json!({ "prepared": path }),
+            &format!("{} is prepared: lessons go there from now on", path.display()),
+        ),
+        Err(e) => fail(&e),
+    }
 }
 
 fn fsck(store: &Store, json: bool) -> Exit {

@@ -87,6 +87,14 @@ pub fn status(data_dir: &Path, json: bool) -> Exit {
             let mib = upload["pending_bytes"].as_u64().unwrap_or(0) as f64 / 1_048_576.0;
             lines.push(format!("waiting for the hub: {} lessons, {mib:.1} MiB", upload["waiting_lessons"]));
         }
+        let keeping = &value["keeping"];
+        if upload["configured"] == true && keeping["waiting"].as_u64().is_some_and(|n| n > 0) {
+            let gb = keeping["waiting_bytes"].as_u64().unwrap_or(0) as f64 / 1e9;
+            lines.push(format!("kept until they are stored: {} lessons, {gb:.1} GB", keeping["waiting"]));
+        }
+        if let Some(why) = value["home"]["detail"].as_str() {
+            lines.push(format!("NO HOME FOR LESSONS: {why}"));
+        }
         if let Some(blocked) = upload["blocked"].as_str() {
             lines.push(format!("upload stuck: {blocked}"));
         }
@@ -148,13 +156,33 @@ pub fn lessons(data_dir: &Path, json: bool) -> Exit {
         let rows = value.as_array().into_iter().flatten().map(|lesson| {
             let text = |key: &str| lesson[key].as_str().unwrap_or("");
             let about = ["class", "subject", "topic"].map(|key| lesson["about"][key].as_str().unwrap_or(""));
+            let there = lesson["destinations"].as_array().into_iter().flatten().map(|d| {
+                let name = d["name"].as_str().unwrap_or("");
+                let word = match (d["confirmed"].is_string(), d["problem"].as_str()) {
+                    (true, _) => "has it".to_owned(),
+                    (false, Some(problem)) => problem.to_owned(),
+                    (false, None) => {
+                        format!("{:.1} MB sent", d["sent_bytes"].as_u64().unwrap_or(0) as f64 / 1e6)
+                    }
+                };
+                format!("{name}: {word}")
+            });
+            let there: Vec<_> = there.collect();
+            let here = match (lesson["local_bytes"].as_u64(), lesson["reclaimed"]["why"].as_str()) {
+                (_, Some(why)) => {
+                    format!("removed here by {why}, {}", lesson["reclaimed"]["at"].as_str().unwrap_or(""))
+                }
+                (Some(bytes), None) if bytes > 0 => format!("{:.1} MB here", bytes as f64 / 1e6),
+                _ => String::new(),
+            };
             format!(
-                "{}  {:<11} {}  {} {}",
+                "{}  {:<11} {}  {} {} {here}  {}",
                 text("started"),
                 text("state"),
                 text("id"),
                 about.join(" ").trim(),
-                text("cut_short")
+                text("cut_short"),
+                there.join("; ")
             )
         });
         let rows: Vec<String> = rows.map(|row| row.trim_end().to_owned()).collect();

@@ -2,6 +2,7 @@
 //!
 //! `config/agent.toml` in the repository is the reference; a test holds it to the defaults here.
 
+pub mod destination;
 mod folder;
 mod key;
 mod profiles;
@@ -37,6 +38,8 @@ pub struct Config {
     pub hub: Option<Hub>,
     /// `[upload]`
     pub upload: Upload,
+    /// `[[destination]]`: where lessons go beside the hub.
+    pub destinations: Vec<destination::Settings>,
     /// `[page]`
     pub page: Page,
     /// `[recording]`
@@ -68,6 +71,8 @@ pub struct Device {
     pub room: String,
     /// Where state and lessons are kept.
     pub data_dir: PathBuf,
+    /// Whether that volume keeps what is written to it although it looks otherwise.
+    pub trust_volume: bool,
 }
 
 impl Device {
@@ -124,6 +129,8 @@ pub struct Recording {
     pub reserve_minutes: u32,
     /// Days the bytes of a lesson stay here after the hub's receipt.
     pub keep_stored_days: u32,
+    /// Space that is kept free by removing stored lessons earlier, MiB.
+    pub keep_free_mib: u32,
     /// Whether every picture is decoded back, or the key frames.
     pub full_check: bool,
     /// Folder of the video profiles a finished lesson is held against.
@@ -187,6 +194,7 @@ impl Config {
         let device = device(&mut root);
         let hub = root.optional_section("hub").map(hub);
         let upload = root.section("upload", upload);
+        let destinations = destination::all(&mut root, hub.is_some());
         let page = page(&mut root);
         let mut recording = recording(&mut root);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
@@ -205,8 +213,20 @@ impl Config {
         let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         root.end();
-        let config =
-            Self { device, hub, upload, page, recording, key, school_day, sense, projector, alarm, outbox };
+        let config = Self {
+            device,
+            hub,
+            upload,
+            destinations,
+            page,
+            recording,
+            key,
+            school_day,
+            sense,
+            projector,
+            alarm,
+            outbox,
+        };
         faults.into_result(config)
     }
 
@@ -259,6 +279,7 @@ fn device(root: &mut Section<'_>) -> Device {
             school_name: s.text("school_name", Some(""), 40),
             room: s.text("room", None, 40),
             data_dir: folder,
+            trust_volume: s.choice_of_bool("trust_volume"),
         }
     })
 }
@@ -410,6 +431,7 @@ fn recording(root: &mut Section<'_>) -> Recording {
             max_minutes: s.number("max_minutes", 180, 1..=1440),
             reserve_minutes: s.number("reserve_minutes", 10, 1..=1440),
             keep_stored_days: s.number("keep_stored_days", 7, 0..=3650),
+            keep_free_mib: s.number("keep_free_mib", 4096, 0..=1_000_000),
             full_check: s.choice_of_bool("full_check"),
             profiles: s.path("profiles", "/etc/lectern/profiles"),
             schemes: s.path("schemes", "/etc/lectern/schemes"),

@@ -3,6 +3,7 @@
 pub mod alarm;
 pub mod answer;
 pub mod clip;
+pub mod home;
 pub mod key;
 pub mod lesson;
 pub mod profile;

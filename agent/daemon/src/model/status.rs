@@ -9,6 +9,7 @@ use lectern_wire::preflight::{CheckState, SourceCheck};
 use lectern_wire::report::Report;
 
 use super::answer::Refusal;
+use super::home::Doubt;
 use super::lesson::{CutShort, State};
 use super::profile::Reason;
 use super::timetable::{Bell, Slot};
@@ -40,6 +41,14 @@ pub struct Status {
     pub speech: bool,
     /// The clip that is being made.
     pub render: Option<Making>,
+    /// Where lessons go beside the hub.
+    pub destinations: Vec<Destination>,
+    /// What somebody's calendar has for now; it suggests, and starts nothing.
+    pub suggestion: Option<Suggestion>,
+    /// What is kept here, and whether it waits.
+    pub keeping: Keeping,
+    /// Why the state folder is no home for lessons, if it is none.
+    pub home: Option<Doubt>,
     /// A physical key, where the settings name one.
     pub key: Option<Key>,
 }
@@ -53,6 +62,45 @@ pub struct Key {
     pub hold_ms: u64,
     /// Why its last press was refused, and when, milliseconds since boot.
     pub refusal: Option<(Refusal, u64)>,
+}
+
+/// What a calendar has for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suggestion {
+    /// 课题
+    pub topic: String,
+}
+
+/// A destination beside the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// Its name.
+    pub name: String,
+    /// `folder`, `s3` or `opencast`.
+    pub kind: &'static str,
+    /// Whether a lesson is stored only when it is there too.
+    pub required: bool,
+    /// Whether it went well last time; nothing before the first.
+    pub reachable: Option<bool>,
+    /// Lessons it has not confirmed.
+    pub waiting: u64,
+    /// Bytes of them that are not there.
+    pub pending_bytes: u64,
+    /// Why it does not go on, in a sentence.
+    pub problem: Option<String>,
+}
+
+/// Finished lessons on this disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keeping {
+    /// Lessons that are not stored yet; their bytes stay whatever happens.
+    pub waiting: u64,
+    /// Bytes of them.
+    pub waiting_bytes: u64,
+    /// Lessons that are stored and still here; their bytes may go.
+    pub stored: u64,
+    /// Bytes of them.
+    pub stored_bytes: u64,
 }
 
 /// A clip that is being made.
@@ -203,5 +251,6 @@ impl Status {
     pub fn safe_to_switch_off(&self) -> bool {
         let idle = self.lesson.as_ref().is_none_or(|l| !l.state.is_waiting());
         idle && self.upload.waiting_lessons == 0
+            && self.destinations.iter().all(|d| !d.required || d.waiting == 0)
     }
 }

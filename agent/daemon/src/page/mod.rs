@@ -164,7 +164,14 @@ async fn preview(State(page): State<Page>) -> Response {
 
 async fn lessons(State(page): State<Page>) -> Response {
     let rows = page.store.lessons().and_then(|lessons| {
-        let row = |lesson| Ok(view::lesson_row(lesson, &page.store.reports(&lesson.id)?));
+        let row = |lesson: &crate::store::lessons::Lesson| {
+            let kept = view::Kept {
+                bytes: page.store.local_bytes(&lesson.id)?,
+                reclaimed: page.store.reclaim_of(&lesson.id)?,
+                deliveries: page.store.deliveries(&lesson.id)?,
+            };
+            Ok(view::lesson_row(lesson, &page.store.reports(&lesson.id)?, &kept))
+        };
         lessons.iter().map(row).collect::<Result<Vec<_>, crate::store::StoreError>>()
     });
     match rows {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::model::profile::Reason;
 use crate::model::reading::Health;
 use crate::model::status::{Hold, Preflight, Status, Warning};
+use crate::store::deliveries::Delivery;
 use crate::store::lessons::Lesson;
 
 /// What was measured last: numbers by group, why some are missing, words, and the alarms that stand.
@@ -67,8 +68,8 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "ring_s": status.ring_s,
         "level": status.level.map(|l| json!({ "peak_dbfs": l.peak_dbfs, "rms_dbfs": l.rms_dbfs })),
         "upload": {
-            "configured": status.upload.configured,
-            "reachable": status.upload.reachable,
+            "configured": status.upload.configured || !status.destinations.is_empty(),
+            "reachable": reachable(status),
             "waiting_lessons": status.upload.waiting_lessons,
             "pending_bytes": status.upload.pending_bytes,
             "sent_bytes": status.upload.sent_bytes,
@@ -79,7 +80,24 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
                 Hold::Queue => "queue",
             }),
         },
+        "suggestion": status.suggestion.as_ref().map(|s| json!({ "topic": s.topic })),
+        "destinations": status.destinations.iter().map(|d| json!({
+            "name": d.name,
+            "kind": d.kind,
+            "required": d.required,
+            "reachable": d.reachable,
+            "waiting": d.waiting,
+            "pending_bytes": d.pending_bytes,
+            "problem": d.problem,
+        })).collect::<Vec<_>>(),
         "disk_free_minutes": status.disk_free_minutes,
+        "keeping": {
+            "waiting": status.keeping.waiting,
+            "waiting_bytes": status.keeping.waiting_bytes,
+            "stored": status.keeping.stored,
+            "stored_bytes": status.keeping.stored_bytes,
+        },
+        "home": status.home.as_ref().map(|doubt| json!({ "code": doubt.code(), "detail": doubt.detail() })),
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
         "preflight": preflight(status.preflight.as_ref()),
         "speech": status.speech,
@@ -95,6 +113,15 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "clock_plausible": clock::plausible(),
         "safe_to_switch_off": status.safe_to_switch_off(),
     })
+}
+
+/// Whether lessons get away: the hub where there is one, else every destination that is required.
+fn reachable(status: &Status) -> Option<bool> {
+    let mut required = status.destinations.iter().filter(|d| d.required).filter_map(|d| d.reachable);
+    match status.upload.configured {
+        true => status.upload.reachable,
+        false => required.next().map(|first| first && required.all(|well| well)),
+    }
 }
 
 /// How the sources were found; null when nobody has looked.
@@ -140,8 +167,18 @@ fn warning(warning: &Warning) -> Value {
     }
 }
 
+/// What of a lesson is on this disk.
+pub struct Kept {
+    /// Bytes of its takes.
+    pub bytes: u64,
+    /// Why and when they were removed, if they were.
+    pub reclaimed: Option<(String, i64)>,
+    /// How far each destination has come.
+    pub deliveries: Vec<Delivery>,
+}
+
 /// A lesson in the list.
-pub fn lesson_row(lesson: &Lesson, reports: &Value) -> Value {
+pub fn lesson_row(lesson: &Lesson, reports: &Value, kept: &Kept) -> Value {
     json!({
         "id": lesson.id,
         "state": lesson.state.name(),
@@ -151,6 +188,14 @@ pub fn lesson_row(lesson: &Lesson, reports: &Value) -> Value {
         "cut_short": lesson.cut_short.map(crate::model::lesson::CutShort::name),
         "manifest_sha256": lesson.manifest_sha256,
         "reports": reports,
+        "local_bytes": kept.bytes,
+        "destinations": kept.deliveries.iter().map(|d| json!({
+            "name": d.destination,
+            "confirmed": d.confirmed_wall_ms.map(clock::local_text),
+            "sent_bytes": d.sent_bytes,
+            "problem": d.problem,
+        })).collect::<Vec<_>>(),
+        "reclaimed": kept.reclaimed.as_ref().map(|(why, at)| json!({ "why": why, "at": clock::local_text(*at) })),
         "thrown_away": lesson.discarded_wall_ms.map(clock::local_text),
         "submitted": lesson.submitted,
     })

@@ -9,3 +9,4 @@ pub mod notify;
 pub mod onvif;
 pub mod pjlink;
 pub mod power;
+pub mod volume;

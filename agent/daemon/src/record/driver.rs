@@ -194,6 +194,16 @@ impl Driver {
             let path = self.settings.recorder.display();
             return no("no_recorder", format!("the recorder {path} is not installed"));
         }
+        if let Some(doubt) = self.store.board().read().home {
+            let folder = self.store.folder().display().to_string();
+            return no(
+                "restored",
+                format!(
+                    "{folder} does not keep what is written to it: {doubt}; a lesson would be lost. \
+                     Set device.data_dir to a volume that is not restored"
+                ),
+            );
+        }
         match disk::free_bytes(self.store.folder()) {
             Ok(free) => {
                 let minutes = free / self.settings.bytes_per_minute.max(1);
@@ -217,10 +227,13 @@ impl Driver {
 
     /// Names what takes the space: nothing unsent is ever removed to make room.
     fn no_space(&self, minutes: u64) -> String {
-        let waiting = self.store.waiting_lessons().map_or(0, |lessons| lessons.len());
+        let lessons = self.store.waiting_lessons().unwrap_or_default();
+        let bytes: u64 = lessons.iter().map(|l| self.store.local_bytes(&l.id).unwrap_or(0)).sum();
+        let waiting = lessons.len();
         let blocks = if waiting > 0 {
             format!(
-                "; {waiting} recorded lessons wait to be sent to the hub and are kept until they are there"
+                "; {waiting} recorded lessons ({:.1} GB) wait to be stored elsewhere and are kept until they are",
+                bytes as f64 / 1e9
             )
         } else {
             "; other files fill the disk".into()

@@ -193,6 +193,7 @@ fn recording(status: &Status) -> Values {
     if status.upload.configured {
         put("pending_upload_bytes", status.upload.pending_bytes as f64);
         put("lessons_waiting_count", status.upload.waiting_lessons as f64);
+        put("lessons_waiting_bytes", status.keeping.waiting_bytes as f64);
     }
     out
 }

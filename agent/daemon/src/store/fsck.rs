@@ -4,6 +4,7 @@ use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::{Document as _, Signed};
 
+use super::deliveries::HUB;
 use super::{Store, StoreError};
 use crate::model::lesson::State;
 
@@ -58,7 +59,19 @@ pub fn check(store: &Store) -> Result<Vec<String>, StoreError> {
                 }
             }
         }
-        if lesson.state == State::Stored {
+        let deliveries = store.deliveries(&lesson.id)?;
+        let confirmed =
+            |name: &str| deliveries.iter().any(|d| d.destination == name && d.confirmed_wall_ms.is_some());
+        for d in deliveries.iter().filter(|d| d.destination != HUB && d.confirmed_wall_ms.is_some()) {
+            let file = format!("stored-{}.json", d.destination);
+            if !folder.join(&file).is_file() {
+                complain(&format!(
+                    "{file} is missing, and the row says that {} has the lesson",
+                    d.destination
+                ));
+            }
+        }
+        if lesson.state == State::Stored && (confirmed(HUB) || deliveries.is_empty()) {
             match read::<Receipt>(&folder.join("receipt.json")) {
                 Err(e) => complain(&format!("receipt.json: {e}")),
                 Ok(receipt) if Some(receipt.document.manifest_sha256) != lesson.manifest_sha256 => {

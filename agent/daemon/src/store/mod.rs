@@ -17,14 +17,16 @@ mod afterwards;
 mod alarms;
 pub mod board;
 pub mod clips;
+pub mod deliveries;
 pub mod fsck;
+pub mod keeping;
 pub mod lessons;
 pub mod line;
 pub mod outbox;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lectern_base::disk;
 use lectern_wire::alarm::Alarm;
@@ -112,11 +114,12 @@ struct Inner {
     alarms: watch::Sender<Vec<Alarm>>,
     health: watch::Sender<Health>,
     line: Arc<line::Line>,
+    required: OnceLock<Vec<String>>,
     _lock: File,
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 4] = [LESSONS, AFTERWARDS, ALARMS, CLIPS];
+const STEPS: [&str; 6] = [LESSONS, AFTERWARDS, ALARMS, CLIPS, RECLAIMS, DELIVERIES];
 
 const LESSONS: &str = "
 CREATE TABLE lessons (
@@ -179,6 +182,30 @@ CREATE TABLE reports (
 );
 ";
 
+const RECLAIMS: &str = "
+CREATE TABLE reclaims (
+    lesson          TEXT PRIMARY KEY REFERENCES lessons(id),
+    decided_wall_ms INTEGER NOT NULL,                   -- before any byte goes
+    why             TEXT NOT NULL,                      -- rule or pressure
+    proof           TEXT NOT NULL,                      -- JSON: the receipt it rests on
+    bytes           INTEGER NOT NULL,
+    removed_wall_ms INTEGER
+);
+";
+
+const DELIVERIES: &str = "
+CREATE TABLE deliveries (
+    lesson            TEXT NOT NULL REFERENCES lessons(id),
+    destination       TEXT NOT NULL,                    -- its name; the hub's is hub
+    sent_bytes        INTEGER NOT NULL DEFAULT 0,
+    note              TEXT,                             -- JSON: what the destination needs to go on
+    problem           TEXT,
+    confirmed_wall_ms INTEGER,                          -- its proof lies in the lesson's folder
+    gone              INTEGER NOT NULL DEFAULT 0,       -- thrown away there too
+    PRIMARY KEY (lesson, destination)
+);
+";
+
 impl Store {
     /// Opens the folder and becomes its owner.
     ///
@@ -207,6 +234,7 @@ impl Store {
             alarms: watch::channel(alarms).0,
             health: watch::channel(Health::default()).0,
             line: Arc::default(),
+            required: OnceLock::new(),
             _lock: lock,
         })))
     }

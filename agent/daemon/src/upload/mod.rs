@@ -37,9 +37,10 @@ use lectern_wire::id::LessonId;
 use lectern_wire::manifest::Part;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::lesson::{Event, State};
+use crate::model::lesson::State;
 use crate::model::schedule::{Leave, Schedule};
 use crate::model::status::{Hold, Status};
+use crate::store::deliveries::HUB;
 use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
 use climb::Climb;
@@ -172,7 +173,7 @@ impl Uploader {
                 self.store.discard_told(&lesson)?;
             }
             let live = self.live();
-            let mut lessons = self.store.waiting_lessons()?;
+            let mut lessons = self.store.waiting_for(HUB)?;
             lessons.sort_by_key(|lesson| Some(&lesson.id) != live.as_ref());
             let (mut more, mut stuck) = (false, None);
             for lesson in lessons {
@@ -295,19 +296,11 @@ impl Uploader {
         if self.store.lesson(&lesson.id)?.is_none_or(|now| now.state == State::Discarded) {
             return Ok(());
         }
-        let state = self.store.advance(&lesson.id, Event::Receipted)?;
-        tracing::info!(lesson = %lesson.id, "stored");
-        let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
-        self.store.board().update(|s| {
-            if let Some(shown) = s.lesson.as_mut().filter(|l| l.id == lesson.id) {
-                shown.state = state;
-                shown.stored_after_ms = shown.stopped_at_boot_ms.map(|at| now.saturating_sub(at));
-            }
-        });
-        let data = serde_json::json!({ "lesson_id": lesson.id, "state": state.name() });
-        self.store.outbox().push_event("lesson", &data)?;
-        self.store.bells().publish.notify_one();
-        self.store.bells().reclaim.notify_one();
+        let state = self.store.confirm(&lesson.id, HUB, clock::wall_ms())?;
+        tracing::info!(lesson = %lesson.id, "the hub has it");
+        if state == State::Stored {
+            self.store.tell_stored(&lesson.id)?;
+        }
         Ok(())
     }
 
@@ -324,7 +317,7 @@ impl Uploader {
     }
 
     fn count(&self, reachable: Option<bool>, blocked: Option<String>) -> Result<(), StoreError> {
-        let waiting = self.store.waiting_lessons()?;
+        let waiting = self.store.waiting_for(HUB)?;
         let shown = self.store.board().read().lesson.map(|l| l.id);
         let (mut pending, mut sent) = (0, 0);
         for lesson in &waiting {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::body;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use lectern_wire::PART_SIZE;
+use lectern_wire::digest::Digest;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
@@ -118,16 +119,21 @@ pub fn waiting<T>(work: impl Future<Output = T>) -> T {
     Handle::current().block_on(work)
 }
 
-/// Parts of an object as the store holds them, one after the other while the next are on their way.
+/// Parts of an object as the store holds them, each with its hash, one after the other while the next are on their
+/// way and being hashed.
 pub fn parts(
     bucket: Arc<Bucket>,
     key: String,
     sizes: Vec<u64>,
-) -> impl Stream<Item = io::Result<Vec<u8>>> + Send {
+) -> impl Stream<Item = io::Result<(Digest, Vec<u8>)>> + Send {
     futures_util::stream::iter(sizes.into_iter().enumerate())
         .map(move |(n, size)| {
             let (bucket, key) = (Arc::clone(&bucket), key.clone());
-            async move { patiently(&bucket, &key, n as u64 * PART_SIZE, size).await }
+            async move {
+                let bytes = patiently(&bucket, &key, n as u64 * PART_SIZE, size).await?;
+                let hashed = tokio::task::spawn_blocking(move || (Digest::of(&bytes), bytes)).await;
+                hashed.map_err(io::Error::other)
+            }
         })
         .buffered(3)
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::{Report, health};
 use crate::cli::remote;
 use crate::config::Config;
+use crate::config::destination::Way;
 use crate::store::Store;
 
 /// Lines of the journal.
@@ -126,7 +127,12 @@ fn words(settings: &Path, config: &Config, lessons: &Value) -> BTreeSet<String> 
     let mut words = BTreeSet::new();
     let files = config.hub.iter().map(|hub| hub.password_file.clone());
     let files = files.chain(config.projector.iter().filter_map(|projector| projector.password_file.clone()));
-    for file in files.chain([config.device.data_dir.join("device.key")]) {
+    let beside = config.destinations.iter().filter_map(|destination| match &destination.way {
+        Way::Folder { .. } => None,
+        Way::S3(bucket) => Some(bucket.secret_file.clone()),
+        Way::Opencast(core) => Some(core.password_file.clone()),
+    });
+    for file in files.chain(beside).chain([config.device.data_dir.join("device.key")]) {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         words.extend(text.lines().map(|line| line.trim().to_owned()));
     }

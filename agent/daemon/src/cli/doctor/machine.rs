@@ -3,11 +3,13 @@
 use lectern_base::{clock, disk};
 
 use super::{Finding, finding};
+use crate::cli::remote;
 use crate::config::Config;
+use crate::platform::volume;
 
 /// What a technician wants to know of the machine.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    vec![data(config), space(config), clock_state()]
+    vec![data(config), volume(config), space(config), clock_state()]
 }
 
 fn data(config: &Config) -> Finding {
@@ -21,6 +23,23 @@ fn data(config: &Config) -> Finding {
         "data",
         usable.map(|()| folder.display().to_string()).map_err(|e| format!("{}: {e}", folder.display())),
     )
+}
+
+/// Whether the volume keeps what is written to it: by looks, and by what the running daemon has found out.
+fn volume(config: &Config) -> Finding {
+    let folder = &config.device.data_dir;
+    let looks = volume::doubt(folder).filter(|_| !config.device.trust_volume).map(|doubt| doubt.to_string());
+    let told = || {
+        let status = remote::ask(folder, "/api/status", None).ok()?;
+        status["home"]["detail"].as_str().map(str::to_owned)
+    };
+    let outcome = match looks.or_else(told) {
+        None => Ok("keeps what is written to it, as far as can be seen".to_owned()),
+        Some(why) => {
+            Err(format!("{why}: lessons are refused; set device.data_dir to a volume that is not restored"))
+        }
+    };
+    finding("volume", outcome)
 }
 
 fn space(config: &Config) -> Finding {

@@ -1,22 +1,37 @@
-//! The hub and its broker.
+//! The hub, its broker, and the destinations beside it.
 
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use super::{Finding, finding};
+use crate::beside::share;
 use crate::config::Config;
+use crate::config::destination::{Settings, Way};
 use crate::platform::identity;
 
 /// Whether what is recorded can leave this machine.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    let Some(hub) = &config.hub else {
-        return vec![finding("hub", Ok("none set: lessons stay on this machine".into()))];
+    let mut found = match &config.hub {
+        None => vec![finding("hub", Ok("none set: lessons stay on this machine".into()))],
+        Some(hub) => vec![
+            finding("password", identity::password(&hub.password_file).map(|_| "there".into())),
+            finding("hub", reach(&hub.url)),
+            finding("broker", reach(&hub.mqtt)),
+        ],
     };
-    vec![
-        finding("password", identity::password(&hub.password_file).map(|_| "there".into())),
-        finding("hub", reach(&hub.url)),
-        finding("broker", reach(&hub.mqtt)),
-    ]
+    found.extend(config.destinations.iter().map(destination));
+    found
+}
+
+/// Whether a destination can be reached.
+fn destination(settings: &Settings) -> Finding {
+    let outcome = match &settings.way {
+        Way::Folder { path } => share::look(path),
+        Way::S3(bucket) => identity::password(&bucket.secret_file).and_then(|_| reach(&bucket.url)),
+        Way::Opencast(core) => identity::password(&core.password_file).and_then(|_| reach(&core.url)),
+    };
+    let named = |text: String| format!("{} ({}): {text}", settings.name, settings.way.place());
+    finding("destination", outcome.map(named).map_err(named))
 }
 
 /// Whether somebody listens at an address.

@@ -17,6 +17,7 @@ function time(ms) {
   const s = Math.floor(ms / 1000), two = (n) => String(n).padStart(2, "0");
   return `${two(Math.floor(s / 3600))}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
 }
+const gigabytes = (bytes) => bytes < 1e9 ? `${Math.max(1, Math.round(bytes / 1e6))} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 const mib = (bytes) => `${(bytes / 1048576).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
 
 // Before a lesson: what the sources' check found, and what else a teacher should know before the press.
@@ -111,7 +112,7 @@ function draw() {
   if (now === "idle" && status.slot) {
     // The period that is on, by the timetable: the press needs no typing.
     [big, small, title] = [named(status.slot.about), small, [status.slot.about.teacher, status.slot.times].filter(Boolean).join(" ")];
-  } else if (!lesson) title = "";
+  } else if (!lesson) title = now === "idle" && status && status.suggestion ? say(w.planned, status.suggestion) : "";
   $("big-text").textContent = say(big, values);
   $("small").textContent = refusal && performance.now() - refusedAt < 8000 ? refusal : [title, say(small, values)].filter(Boolean).join(" · ");
   document.title = `${say(big, values)} · Lectern 讲台`;
@@ -126,13 +127,19 @@ function draw() {
   layouts(w, now);
   upload(w, now);
   profiles(w, now);
+  destinations(w);
   meter(w);
   $("about-name").textContent = w.about;
   $("about-box").hidden = !["idle", "speech", "recording", "paused", "bell", ...ENDED].includes(now);
   for (const label of $("about").children) label.firstChild.textContent = w.fields[label.dataset.field];
   $("repair-name").textContent = w.repair.ask;
   $("do-repair").textContent = w.repair.act;
-  $("disk").textContent = status && status.disk_free_minutes != null ? say(w.disk, { length: length(status.disk_free_minutes * 60000) }) : "";
+  const kept = status && status.keeping, room = status && status.disk_free_minutes != null;
+  // What waits takes space that nothing may free: it is named beside the space that is left.
+  $("disk").textContent = [
+    room ? say(w.disk, { length: length(status.disk_free_minutes * 60000) }) : "",
+    kept && status.upload.configured && kept.waiting > 0 ? say(w.keeping, { n: kept.waiting, size: gigabytes(kept.waiting_bytes) }) : "",
+  ].filter(Boolean).join(" · ");
   const safe = status && status.safe_to_switch_off;
   $("lamp").textContent = status ? (safe ? w.safe : w.wait) : "";
   $("lamp").className = safe ? "safe" : "wait";
@@ -154,6 +161,7 @@ function keyHint(w, now) {
 
 function warnings(w) {
   const list = status ? status.warnings.map((one) => say(w.warn[one.kind], one)) : [];
+  if (status && status.home) list.push(say(w.restored, { why: status.home.detail }));
   if (status && !status.clock_plausible) list.push(w.warn.clock);
   if (status && !status.lesson && status.upload.configured && status.upload.reachable === false) list.push(w.warn.no_hub);
   if (status && !status.lesson && status.preflight && status.preflight.problem) list.push(say(w.warn.unchecked, { why: status.preflight.problem }));
@@ -187,7 +195,9 @@ function actions(w, now, short) {
 // The form shows the lesson it belongs to; before one, what the timetable would fill in.
 function fill(now) {
   const lesson = status && status.lesson, key = lesson ? lesson.id : "";
-  const slot = !lesson && status && status.slot ? status.slot.about : {};
+  const slot = !lesson && status && status.slot ? { ...status.slot.about } : {};
+  // A calendar's title is only proposed; what is typed counts.
+  if (!lesson && status && status.suggestion && !slot.topic) slot.topic = status.suggestion.topic;
   for (const label of $("about").children) {
     const input = label.lastChild, field = label.dataset.field;
     input.placeholder = slot[field] || "";
@@ -226,6 +236,18 @@ function profiles(w, now) {
     name.textContent = one.name;
     row.append(name, ` ${one.fits ? w.fits : say(w.not, { why })}`);
     return row;
+  }));
+}
+
+// Where lessons go beside the hub, each with what it lacks.
+function destinations(w) {
+  const list = status ? status.destinations : [], box = $("destinations"), shown = JSON.stringify(list) + language;
+  if (box.dataset.shown === shown) return;
+  box.dataset.shown = shown;
+  box.replaceChildren(...list.map((one) => {
+    const words = one.problem && one.waiting > 0 ? w.destination.problem : one.waiting > 0 ? w.destination.waits : w.destination.has;
+    // Why is for the technician: it stands behind the words.
+    return Object.assign(document.createElement("li"), { textContent: say(words, { name: one.name, n: one.waiting }), title: one.problem || "" });
   }));
 }
 
