@@ -129,8 +129,12 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     let scope = scope(&config, store.line().clone());
     if let Some((hub, password)) = hub {
-        let asked =
-            home::Hub { url: hub.url.clone(), device: config.device.id.clone(), password: password.clone() };
+        let asked = home::Hub {
+            url: hub.url.clone(),
+            device: config.device.id.clone(),
+            password: password.clone(),
+            proxy: proxy.as_ref().map(|proxy| (proxy.url.clone(), proxy.login.clone())),
+        };
         spawn("home", tokio::spawn(home::run(store.clone(), volume, asked, stages.clone())));
         let keys = (store.clone(), public);
         let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());

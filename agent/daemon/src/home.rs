@@ -30,6 +30,8 @@ pub struct Hub {
     pub device: DeviceId,
     /// Its password.
     pub password: String,
+    /// The school's proxy, and its login.
+    pub proxy: Option<(Url, Option<String>)>,
 }
 
 /// Looks at the volume and counts this boot; before anything may be recorded.
@@ -76,8 +78,19 @@ async fn ask(hub: &Hub, home: &Home) -> Result<Remembered, String> {
     // The address may hold a password of its own one day; it stays out of logs.
     let said = |e: reqwest::Error| e.without_url().to_string();
     let url = hub.url.join("/api/v1/home").map_err(|e| e.to_string())?;
-    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(CALL).build();
-    let request = http.map_err(said)?.post(url).basic_auth(&hub.device, Some(&hub.password)).json(home);
+    // By the way the settings name, and no other.
+    let mut http =
+        reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(CALL);
+    if let Some((proxy, login)) = &hub.proxy {
+        let proxy = reqwest::Proxy::all(proxy.clone()).map_err(said)?;
+        let login = login.as_deref().and_then(|login| login.split_once(':'));
+        http = http.proxy(match login {
+            Some((user, password)) => proxy.basic_auth(user, password),
+            None => proxy,
+        });
+    }
+    let request =
+        http.build().map_err(said)?.post(url).basic_auth(&hub.device, Some(&hub.password)).json(home);
     let response = request.send().await.map_err(said)?.error_for_status().map_err(said)?;
     response.json().await.map_err(said)
 }

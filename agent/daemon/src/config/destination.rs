@@ -204,7 +204,8 @@ mod tests {
     const HUBLESS: &str = "[device]\nid = \"room-301\"\nschool = \"3401000001\"\nroom = \"301教室\"\n";
 
     fn read(text: &str) -> Result<Vec<Settings>, Vec<String>> {
-        Config::parse(&format!("{HUBLESS}{text}")).map(|config| config.destinations)
+        Config::parse(&format!("{HUBLESS}{text}[[source]]\nname = \"card\"\nkind = \"test\"\n"))
+            .map(|config| config.destinations)
     }
 
     #[test]
