@@ -13,7 +13,7 @@ use lectern_tests::projector::{PASSWORD, Projector};
 use lectern_tests::school::DEVICE;
 use lectern_tests::{Agent, Folder, Hub, Process, Room, School, eventually};
 use serde_json::Value;
-use zbus::zvariant::{ObjectPath, OwnedValue};
+use zbus::{ObjectPath, OwnedVariant, Variant};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -155,8 +155,8 @@ struct Disks;
 impl Disks {
     fn get_managed_objects(
         &self,
-    ) -> HashMap<ObjectPath<'static>, HashMap<String, HashMap<String, OwnedValue>>> {
-        let ata: HashMap<String, OwnedValue> = [
+    ) -> HashMap<ObjectPath<'static>, HashMap<String, HashMap<String, OwnedVariant>>> {
+        let ata: HashMap<String, OwnedVariant> = [
             ("SmartEnabled".to_owned(), true.into()),
             ("SmartUpdated".to_owned(), 1_790_000_000_u64.into()),
             ("SmartFailing".to_owned(), true.into()),
@@ -164,7 +164,7 @@ impl Disks {
             ("SmartNumBadSectors".to_owned(), 17_i64.into()),
         ]
         .into();
-        let model = zbus::zvariant::Value::from("ST500DM002").try_to_owned().unwrap();
+        let model = Variant::from("ST500DM002").try_to_owned().unwrap();
         let drive = HashMap::from([("Model".to_owned(), model)]);
         let path = ObjectPath::try_from("/org/freedesktop/UDisks2/drives/ST500DM002").unwrap();
         let interfaces = HashMap::from([
