@@ -19,10 +19,12 @@ packages=(
     libasound2-plugins                    # the same microphone by ALSA
     python3 python3-gi gir1.2-gst-rtsp-server-1.0 # its network camera
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+    gstreamer1.0-tools                    # what shows the emulated V4L2 camera its picture
     iproute2 util-linux                   # network cameras, in namespaces of their own
     mosquitto mosquitto-clients           # a broker of another make, and its reader
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
+    python3-cryptography                  # makes the test vectors anew, without our code
     iproute2 iputils-ping                 # slow and lossy lines between network namespaces
     rclone                                # the bench's peer for uploads
     stunnel4 openssl                      # a TLS server before the hub

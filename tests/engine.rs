@@ -108,6 +108,11 @@ fn an_encoder_that_fails_gives_way_to_libx264_and_is_not_trusted_again() {
     let there = row["ok"] == true;
     assert!(there || row["detail"].as_str().unwrap().contains("gives way to libx264"), "{row}");
 
+    let (found, code) = line.agent.lectern(&["preflight"]).unwrap();
+    let state = found["encoder"]["state"].as_str().unwrap();
+    assert_eq!((found["encoder"]["encoder"].as_str(), code), (Some("h264_nvenc"), 0), "{found}");
+    assert_eq!(state, if there { "good" } else { "gives_way" }, "{found}");
+
     line.agent.press("start").unwrap();
     line.agent.wait_for_media(3000, PATIENCE).unwrap();
     // What a driver does when it crashes.
@@ -276,6 +281,47 @@ fn a_recorder_that_is_ready_takes_the_job_and_a_dead_one_is_no_loss() {
     line.agent.process.stop();
     let gone = || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(());
     eventually(PATIENCE, "the armed recorder's end", gone).unwrap();
+}
+
+#[test]
+fn a_recorder_that_is_ready_says_itself_how_its_sources_are() {
+    let mut world = World::start().unwrap();
+    world.sound.keep_speaking(Duration::from_millis(200)).unwrap();
+    let room = Room::of(&world, true);
+    let room = Room { recording: format!("{}armed = true\n", room.recording), ..room };
+    // Opening a device a second time would fail for many; here it fails for all.
+    let once = |folder: &Folder, programs: Programs| {
+        let script = folder.join("recorder.sh");
+        let real = programs.recorder.display();
+        let text = format!("#!/bin/sh\n[ \"$1\" = preflight ] && exit 9\nexec {real} \"$@\"\n");
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Programs { recorder: script, ..programs }
+    };
+    let line = line(|_| room, once);
+    let found = |want: &str| {
+        let mut last = Value::Null;
+        let outcome = eventually(PATIENCE, &format!("a camera that is {want}"), || {
+            let (found, _) = line.agent.lectern(&["preflight"]).ok()?;
+            last = found.clone();
+            let camera = found["sources"].as_array()?.iter().find(|s| s["kind"] == "camera")?;
+            let others = found["sources"].as_array()?.iter().filter(|s| s["kind"] != "camera");
+            let well = camera["state"].as_str()? == "good";
+            (well == (want == "there") && others.into_iter().all(|s| s["state"] == "good")).then_some(found)
+        });
+        outcome.unwrap_or_else(|e| panic!("{e}: {last}"))
+    };
+    let well = found("there");
+    assert_eq!((well["problem"].as_str(), well["encoder"]["state"].as_str()), (None, Some("good")), "{well}");
+    world.camera.stop();
+    let away = found("away");
+    assert!(away["problem"].is_null(), "{away}");
+    world.camera.restart(&world.folder).unwrap();
+    found("there");
+    // Nobody else opened anything, and the one that was asked records.
+    line.agent.press("start").unwrap();
+    line.agent.wait_for_media(3000, PATIENCE).unwrap();
+    line.finish();
 }
 
 #[test]

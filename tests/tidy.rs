@@ -26,6 +26,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("beforehand", 3),
     ("afterwards", 3),
     ("alarm", 3),
+    ("command", 3),
     ("home", 3),
     ("beside", 3),
     ("store", 2),

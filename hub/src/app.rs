@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lectern_base::{chance, clock, disk};
+use lectern_wire::log::Salt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{self, Broker};
+use crate::command;
 use crate::config::Config;
 use crate::console;
 use crate::ingest;
@@ -25,7 +27,7 @@ use crate::store::keys::Keys;
 use crate::store::objects::Objects;
 use crate::store::objects::bucket::Bucket;
 use crate::store::reliance::{self, Reliance};
-use crate::store::{Store, StoreError, devices, people};
+use crate::store::{Store, StoreError, devices, log, people};
 use crate::watch;
 
 /// How long each part of the hub may take to end.
@@ -64,6 +66,7 @@ pub struct Hub {
     broker: Broker,
     ingest: ingest::Deps,
     watch: watch::Deps,
+    command: command::Deps,
     pub(crate) receive: Receive,
     retention: Retention,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -81,7 +84,7 @@ pub struct Hub {
 /// [`Fault`].
 pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let store = Store::open(&config.data_dir)?;
-    let keys = Keys::open(&config.data_dir)?;
+    let mut keys = Keys::open(&config.data_dir)?;
     let bucket = config.s3.clone().map(Bucket::new).transpose().map_err(|e| anyhow::anyhow!("s3: {e}"))?;
     let objects =
         Objects::open(&config.data_dir, bucket).map_err(StoreError::io("opening the file store"))?;
@@ -95,6 +98,11 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         reliance.set(record);
     }
     let now = clock::wall_ms();
+    let signer = keys.signer(&store, &config.data_dir, now)?;
+    let new = store.write_now(|db| log::catch_up(db, &signer, || Salt::new(chance::bytes()), now))?;
+    if new > 0 {
+        tracing::info!("{new} receipts from before were brought into the log");
+    }
     store.write_now(|db| devices::all_lost(db, now))?;
     if store.read_now(people::password_hash)?.is_none() {
         let password = set_admin_password(&store)?;
@@ -116,16 +124,24 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let ingest = ingest::Deps {
         store: store.clone(),
         arrivals,
-        downs: downs_in,
+        downs: downs_in.clone(),
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         samples_days: config.samples_days,
     };
     let watch = watch::Deps { store: store.clone(), bell: bell.clone(), rules: config.watch.clone() };
+    let given = Arc::new(Notify::new());
+    let command = command::Deps {
+        store: store.clone(),
+        downs: downs_in,
+        bell: bell.clone(),
+        given: Arc::clone(&given),
+    };
     let (receive, read_back) = Receive::new(receive::Deps {
         store: store.clone(),
         objects: objects.clone(),
-        keys: keys.clone(),
+        grant_key: keys.grant,
+        signer: signer.clone(),
         bell: bell.clone(),
         counts: Arc::clone(&counts),
         keep_free_bytes: config.keep_free_bytes,
@@ -142,11 +158,13 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let console = console::Deps {
         store,
         objects,
-        hub_key: keys.public(),
+        hub_keys: signer.ring,
         bell,
         counts,
         school: config.school.clone(),
         mqtt_port,
+        key: keys.signing.clone(),
+        given,
     };
     let read_back = Box::pin(read_back);
     let retention = config.retention;
@@ -155,6 +173,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         broker,
         ingest,
         watch,
+        command,
         receive,
         retention,
         read_back,
@@ -216,6 +235,7 @@ impl Hub {
         let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
+        let command = named("command", command::run(self.command, stop.clone()));
         let watch = named("watch", watch::run(self.watch, stop.clone()));
         let read_back = named("read back", self.read_back);
         let broker = named("broker", self.broker.run(stop.clone()));
@@ -239,6 +259,7 @@ impl Hub {
         });
         drop(self.receive);
         stop.cancelled().await;
+        end(command).await;
         end(watch).await;
         end(broker).await;
         end(web).await;

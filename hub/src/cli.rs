@@ -1,5 +1,7 @@
 //! Floor 6: the command line. Parses, calls, turns outcomes into sentences and exit codes.
 
+mod evidence;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -13,7 +15,7 @@ use crate::app;
 use crate::config::{self, Config};
 use crate::probe;
 use crate::store::objects::bucket::Bucket;
-use crate::store::{Store, StoreError, devices};
+use crate::store::{Store, StoreError, audit, device_keys, devices};
 
 /// Lectern 讲台中心: receives rooms' health and lessons, keeps them, shows them.
 #[derive(Debug, Parser)]
@@ -36,6 +38,12 @@ enum Command {
     Device(DeviceCommand),
     /// Makes a new console password, prints it once, and ends all sessions.
     Password(Settings),
+    /// The log of receipts, while the hub does not run.
+    #[command(subcommand)]
+    Log(evidence::LogCommand),
+    /// The key that signs receipts, while the hub does not run.
+    #[command(subcommand)]
+    Key(evidence::KeyCommand),
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +87,10 @@ struct AddDevice {
     /// Gives a device that is known already a new password.
     #[arg(long)]
     replace: bool,
+    /// With --replace: the machine was replaced, or its key may be in other hands; its next lesson brings a new
+    /// signing key, and the chain of its lessons may begin anew.
+    #[arg(long, requires = "replace")]
+    new_key: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -95,6 +107,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Check(wish) => load(&wish.settings).and_then(|c| check(&c, &wish)),
         Command::Device(DeviceCommand::Add(wish)) => load(&wish.settings).and_then(|c| add_device(&c, &wish)),
         Command::Password(settings) => load(&settings).and_then(|c| password(&c)),
+        Command::Log(asked) => evidence::log(asked),
+        Command::Key(asked) => evidence::key(asked),
     };
     match outcome {
         Ok(()) => Exit::Done,
@@ -194,6 +208,17 @@ fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
     let password = chance::hex::<24>();
     let done = store.write_now(|db| {
         if wish.replace && devices::set_password(db, &topics.device, &password)? {
+            if wish.new_key {
+                device_keys::release(db, &topics.device, clock::wall_ms())?;
+                audit::note(
+                    db,
+                    "console",
+                    "device_key",
+                    topics.device.as_str(),
+                    "released",
+                    clock::wall_ms(),
+                )?;
+            }
             return Ok(true);
         }
         devices::add(db, &topics, &room, &password, clock::wall_ms())

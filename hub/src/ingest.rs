@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_wire::alarm::{Alarm, AlarmState, Code};
+use lectern_wire::chain::ChainHead;
+use lectern_wire::command::Outcome;
 use lectern_wire::id::DeviceId;
+use lectern_wire::sign::Signed;
 use lectern_wire::telemetry::{Ack, Event, Info, MAX_PAYLOAD, Sample, State, well_formed};
 use lectern_wire::topic::{Leaf, Topics};
 use rusqlite::Connection;
@@ -20,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::{Store, afterwards, alarms, devices, events, repairs, samples};
+use crate::store::{Store, afterwards, alarms, commands, devices, events, heads, repairs, samples};
 
 /// Most messages in one change.
 const GROUP: usize = 256;
@@ -99,7 +102,8 @@ async fn take(deps: &Deps, mut group: Vec<Arrival>) {
     }
     let highs: HashMap<DeviceId, (Topics, u64)> = outcome.unwrap_or_default();
     for (topics, seq) in highs.into_values() {
-        if deps.downs.send(Down { topics, ack: Ack { seq } }).await.is_err() {
+        let Ok(payload) = serde_json::to_vec(&Ack { seq }) else { continue };
+        if deps.downs.send(Down { topics, leaf: Leaf::Ack("event".into()), payload }).await.is_err() {
             tracing::debug!("the broker is gone; devices are acknowledged when it is back");
         }
     }
@@ -183,7 +187,27 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Err(_) if payload.is_empty() => {}
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
-        Leaf::Ack(_) => dropped(counts, device, leaf, "acknowledgements go down only"),
+        Leaf::CommandResult(id) => match serde_json::from_slice::<Outcome>(payload) {
+            Ok(outcome) if outcome.id == *id => {
+                if !commands::heard(db, device, &outcome, now)? {
+                    dropped(counts, device, leaf, "no such command was given to it, or its end is known");
+                }
+                devices::seen(db, device, now)?;
+            }
+            Ok(_) => dropped(counts, device, leaf, "the id is not the topic's"),
+            Err(e) => dropped(counts, device, leaf, &e.to_string()),
+        },
+        Leaf::Chain => match serde_json::from_slice::<Signed<ChainHead>>(payload) {
+            Ok(head) => {
+                if let Err(why) = heads::add(db, device, &head, now)? {
+                    dropped(counts, device, leaf, &why);
+                }
+                devices::seen(db, device, now)?;
+            }
+            Err(_) if payload.is_empty() => {}
+            Err(e) => dropped(counts, device, leaf, &e.to_string()),
+        },
+        Leaf::Ack(_) | Leaf::CommandRequest(_) => dropped(counts, device, leaf, "this goes down only"),
     }
     Ok(None)
 }
@@ -247,6 +271,7 @@ mod tests {
             Leaf::Measurement("sys".into()),
             Leaf::History("sys".into()),
             Leaf::Event("lesson".into()),
+            Leaf::Chain,
             Leaf::Ack("event".into()),
             Leaf::Alarm(Code::Hot),
         ];
@@ -265,7 +290,7 @@ mod tests {
                 assert_eq!(feed(&store, &counts, &topics, leaf.clone(), bytes), None);
             }
         }
-        assert_eq!(counts.malformed.get(), 7 * 8);
+        assert_eq!(counts.malformed.get(), 8 * 8);
         let good = br#"{"ts":5,"values":{"cpu_pct":1.5}}"#;
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);
         feed(&store, &counts, &topics, Leaf::Measurement("sys".into()), good);

@@ -1,12 +1,13 @@
 //! `lectern-hub`: broker, store and console of Lectern 讲台 on one machine.
 //!
 //! Floors, bottom to top: [`model`], [`store`] and [`config`], then the stages [`broker`], [`ingest`],
-//! [`watch`] and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another. [`probe`] tries
+//! [`watch`], [`command`] and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another. [`probe`] tries
 //! a store out with what stands below it.
 
 mod app;
 mod broker;
 mod cli;
+mod command;
 mod config;
 mod console;
 mod ingest;

@@ -8,13 +8,14 @@ use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, Source, Sour
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId, SchoolId};
 use lectern_wire::manifest::{About, Fragment, Manifest, Part, Software, Take, TakeEnd};
-use lectern_wire::sign::{PublicKey, Signed};
+use lectern_wire::sign::{Kept, PublicKey, Signed};
 use lectern_wire::topic::Topics;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::{self, Config};
 use crate::receive::Receive;
+use crate::store::keys::Signer;
 use crate::store::{Store, devices};
 
 /// The topics of a device of the test school.
@@ -25,6 +26,13 @@ pub fn topics(device: &str) -> Topics {
 /// A device's signing key.
 pub fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
+}
+
+/// A hub that signs with a key.
+pub fn signer(seed: u8) -> Signer {
+    let key = key(seed);
+    let public = PublicKey::of(&key);
+    Signer { key, log: public.id(), ring: [public].into_iter().collect(), rotations: vec![] }
 }
 
 /// Bytes that differ everywhere.
@@ -83,6 +91,7 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
                 encoder: String::new(),
                 paces: vec![],
                 ring_ms: None,
+                live: Vec::new(),
             };
             all.push(data);
             take
@@ -123,6 +132,11 @@ pub fn manifest(lesson: &str, takes: &[(u64, u64)]) -> (Manifest, Vec<Vec<u8>>) 
         sealed_wall_ms: 1_789_180_300_000,
     };
     (manifest, all)
+}
+
+/// A manifest's hash.
+pub fn digest(manifest: &Manifest) -> Digest {
+    Kept::new(manifest.clone()).and_then(|kept| kept.digest()).expect("a digest")
 }
 
 /// A hub on free ports, in a folder that goes with it.

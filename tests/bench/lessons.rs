@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Hub, Room, World};
+use lectern_tests::{Agent, Folder, Hub, Room, World, eventually};
 use serde_json::Value;
 
 use super::table::{Bar, Row};
@@ -18,6 +18,8 @@ const REST: Duration = Duration::from_secs(10);
 const PRESSES: (usize, u64) = (5, 3000);
 /// Lessons for stop to receipt, and how long each is.
 const STOPS: (usize, u64) = (3, 15_000);
+/// A recorder that is ready waits for so long before the press.
+const SETTLED: Duration = Duration::from_secs(5);
 /// Between two lessons.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -65,6 +67,38 @@ impl School {
             row("press to first durable picture, cold", press, "ms", 400.0),
             row("stop to receipt, 15 s lesson", stop, "ms", 8000.0),
         ])
+    }
+
+    /// The same press where a recorder is ready before it: a room of its own in the same classroom.
+    ///
+    /// # Errors
+    /// As [`Self::measure`].
+    pub fn armed(world: &World, programs: &Programs) -> anyhow::Result<Row> {
+        let folder = Folder::new()?;
+        let (hub, password) = Hub::start(&folder, programs).context("the hub did not start")?;
+        let room = Room::of(world, true);
+        let room = Room { recording: format!("{}armed = true\n", room.recording), ..room };
+        let agent = Agent::start(&folder, programs, &room, &hub, &password)?;
+        let school = Self { agent, hub };
+        println!("\npress with a recorder ready: screen+camera, armed = true, {} lessons", PRESSES.0);
+        let mut seen = Vec::new();
+        for _ in 0..PRESSES.0 {
+            eventually(Duration::from_secs(60), "a recorder that is ready", || {
+                (school.agent.status().ok()?["ready"] == true).then_some(())
+            })?;
+            // As between two lessons: its sources have settled.
+            std::thread::sleep(SETTLED);
+            let status = school.lesson(PRESSES.1)?;
+            seen.push(status["lesson"]["first_durable_ms"].as_u64().context("no first_durable_ms")?);
+        }
+        eprintln!("  first_durable_ms, armed: {seen:?}");
+        Ok(Row {
+            name: "press to first durable picture, recorder ready".into(),
+            ours: median(seen.into_iter().map(figure)),
+            peer: None,
+            unit: "ms",
+            bar: Bar::AtMost(100.0),
+        })
     }
 
     /// Records lessons; the median of one field of their status.

@@ -3,6 +3,7 @@
 //! ```text
 //! recording  the recorder against ffmpeg: processor time, memory, pictures
 //!   peer     ffmpeg's command line for the same work
+//! copy       a network camera kept as it comes, beside ffmpeg doing so
 //! garage     a long lesson to an S3 store beside rclone
 //! lessons    the idle daemon, press to picture, stop to receipt
 //! links      uploads over slow, long, lossy and shared lines
@@ -14,6 +15,7 @@
 //! table      rows, bars, the printed report
 //! ```
 
+pub mod copy;
 pub mod garage;
 pub mod lessons;
 pub mod links;

@@ -55,8 +55,17 @@ struct Run {
     settings: String,
 }
 
+/// What a process took in all.
+#[derive(Debug, Clone, Copy)]
+pub struct Used {
+    /// Processor seconds, whole life.
+    pub cpu_s: f64,
+    /// Most memory ever held, KiB.
+    pub peak_kib: u64,
+}
+
 impl Run {
-    fn of(file: &Path, cpu_s: f64, peak_kib: u64) -> anyhow::Result<Self> {
+    fn of(file: &Path, Used { cpu_s, peak_kib }: Used) -> anyhow::Result<Self> {
         let path = file.to_str().context("a path that is no text")?;
         let mut probe = Command::new("ffprobe");
         probe.args("-v error -select_streams v:0 -of csv=p=0 -show_entries packet=pts_time".split(' '));
@@ -176,10 +185,25 @@ fn ours_once(
     seconds: u32,
     folder: &Path,
 ) -> anyhow::Result<Run> {
+    let used = recorder_process(world, programs, &job(world, with_camera, folder), seconds, folder)?;
+    Run::of(&folder.join("take.mp4"), used)
+}
+
+/// Does a job whose files and socket are in the folder, as the daemon has it done.
+///
+/// # Errors
+/// When the recorder fails or a source is lost.
+pub fn recorder_process(
+    world: &World,
+    programs: &Programs,
+    job: &Value,
+    seconds: u32,
+    folder: &Path,
+) -> anyhow::Result<Used> {
     let mut command = Command::new(&programs.recorder);
     command.arg("record").envs(world.env());
     let (mut process, mut pipe) = Process::start_fed(&world.folder, "bench-recorder", command)?;
-    writeln!(pipe, "{}", job(world, with_camera, folder))?;
+    writeln!(pipe, "{job}")?;
     drop(pipe);
     let socket = folder.join("socket");
     let link =
@@ -201,8 +225,7 @@ fn ours_once(
             _ => {}
         }
     }
-    let (cpu_s, peak) = until_ended(&mut process, peak)?;
-    Run::of(&folder.join("take.mp4"), cpu_s, peak)
+    until_ended(&mut process, peak)
 }
 
 /// Tries again when ffmpeg lost pictures: per picture its fixed costs would then weigh too much.
@@ -226,8 +249,22 @@ fn peer_with_all_pictures(
 
 fn peer_once(world: &World, with_camera: bool, seconds: u32, folder: &Path) -> anyhow::Result<Run> {
     let file: PathBuf = folder.join("peer.mp4");
+    let used = peer_process(world, peer::arguments(world, with_camera, seconds), seconds, &file)?;
+    Run::of(&file, used)
+}
+
+/// Runs ffmpeg with these arguments into a file.
+///
+/// # Errors
+/// When it fails or does not end.
+pub fn peer_process(
+    world: &World,
+    arguments: Vec<String>,
+    seconds: u32,
+    file: &Path,
+) -> anyhow::Result<Used> {
     let mut command = Command::new("ffmpeg");
-    command.args(peer::arguments(world, with_camera, seconds)).arg(&file).envs(world.env());
+    command.args(arguments).arg(file).envs(world.env());
     let mut process = Process::start(&world.folder, "bench-ffmpeg", command)?;
     let give_up = clock::mono() + Duration::from_secs(u64::from(seconds) + 30);
     let mut peak = 0;
@@ -236,20 +273,19 @@ fn peer_once(world: &World, with_camera: bool, seconds: u32, folder: &Path) -> a
         peak = usage::peak_kib(process.pid()).unwrap_or(peak);
         std::thread::sleep(Duration::from_millis(100));
     }
-    let (cpu_s, peak) = until_ended(&mut process, peak)?;
-    Run::of(&file, cpu_s, peak)
+    until_ended(&mut process, peak)
 }
 
 /// Waits for the end, reads what the kernel counted, and only then asks how it ended.
-fn until_ended(process: &mut Process, mut peak: u64) -> anyhow::Result<(f64, u64)> {
+fn until_ended(process: &mut Process, mut peak_kib: u64) -> anyhow::Result<Used> {
     let give_up = clock::mono() + Duration::from_secs(10);
     loop {
-        peak = usage::peak_kib(process.pid()).unwrap_or(peak);
+        peak_kib = usage::peak_kib(process.pid()).unwrap_or(peak_kib);
         let used = usage::processor(process.pid())?;
         if used.ended {
             let status = process.wait(Duration::from_secs(1))?;
-            ensure!(status.success() && peak > 0, "ended with {status}\n{}", process.tail_of_log());
-            return Ok((used.seconds, peak));
+            ensure!(status.success() && peak_kib > 0, "ended with {status}\n{}", process.tail_of_log());
+            return Ok(Used { cpu_s: used.seconds, peak_kib });
         }
         ensure!(clock::mono() < give_up, "does not end\n{}", process.tail_of_log());
         std::thread::sleep(Duration::from_millis(10));

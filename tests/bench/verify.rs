@@ -71,8 +71,9 @@ pub fn measure(folder: &Folder, agent: &Agent, stored: &Path) -> anyhow::Result<
 /// Makes the lesson; gives the take's size.
 fn make(lesson: &Path, stored: &Path) -> anyhow::Result<u64> {
     let manifest = std::fs::read(stored.join("manifest.json")).context("no manifest is stored")?;
-    let mut signed: Signed<Manifest> = serde_json::from_slice(&manifest)?;
-    let take = signed.document.takes.first_mut().context("a lesson without a take")?;
+    let signed: Signed<Manifest> = serde_json::from_slice(&manifest)?;
+    let mut manifest = signed.document.into_understood();
+    let take = manifest.takes.first_mut().context("a lesson without a take")?;
     let block: Vec<u8> = (0..PART_SIZE).map(|n| u8::try_from(n * 31 % 251).unwrap_or(0)).collect();
     let (count, digest) = (u32::try_from((MIB << 20) / PART_SIZE)?, Digest::of(&block));
     let mut whole = Sha256::new();
@@ -85,7 +86,8 @@ fn make(lesson: &Path, stored: &Path) -> anyhow::Result<u64> {
     take.size = u64::from(count) * PART_SIZE;
     take.sha256 = Digest::finish(whole);
     let size = take.size;
-    signed.document.takes.truncate(1);
-    std::fs::write(lesson.join("manifest.json"), serde_json::to_vec(&signed)?)?;
+    manifest.takes.truncate(1);
+    let text = serde_json::json!({ "document": manifest, "signature": signed.signature }).to_string();
+    std::fs::write(lesson.join("manifest.json"), text)?;
     Ok(size)
 }

@@ -18,7 +18,7 @@ use lectern_tests::World;
 use lectern_tests::programs::Programs;
 
 use bench::table::Row;
-use bench::{garage, lessons, links, price, recording, upload, verify};
+use bench::{copy, garage, lessons, links, price, recording, upload, verify};
 
 /// Measures Lectern beside its peers.
 #[derive(Debug, Parser)]
@@ -43,6 +43,10 @@ enum Figures {
     Screen,
     /// What measuring a room costs, beside collectd and node-exporter.
     Price,
+    /// A network camera kept as it comes.
+    Copy,
+    /// Press to picture with a recorder ready.
+    Armed,
     /// The idle daemon's memory, press to picture, stop to receipt, verify.
     Lessons,
     /// Uploads over slow, long, lossy and shared lines.
@@ -103,6 +107,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let rounds = recording::Rounds { pairs: arguments.pairs, seconds: arguments.seconds };
             rows.extend(recording::measure(&world, &programs, with_camera, rounds)?);
         }
+    }
+    if wanted(Figures::Copy) {
+        let rounds = recording::Rounds { pairs: arguments.pairs, seconds: arguments.seconds };
+        rows.extend(copy::measure(&world, &programs, rounds)?);
+    }
+    if wanted(Figures::Armed) {
+        rows.push(lessons::School::armed(&world, &programs)?);
     }
     if wanted(Figures::Lessons) {
         let school = lessons::School::start(&world, &programs)?;

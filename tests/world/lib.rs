@@ -5,6 +5,7 @@
 //!       ─ Screen   Xvfb, Chromium, slides that change by the wall clock
 //!       ─ Sound    PulseAudio with a null sink `mic`, a voice, clicks at a named instant
 //!       ─ Camera   an RTSP server
+//! LiveServer       RTMP, SRT and RTSP servers that take what is sent live
 //! UsbCamera        a V4L2 camera where there is none, by PipeWire
 //! Clap             a white flash and a click at one instant, to measure picture against sound
 //! Browser          Chromium under chromedriver: presses buttons as people do
@@ -40,6 +41,7 @@ pub mod grab;
 pub mod key;
 pub mod lessons;
 pub mod link;
+pub mod live;
 pub mod moto;
 pub mod noise;
 pub mod onvif;
@@ -68,6 +70,7 @@ pub use disk::Disk;
 pub use folder::Folder;
 pub use lessons::{School, Stored};
 pub use link::{Link, Shape};
+pub use live::LiveServer;
 pub use noise::Noise;
 pub use process::{Process, eventually, free_port};
 pub use raw_mqtt::RawMqtt;

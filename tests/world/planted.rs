@@ -12,7 +12,7 @@ use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{Manifest, Part};
-use lectern_wire::sign::{self, Document as _, Signed};
+use lectern_wire::sign::{self, Signed};
 use sha2::{Digest as _, Sha256};
 
 use crate::school::Agent;
@@ -27,7 +27,7 @@ pub fn plant(agent: &mut Agent, from: &str, id: &str, bytes: u64) -> anyhow::Res
     let (source, folder) = (agent.data.join("lessons").join(from), agent.data.join("lessons").join(id));
     std::fs::create_dir_all(&folder)?;
     let signed: Signed<Manifest> = serde_json::from_slice(&std::fs::read(source.join("manifest.json"))?)?;
-    let mut manifest = signed.document;
+    let mut manifest = signed.document.into_understood();
     manifest.lesson_id = LessonId::new(id)?;
     manifest.prev = None;
     manifest.takes.truncate(1);
@@ -41,9 +41,9 @@ pub fn plant(agent: &mut Agent, from: &str, id: &str, bytes: u64) -> anyhow::Res
 
     let key = std::fs::read_to_string(agent.data.join("device.key"))?;
     let key: [u8; 32] = BASE64.decode(key.trim())?.try_into().ok().context("a key of another length")?;
-    let digest = manifest.digest().context("the manifest cannot be hashed")?;
     let parts = manifest.takes[0].parts.clone();
     let signed = Signed::sign(manifest, &SigningKey::from_bytes(&key))?;
+    let digest = signed.document.digest().context("the manifest cannot be hashed")?;
     std::fs::write(folder.join("manifest.json"), sign::canonical(&signed)?)?;
 
     let db = rusqlite::Connection::open(agent.data.join("state.db"))?;

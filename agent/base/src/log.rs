@@ -1,8 +1,30 @@
 //! Logs: to the journal when systemd runs the program, to the terminal otherwise.
 
+use std::sync::OnceLock;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Changes the filter while the program runs.
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+static CHANGE: OnceLock<Change> = OnceLock::new();
+
+/// What is said unless somebody wants otherwise.
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("{level},rmqtt=warn,rmqtt_net=warn,rumqttc=warn,hyper=info,h2=info"))
+}
+
+/// Writes more or less from now on, until the program ends: `info` or `debug`.
+///
+/// # Errors
+/// A sentence when logs are not set up.
+pub fn set_level(level: &str) -> Result<(), String> {
+    let change = CHANGE.get().ok_or("logs are not set up")?;
+    change(filter(level))
+}
 
 /// Sets logs up once, before anything else. `LECTERN_LOG` chooses what is said (default `info`).
 ///
@@ -16,8 +38,9 @@ pub fn start(program: &'static str) -> Result<(), String> {
         Ok(text) => {
             EnvFilter::try_new(&text).map_err(|e| format!("LECTERN_LOG {text:?} cannot be read: {e}"))?
         }
-        Err(_) => EnvFilter::new("info,rmqtt=warn,rmqtt_net=warn,rumqttc=warn"),
+        Err(_) => filter("info"),
     };
+    let (filter, handle) = reload::Layer::new(filter);
     if systemd_journal_logger::connected_to_journal() {
         let journal = tracing_journald::layer().map_err(|e| format!("the journal cannot be reached: {e}"))?;
         let journal = journal.with_syslog_identifier(program.to_owned());
@@ -35,5 +58,7 @@ pub fn start(program: &'static str) -> Result<(), String> {
             .log_internal_errors(false);
         tracing_subscriber::registry().with(filter).with(terminal).try_init().map_err(|e| e.to_string())?;
     }
+    // Set once, as the subscriber above.
+    CHANGE.get_or_init(|| Box::new(move |filter| handle.reload(filter).map_err(|e| e.to_string())));
     Ok(())
 }

@@ -243,6 +243,8 @@ fn holds(code: Code, seen: &Seen<'_>, was: bool) -> Option<String> {
                     .or_else(|| beside(status, was)),
             }
         }
+        Code::LogMismatch => status.upload.log_fault.clone(),
+        Code::EvidenceMismatch => status.upload.evidence_fault.clone(),
         _ => None,
     };
     otherwise.or(by_number)
@@ -339,8 +341,12 @@ fn recording_failed(status: &Status) -> Option<String> {
             _ => {}
         }
     }
-    let problem = status.preflight.as_ref().filter(|_| !live(status))?.problem.as_ref()?;
-    Some(format!("录课前检查没有成功：{problem}"))
+    let found = status.preflight.as_ref().filter(|_| !live(status))?;
+    match (&found.problem, found.no_encoder()) {
+        (Some(problem), _) => Some(format!("录课前检查没有成功：{problem}")),
+        (None, Some(why)) => Some(format!("画面不能编码：{why}")),
+        (None, None) => None,
+    }
 }
 
 #[cfg(test)]

@@ -12,12 +12,14 @@ use lectern_wire::telemetry::Info;
 use lectern_wire::topic::Topics;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::afterwards::{self, Desk};
 use crate::beforehand::{preflight, reminder};
 use crate::config::Config;
+use crate::evidence::device_key;
 use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, machine, notify};
@@ -25,7 +27,7 @@ use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
 use crate::store::{Store, StoreError};
-use crate::{alarm, beside, evidence, home, key, publish, reclaim, record, render, sense, upload};
+use crate::{alarm, beside, command, evidence, home, key, publish, reclaim, record, render, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -64,7 +66,7 @@ struct Task(&'static str, JoinHandle<()>);
 ///
 /// # Errors
 /// [`StartError`] when it cannot start; once started it ends without error.
-pub async fn run(config: Config) -> Result<(), StartError> {
+pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     let data_dir = config.device.data_dir.clone();
     let outbox_bytes = u64::from(config.outbox.max_mib) << 20;
     let store = Store::open(&data_dir, outbox_bytes).map_err(|e| match e {
@@ -72,7 +74,8 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         StoreError::Newer { .. } => StartError::Settings(e.to_string()),
         e => StartError::Failed(e.into()),
     })?;
-    let key = identity::signing_key(&data_dir).map_err(StartError::Settings)?;
+    let key = device_key::open(&store).map_err(StartError::Settings)?;
+    let rotations = device_key::rotations(&store).context("this device's keys cannot be read")?;
     let public = PublicKey::of(&key);
     let hub = match &config.hub {
         Some(hub) => {
@@ -105,6 +108,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let settings = record::Settings {
         recorder: config.recording.recorder.clone(),
         capture: config.recording.capture.clone(),
+        live: config.live.clone(),
         before: record::Wanted {
             armed: config.recording.armed || config.recording.ring_s > 0,
             ring_s: config.recording.ring_s,
@@ -143,6 +147,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
             device: config.device.id.clone(),
             password: password.clone(),
             key: public,
+            rotations,
             machine: machine::marks(Path::new("/sys")),
         };
         let no_way = "uploads cannot be set up";
@@ -189,6 +194,20 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         tracing::error!("a lesson that was thrown away could not be removed: {e}");
     }
     let preflight = before_lessons(&config, &store, timetable, &stages, &mut spawn);
+    let restart = Arc::new(Notify::new());
+    let command = (config.hub.is_some() && !config.commands.off).then(|| {
+        let settings = command::Settings {
+            topics: Topics { school: config.device.school.clone(), device: config.device.id.clone() },
+            config: config_file.to_owned(),
+            wake_address: config.commands.wake_address,
+            countdown: Duration::from_secs(config.commands.countdown_s.into()),
+            preflight: preflight.clone(),
+            restart: Arc::clone(&restart),
+        };
+        let (stage, handle) = command::Stage::new(store.clone(), settings);
+        spawn("command", tokio::spawn(stage.run(stages.clone())));
+        handle
+    });
     if config.key.on {
         let settings =
             key::Settings { device: config.key.device.clone(), code: config.key.code, hold: config.key.hold };
@@ -202,7 +221,9 @@ pub async fn run(config: Config) -> Result<(), StartError> {
         desk: Desk { store: store.clone(), key, schemes: schemes.into() },
         clips,
         preflight,
+        command,
         room: config.device.room.clone().into(),
+        can_live: config.live.is_some(),
         stop: door.clone(),
     };
     let serving = tokio::spawn(async move {
@@ -212,7 +233,10 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     });
 
     notify::tell("READY=1");
-    wait_for_end(&tasks).await;
+    tokio::select! {
+        () = wait_for_end(&tasks) => {}
+        () = restart.notified() => tracing::info!("the hub asked for a restart; systemd starts the daemon again"),
+    }
     notify::tell("STOPPING=1");
     stages.cancel();
     drain(tasks).await;
@@ -253,7 +277,8 @@ fn before_lessons(
         spawn("reminder", tokio::spawn(reminder::run(store.clone(), settings, stop.clone())));
     }
     let before_bell = jiff::SignedDuration::from_mins(config.school_day.preflight_before_bell_min.into());
-    let settings = preflight::Settings { recorder, capture, timetable, before_bell };
+    let armed = config.recording.armed || config.recording.ring_s > 0;
+    let settings = preflight::Settings { recorder, capture, armed, timetable, before_bell };
     let (stage, handle) = preflight::Stage::new(store.clone(), settings);
     spawn("preflight", tokio::spawn(stage.run(stop.clone())));
     handle
@@ -266,10 +291,10 @@ fn seconds(n: u32) -> Option<Duration> {
 
 /// Writes the public keys this device knows beside its state, for `lectern verify`.
 fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
-    let mut ring = KeyRing::default();
+    let mut ring: KeyRing = upload::hub_ring(store)?;
     ring.add(own);
-    if let Some(hub) = store.fact("hub_key")? {
-        ring.add(PublicKey::try_from(hub).context("the remembered hub key cannot be read")?);
+    for rotation in device_key::rotations(store)? {
+        ring.add(rotation.document.old);
     }
     let path = keys_file(store.folder());
     disk::replace(&path, &serde_json::to_vec_pretty(&ring)?).with_context(|| path.display().to_string())

@@ -148,7 +148,7 @@ impl Finger {
                 if ended.is_some_and(|at| clock::mono().saturating_sub(at) < QUIET) {
                     return;
                 }
-                Ask::Start(About::default())
+                Ask::Start(About::default(), false)
             }
             (Act::Down, Some(_)) => return,
             (Act::Short, Some(State::Paused)) => Ask::Resume,

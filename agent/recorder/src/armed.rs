@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! armed ──Command::Start with a job──▶ records it, as if started for it
+//!   ├──Command::Preflight──▶ says how the sources are, and waits on
 //!   └──Command::Stop, a signal, nobody connected for 10 s──▶ ends, and nothing was ever written
 //! ```
 
@@ -10,9 +11,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use lectern_base::clock;
+use lectern_wire::capture::CaptureSettings;
 use lectern_wire::recorder::{Armed, Command, Event, Job};
 
 use crate::link::Link;
+use crate::preflight::Looking;
 use crate::session::{Session, hello, told};
 use crate::{job, signals};
 
@@ -28,7 +31,7 @@ pub fn run(armed: &Armed) -> anyhow::Result<()> {
     told(&link, || {
         let ring = (armed.ring_s > 0).then(|| Duration::from_secs(armed.ring_s.into()));
         let mut session = Session::open(&armed.capture, &link, ring)?;
-        let outcome = wait(&mut session, &link, ring.is_some()).and_then(|job| match job {
+        let outcome = wait(&mut session, &link, &armed.capture, ring.is_some()).and_then(|job| match job {
             Some(job) => {
                 job::check_job(&job)?;
                 ensure!(job.capture == armed.capture, "the job is not what this recorder was armed for");
@@ -39,12 +42,19 @@ pub fn run(armed: &Armed) -> anyhow::Result<()> {
             None => Ok(()),
         });
         session.close_sources();
+        session.close_live();
         outcome
     })
 }
 
 /// Until there is a job, or nobody needs this recorder any more.
-fn wait(session: &mut Session<'_>, link: &Link, ring: bool) -> anyhow::Result<Option<Job>> {
+fn wait(
+    session: &mut Session<'_>,
+    link: &Link,
+    capture: &CaptureSettings,
+    ring: bool,
+) -> anyhow::Result<Option<Job>> {
+    let mut looking: Option<Looking> = None;
     if ring {
         session.wait_for_picture();
         session.start_clock();
@@ -63,7 +73,14 @@ fn wait(session: &mut Session<'_>, link: &Link, ring: bool) -> anyhow::Result<Op
         match command {
             Some(Command::Start { job }) => return Ok(Some(*job)),
             Some(Command::Stop) => return Ok(None),
+            Some(Command::Preflight) => looking = Some(Looking::begin(capture, session.running().map(Some))?),
             _ => {}
+        }
+        if let Some(look) = &mut looking
+            && let Some(found) = look.step(capture, session.running().map(Some))?
+        {
+            link.speaker.say(&Event::Preflight { found });
+            looking = None;
         }
         let now = clock::mono();
         if now.saturating_sub(told) >= Duration::from_secs(1) {

@@ -39,6 +39,7 @@ impl Speaker {
             (Event::Paused { .. }, Event::Hello { paused, .. }) => *paused = true,
             (Event::Resumed { .. }, Event::Hello { paused, .. }) => *paused = false,
             (Event::LayoutChanged { layout: now }, Event::Hello { layout, .. }) => *layout = *now,
+            (Event::Live { state, .. }, Event::Hello { live, .. }) => *live = *state,
             _ => {}
         }
         let Some(line) = line(event) else { return };

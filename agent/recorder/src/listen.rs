@@ -72,7 +72,7 @@ fn heard(microphones: &[(Running, f32)]) -> Heard {
         }
     }
     loudest.unwrap_or_else(|| {
-        let fault = microphones.iter().find_map(|(m, _)| m.outlet.fault());
+        let fault = microphones.iter().find_map(|(m, _)| m.outlet.fault()).map(|(_, why)| why);
         let problem = fault.or_else(|| Some("no sound came in 500 ms".into()));
         Heard { problem, ..Heard::default() }
     })

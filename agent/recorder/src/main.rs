@@ -32,6 +32,7 @@ mod pace;
 mod picture;
 mod polite;
 mod preflight;
+mod push;
 mod render;
 mod session;
 mod signals;
@@ -39,11 +40,13 @@ mod sound;
 mod source;
 mod take;
 mod ticks;
+mod waiting;
 mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use lectern_base::exit::Exit;
 use lectern_wire::capture::Encoder;
@@ -67,6 +70,9 @@ enum What {
         /// Try only this one: prints nothing when it works, else the reason.
         #[arg(long)]
         only: Option<String>,
+        /// Settings of the picture as JSON; without them those of the master profile.
+        #[arg(long, requires = "only")]
+        video: Option<String>,
     },
     /// Open every source of the settings on standard input for a moment and print how each was found.
     Preflight,
@@ -76,6 +82,8 @@ enum What {
     Inspect(inspect::Options),
     /// Make the clip or rendition described by the JSON line on standard input; its end cancels.
     Render,
+    /// Send what comes by standard input to the live server that its first line names.
+    Push,
     /// Print everything on this machine that a lesson could be recorded with, as JSON.
     Devices {
         /// Device files of cameras to look at beside those that are found.
@@ -99,11 +107,12 @@ fn main() -> ExitCode {
         What::Listen => job::read_capture(std::io::stdin().lock()).and_then(|c| listen::run(&c)),
         What::Inspect(options) => inspect::run(&options),
         What::Render => render::run(),
+        What::Push => push::run(),
         What::Devices { cameras } => devices::run(cameras),
         What::Portal => source::check_portal(),
         What::Arm => job::read_armed(std::io::stdin().lock()).and_then(|armed| armed::run(&armed)),
-        What::Encoders { only: None } => encoders(),
-        What::Encoders { only: Some(name) } => return encoder(&name),
+        What::Encoders { only: None, .. } => encoders(),
+        What::Encoders { only: Some(name), video } => return encoder(&name, video.as_deref()),
     };
     match outcome {
         Ok(()) => Exit::Done.into(),
@@ -122,9 +131,10 @@ fn encoders() -> anyhow::Result<()> {
 }
 
 /// Tries one; the reason goes to whoever started this process.
-fn encoder(name: &str) -> ExitCode {
+fn encoder(name: &str, video: Option<&str>) -> ExitCode {
+    let settings = video.map(serde_json::from_str).transpose().context("these are no settings of a picture");
     let outcome = match Encoder::from_name(name) {
-        Some(encoder) => encode::probe_one(encoder),
+        Some(encoder) => settings.and_then(|settings| encode::probe_one(encoder, settings)),
         None => Err(anyhow::anyhow!("no encoder is called {name:?}")),
     };
     match outcome {

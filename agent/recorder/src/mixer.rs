@@ -13,6 +13,9 @@ use crate::ticks::Ticks;
 
 /// How long sound may take to arrive before silence is put in its place.
 pub const SOUND_LAG: Duration = Duration::from_millis(250);
+/// A microphone that is there and late is waited for so long: on a busy machine its sound has been captured and only
+/// not been handed over yet.
+pub const SOUND_PATIENCE: Duration = Duration::from_millis(1500);
 /// Sound at the very start that is not waited for, so that the first fragment can be cut at once.
 pub const SILENT_START: i64 = 3 * SOUND_FRAME as i64;
 
@@ -39,9 +42,15 @@ impl Mixer {
         self.at
     }
 
-    /// Up to where sound has had its time to arrive.
-    pub fn due(ticks: &Ticks) -> i64 {
-        ticks.position(clock::mono().saturating_sub(SOUND_LAG)).max(SILENT_START)
+    /// Up to where sound can be encoded: where it has had its time to arrive, and every microphone that is there has
+    /// come that far. Takes in what has arrived.
+    pub fn due(&self, sources: &mut [Tracked], ticks: &Ticks) -> anyhow::Result<i64> {
+        self.take_in(sources, ticks)?;
+        let now = clock::mono();
+        let before = |lag: Duration| ticks.position(now.saturating_sub(lag));
+        let heard_to = sources.iter().filter_map(Tracked::heard_to);
+        let due = heard_to.fold(before(SOUND_LAG), i64::min);
+        Ok(due.max(before(SOUND_PATIENCE)).max(SILENT_START))
     }
 
     /// Takes in what has arrived and encodes up to a position; what the meter read on the way, with its time.

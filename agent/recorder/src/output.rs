@@ -6,43 +6,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ffmpeg_next::{Packet, Rational, codec};
+use lectern_wire::live::LiveState;
 
 use crate::av::Mux;
 use crate::encode::Packets;
-
-/// A time in the encoders' clock.
-#[derive(Debug, Clone, Copy)]
-struct At(i64, Rational);
-
-impl At {
-    /// The same time in another base, rounded down.
-    fn to(self, base: Rational) -> i64 {
-        let Self(time, from) = self;
-        let (up, down) = (i128::from(from.0) * i128::from(base.1), i128::from(from.1) * i128::from(base.0));
-        i64::try_from((i128::from(time) * up).div_euclid(down.max(1))).unwrap_or(0)
-    }
-
-    fn micros(self) -> i64 {
-        self.to(Rational(1, 1_000_000))
-    }
-}
-
-/// An encoded packet that waits.
-struct Waiting {
-    packet: Packet,
-    base: Rational,
-    sound: bool,
-}
-
-impl Waiting {
-    fn at(&self) -> At {
-        At(self.packet.pts().unwrap_or(0), self.base)
-    }
-
-    fn is_key(&self) -> bool {
-        !self.sound && self.packet.is_key()
-    }
-}
+use crate::push::Push;
+use crate::waiting::{At, Waiting};
 
 /// The newest packets, in memory only: whole groups from a key frame on.
 struct Ring {
@@ -92,6 +61,11 @@ pub struct Kept {
 pub struct Output {
     mux: Mux,
     state: State,
+    /// What a decoder must know of picture and sound.
+    parameters: [codec::Parameters; 2],
+    push: Option<Push>,
+    /// It was ended, and that was not yet said.
+    live_ended: bool,
 }
 
 impl Output {
@@ -104,7 +78,40 @@ impl Output {
         let state = ring.map_or(State::Armed, |length| {
             State::Ring(Ring { length, packets: VecDeque::new(), keys: VecDeque::new() })
         });
-        Ok(Self { mux: Mux::new(video, audio)?, state })
+        let parameters = [video.clone(), audio.clone()];
+        Ok(Self { mux: Mux::new(video, audio)?, state, parameters, push: None, live_ended: false })
+    }
+
+    /// From now on what goes into the take is also sent live to this address, or no more. It takes its time beside
+    /// the recording.
+    pub fn send_live(&mut self, url: Option<&str>) -> anyhow::Result<()> {
+        let [video, audio] = &self.parameters;
+        let push = url.map(|url| Push::start(url, [video.clone(), audio.clone()]));
+        if let Some(mut before) = std::mem::replace(&mut self.push, push.transpose()?) {
+            before.end();
+            self.live_ended = self.push.is_none();
+        }
+        Ok(())
+    }
+
+    /// Where sending it live stands, when that has changed since it was last asked.
+    pub fn live_change(&mut self) -> Option<(LiveState, String)> {
+        match &mut self.push {
+            Some(push) => push.change(),
+            None => std::mem::take(&mut self.live_ended).then(Default::default),
+        }
+    }
+
+    /// Whether it is to be sent live.
+    pub fn is_live(&self) -> bool {
+        self.push.is_some()
+    }
+
+    /// The take has ended: gives what is still to be sent a moment.
+    pub fn close_live(&mut self) {
+        if let Some(mut push) = self.push.take() {
+            push.close();
+        }
     }
 
     /// Whether something is kept before the press.
@@ -150,7 +157,12 @@ impl Output {
                 ring.push(waiting);
                 Ok(())
             }
-            State::Take(_) => self.write(waiting),
+            State::Take(_) => {
+                if let Some(push) = &self.push {
+                    push.offer(&waiting);
+                }
+                self.write(waiting)
+            }
         }
     }
 
@@ -172,15 +184,7 @@ impl Packets for Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn picture(tick: i64) -> Waiting {
-        let mut packet = Packet::copy(&[0; 8]);
-        packet.set_pts(Some(tick));
-        if tick % 50 == 0 {
-            packet.set_flags(ffmpeg_next::packet::Flags::KEY);
-        }
-        Waiting { packet, base: Rational(1, 25), sound: false }
-    }
+    use crate::waiting::tests::picture;
 
     #[test]
     fn the_ring_keeps_whole_groups_and_little_more_than_it_should() {
@@ -194,12 +198,5 @@ mod tests {
             assert!(key, "it begins with a key frame");
             assert!(held >= 5_000_000.min(tick * 40_000) && held < 7_000_000, "{held} µs at tick {tick}");
         }
-    }
-
-    #[test]
-    fn times_are_the_same_in_every_base() {
-        let at = At(50, Rational(1, 25));
-        assert_eq!((at.to(Rational(1, 48_000)), at.to(Rational(1, 90_000))), (96_000, 180_000));
-        assert_eq!(At(-1, Rational(1, 25)).to(Rational(1, 1)), -1);
     }
 }

@@ -9,7 +9,7 @@ use lectern_wire::capture::{CaptureSettings, Layout, SourceKind, VideoSettings};
 use crate::compose::Composer;
 use crate::copy::Copied;
 use crate::encode::{Jpeg, Packets, Video};
-use crate::gaps::{OPENING, STALE, Tracked};
+use crate::gaps::Tracked;
 use crate::ticks::Ticks;
 
 /// Where the picture comes from.
@@ -146,10 +146,8 @@ impl Composed {
     }
 
     fn compose(&mut self, sources: &[Tracked], ticks: &Ticks, tick: i64) -> anyhow::Result<()> {
-        let now = clock::mono();
-        let fresh = |at: Duration| now.saturating_sub(at) < STALE;
         for source in sources {
-            let newest = || source.running.outlet.newest().filter(|p| fresh(p.at));
+            let newest = || source.running.outlet.newest().filter(|_| !source.lost());
             match source.running.kind {
                 SourceKind::Test => self.composer.card(ticks.clock_ms(tick)),
                 SourceKind::Screen { .. } | SourceKind::WaylandScreen { .. } => {
@@ -160,10 +158,11 @@ impl Composed {
         }
         for (n, source) in sources.iter().filter(|s| s.running.kind.is_camera()).enumerate() {
             let newest = source.running.outlet.newest();
-            if newest.is_none() && now.saturating_sub(ticks.start()) < OPENING {
+            // Not there yet: a plate only once it is late.
+            if newest.is_none() && !source.lost() {
                 continue;
             }
-            self.composer.camera(n, newest.filter(|p| fresh(p.at)).as_deref())?;
+            self.composer.camera(n, newest.filter(|_| !source.lost()).as_deref())?;
         }
         Ok(())
     }

@@ -1,17 +1,22 @@
-//! Before a lesson: every source is opened at once, looked at until it is known how it is, and closed again.
-//! Nothing is kept.
+//! Before a lesson: every source is opened at once, looked at until it is known how it is, and closed again, while
+//! the encoder is tried with real pictures. Nothing is kept.
+//!
+//! A recorder that is armed has the sources open already, and some devices open only once: then it looks itself.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use lectern_base::clock;
 use lectern_wire::capture::{CaptureSettings, Source, SourceKind};
-use lectern_wire::preflight::{CheckState, CheckedKind, Preflight, SourceCheck};
+use lectern_wire::preflight::{CheckState, CheckedKind, EncoderCheck, Preflight, SourceCheck};
 
 use crate::av::RATE;
 use crate::card;
+use crate::encode;
 use crate::metronome::Metronome;
-use crate::sound::{Meter, NOTHING_DBFS, times};
+use crate::sound::{NOTHING_DBFS, times};
 use crate::source::{self, Running};
 
 /// After this long every source has its answer.
@@ -30,33 +35,84 @@ pub fn run(capture: &CaptureSettings) -> anyhow::Result<()> {
 }
 
 fn check(capture: &CaptureSettings) -> anyhow::Result<Preflight> {
-    let started = clock::mono();
     let metronome = Arc::new(Metronome::new(capture.video.fps));
-    metronome.set(started);
-    let mut answers: Vec<_> = capture.sources.iter().map(not_yet_allowed).collect();
+    metronome.set(clock::mono());
     let mut running = Vec::new();
-    for (source, answer) in capture.sources.iter().zip(&answers) {
-        let started = answer.is_none().then(|| source::start(source, &metronome, capture.video));
-        running.push((started.transpose()?, Look::default()));
+    for source in &capture.sources {
+        let open = not_yet_allowed(source).is_none();
+        running.push(if open { Some(source::start(source, &metronome, capture.video)?) } else { None });
     }
-    while answers.iter().any(Option::is_none) {
-        let age = clock::mono() - started;
-        for ((source, look), answer) in running.iter_mut().zip(&mut answers) {
-            if let (None, Some(source)) = (&answer, source) {
-                look.look(source);
-                let verdict = look.verdict(source, capture, age);
-                *answer = verdict.map(|v| v.of(source, look, age));
-                if answer.is_some() {
-                    source.end();
-                }
+    let mut looking = Looking::begin(capture, running.iter().map(Option::as_ref))?;
+    let found = loop {
+        if let Some(found) = looking.step(capture, running.iter().map(Option::as_ref))? {
+            break found;
+        }
+        for (n, source) in running.iter().enumerate() {
+            if let (Some(source), true) = (source, looking.answered(n)) {
+                source.end();
             }
         }
         std::thread::sleep(Duration::from_millis(5));
-    }
-    for source in running.iter_mut().filter_map(|(source, _)| source.as_mut()) {
+    };
+    for source in running.iter_mut().flatten() {
         source.stop();
     }
-    Ok(Preflight { sources: answers.into_iter().flatten().collect() })
+    Ok(found)
+}
+
+/// A look that is under way at sources that are open.
+pub struct Looking {
+    started: Duration,
+    looks: Vec<(Look, Option<SourceCheck>)>,
+    encoder: Option<JoinHandle<EncoderCheck>>,
+}
+
+impl Looking {
+    /// Begins; the sources stand in the order of the settings, without those that must not be opened.
+    pub fn begin<'a>(
+        capture: &CaptureSettings,
+        running: impl Iterator<Item = Option<&'a Running>>,
+    ) -> anyhow::Result<Self> {
+        for running in running.flatten() {
+            if let SourceKind::Microphone { gain_db, .. } = running.kind {
+                running.outlet.listen(times(gain_db));
+            }
+        }
+        let looks = capture.sources.iter().map(|source| (Look::default(), not_yet_allowed(source)));
+        let video = capture.video;
+        let trial = std::thread::Builder::new().name("encoder trial".into());
+        let trial = (!capture.copy_camera).then(|| trial.spawn(move || encode::probe_before_lesson(video)));
+        Ok(Self { started: clock::mono(), looks: looks.collect(), encoder: trial.transpose()? })
+    }
+
+    /// Whether the `n`th source has its answer.
+    pub fn answered(&self, n: usize) -> bool {
+        self.looks.get(n).is_some_and(|(_, answer)| answer.is_some())
+    }
+
+    /// Looks once more; the verdict when all is known.
+    pub fn step<'a>(
+        &mut self,
+        capture: &CaptureSettings,
+        running: impl Iterator<Item = Option<&'a Running>>,
+    ) -> anyhow::Result<Option<Preflight>> {
+        let age = clock::mono().saturating_sub(self.started);
+        for (source, (look, answer)) in running.zip(&mut self.looks) {
+            if let (None, Some(source)) = (&answer, source) {
+                look.look(source, self.started);
+                let verdict = look.verdict(source, capture, age);
+                *answer = verdict.map(|v| v.of(source, look, age));
+            }
+        }
+        let trying = self.encoder.as_ref().is_some_and(|trial| !trial.is_finished());
+        if trying || self.looks.iter().any(|(_, answer)| answer.is_none()) {
+            return Ok(None);
+        }
+        let encoder =
+            self.encoder.take().map(|trial| trial.join().ok().context("the encoder's trial broke off"));
+        let sources = self.looks.iter_mut().filter_map(|(_, answer)| answer.take()).collect();
+        Ok(Some(Preflight { sources, encoder: encoder.transpose()? }))
+    }
 }
 
 /// A screen that the desktop asks about first is not opened: a question that vanishes after a moment is worse than
@@ -80,8 +136,9 @@ fn not_yet_allowed(source: &Source) -> Option<SourceCheck> {
 #[derive(Default)]
 struct Look {
     picture: Option<(u32, u32)>,
+    /// A picture came that is kept as it is, and not decoded.
+    coded: bool,
     black_since: Option<Duration>,
-    meter: Meter,
     peak_dbfs: Option<f64>,
 }
 
@@ -91,23 +148,19 @@ struct Verdict {
 }
 
 impl Look {
-    /// Takes in what the source has given.
-    fn look(&mut self, source: &Running) {
-        if let Some(newest) = source.outlet.newest() {
+    /// Takes in what the source has given since then.
+    fn look(&mut self, source: &Running, since: Duration) {
+        if let Some(newest) = source.outlet.newest().filter(|newest| newest.at >= since) {
             self.picture = Some(newest.size());
             self.black_since = newest.is_black().then(|| self.black_since.unwrap_or(newest.at));
         }
-        if let SourceKind::Microphone { gain_db, .. } = source.kind {
-            for block in source.outlet.blocks() {
-                self.meter.hear(&block.bytes, times(gain_db));
-            }
-        }
+        self.coded = source.outlet.wire.last().is_some_and(|at| at >= since);
     }
 
     /// How the source is, once that is known; at the latest after [`LIMIT`].
     fn verdict(&mut self, source: &Running, capture: &CaptureSettings, age: Duration) -> Option<Verdict> {
         let over = age >= LIMIT;
-        let fault = source.outlet.fault();
+        let fault = source.outlet.fault().map(|(_, why)| why);
         let limit = LIMIT.as_secs();
         match source.kind {
             SourceKind::Test => {
@@ -116,8 +169,9 @@ impl Look {
                 Some(Verdict::good())
             }
             SourceKind::Microphone { .. } => {
-                if self.meter.frames() >= LISTEN || over && self.meter.frames() > 0 {
-                    let peak = self.meter.take().map_or(NOTHING_DBFS, |r| r.peak_dbfs);
+                let heard = source.outlet.heard();
+                if heard >= LISTEN || over && heard > 0 {
+                    let peak = source.outlet.loudness().map_or(NOTHING_DBFS, |r| r.peak_dbfs);
                     self.peak_dbfs = Some(peak);
                     return Some(if peak > SILENT_DBFS {
                         Verdict::good()
@@ -133,6 +187,7 @@ impl Look {
                 (Some(_), None) => Some(Verdict::good()),
                 (Some(_), Some(since)) => (over || clock::mono().saturating_sub(since) >= BLACK_FOR)
                     .then(|| Verdict::bad(CheckState::Black, "the picture is black".into())),
+                (None, _) if self.coded => Some(Verdict::good()),
                 (None, _) => match fault {
                     Some(why) => Some(Verdict::bad(CheckState::Failed, why)),
                     None => over.then(|| {
@@ -174,7 +229,7 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lectern_wire::capture::{AudioSettings, Layout, Source, Transport, VideoSettings};
+    use lectern_wire::capture::{AudioSettings, Encoder, Layout, Source, Transport, VideoSettings};
 
     #[test]
     fn each_source_gets_its_own_answer() {
@@ -189,7 +244,8 @@ mod tests {
             audio: AudioSettings { kbps: 96 },
             copy_camera: false,
         };
-        let found = check(&capture).expect("a check").sources;
+        let Preflight { sources: found, encoder } = check(&capture).expect("a check");
+        assert_eq!(encoder.map(|e| e.encoder), Some(Encoder::Libx264));
         let state = |n: usize| (found[n].name.as_str(), found[n].kind, found[n].state);
         assert_eq!(state(0), ("card", CheckedKind::Test, CheckState::Good));
         assert_eq!((found[0].picture, found[0].problem.as_ref()), (Some((320, 180)), None));

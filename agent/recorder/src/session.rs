@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use lectern_base::clock;
 use lectern_wire::capture::{CaptureSettings, SourceKind};
+use lectern_wire::live::LiveState;
 use lectern_wire::manifest::{FindingKind, MARK_MAX_CHARS};
 use lectern_wire::recorder::{Command, Event, Fact, Job};
 
@@ -23,11 +24,12 @@ use crate::av;
 use crate::gaps::Tracked;
 use crate::link::Link;
 use crate::metronome::Metronome;
-use crate::mixer::{Mixer, SOUND_LAG};
+use crate::mixer::{Mixer, SOUND_PATIENCE};
 use crate::output::Output;
 use crate::pace::Pace;
 use crate::picture::Picture;
 use crate::sound::{Timeline, times};
+use crate::source::Running;
 use crate::take::Take;
 use crate::ticks::Ticks;
 use crate::watch::{Change, Watchers};
@@ -45,6 +47,7 @@ pub fn run(job: &Job) -> anyhow::Result<()> {
         session.wait_for_picture();
         let outcome = session.begin(job).and_then(|()| session.record(job));
         session.close_sources();
+        session.close_live();
         outcome
     })
 }
@@ -59,6 +62,7 @@ pub fn hello(job: &Job) -> Event {
         libav: av::version(),
         paused: false,
         layout: job.capture.layout,
+        live: LiveState::Off,
     }
 }
 
@@ -92,6 +96,8 @@ pub struct Session<'a> {
     metronome: Arc<Metronome>,
     pace: Pace,
     ticks_left_out: u64,
+    /// Where the lesson can be sent live.
+    live_url: Option<String>,
     /// When gaps, watchers and the preview were last looked after, in their own steps.
     looked: [i64; 3],
 }
@@ -136,6 +142,7 @@ impl<'a> Session<'a> {
             metronome,
             pace: Pace::new(fps),
             ticks_left_out: 0,
+            live_url: None,
             looked: [-1; 3],
         })
     }
@@ -208,7 +215,32 @@ impl<'a> Session<'a> {
         self.key_due |= origin == self.tick;
         self.cut_at = i64::MAX;
         self.take = Some(take);
+        if let Some(live) = &job.live {
+            self.live_url = Some(live.url.clone());
+            self.send_live(live.on);
+        }
         Ok(())
+    }
+
+    /// Sends the lesson live or no more. Whatever is wrong with that is no trouble of the recording.
+    fn send_live(&mut self, on: bool) {
+        if on == self.output.is_live() {
+            return;
+        }
+        let url = self.live_url.clone().filter(|_| on);
+        if on && url.is_none() {
+            return tracing::warn!("there is no address to send the lesson live to");
+        }
+        if let Err(e) = self.output.send_live(url.as_deref()) {
+            tracing::error!("the lesson cannot be sent live: {e:#}");
+        }
+    }
+
+    /// Notes where sending it live stands, when that has changed.
+    fn note_live(&mut self) -> anyhow::Result<()> {
+        let Some((state, cause)) = self.output.live_change() else { return Ok(()) };
+        let at_ms = self.ticks.ms(self.tick);
+        self.note(Fact::Live { at_ms, state }, &Event::Live { state, cause })
     }
 
     /// Records until the take's end.
@@ -264,7 +296,8 @@ impl<'a> Session<'a> {
             (self.last_key, self.key_due) = (tick, false);
         }
         self.picture.make(&mut self.sources, &self.ticks, tick, key, &mut self.output)?;
-        self.sound(Mixer::due(&self.ticks))?;
+        let due = self.mixer.due(&mut self.sources, &self.ticks)?;
+        self.sound(due)?;
         self.look_after()?;
         let ended = clock::mono();
         if self.pace.worked(ended, left_out, ended.saturating_sub(began)) {
@@ -317,15 +350,18 @@ impl<'a> Session<'a> {
         let every = [fps / 5, fps / 2, fps].map(|every| self.tick / every.max(1));
         let [gaps, watch, preview] = std::array::from_fn(|n| every[n] != self.looked[n]);
         self.looked = every;
+        if gaps {
+            self.sources.iter_mut().for_each(Tracked::watch);
+        }
         if self.take.is_none() {
             return Ok(());
         }
         if gaps {
-            let start = self.ticks.start();
-            let changed: Vec<_> = self.sources.iter_mut().filter_map(|s| s.look(start, at_ms)).collect();
+            let changed: Vec<_> = self.sources.iter_mut().filter_map(|s| s.change(at_ms)).collect();
             for (fact, event) in changed {
                 self.note(fact, &event)?;
             }
+            self.note_live()?;
         }
         if watch {
             let black = self.picture.is_black();
@@ -384,10 +420,16 @@ impl<'a> Session<'a> {
                     self.note(Fact::LayoutChanged { at_ms, layout }, &Event::LayoutChanged { layout })?;
                 }
             }
+            Command::Live { on } => {
+                self.send_live(on);
+                self.note_live()?;
+            }
             Command::Layout { layout } => {
                 tracing::warn!(layout = layout.name(), "there are no sources for this layout");
             }
-            Command::Pause | Command::Resume | Command::Stop | Command::Start { .. } => {}
+            // The last two are for a recorder that waits.
+            Command::Pause | Command::Resume | Command::Stop | Command::Start { .. } | Command::Preflight => {
+            }
         }
         Ok(())
     }
@@ -395,10 +437,14 @@ impl<'a> Session<'a> {
     /// Waits for the sound that belongs before the next tick.
     fn settle(&mut self) -> anyhow::Result<()> {
         let end = self.ticks.sound(self.tick);
-        let give_up = self.ticks.instant(self.tick) + SOUND_LAG;
+        let give_up = self.ticks.instant(self.tick) + SOUND_PATIENCE;
         while clock::mono() < give_up {
             std::thread::sleep(Duration::from_millis(10));
-            self.sound(Mixer::due(&self.ticks).min(end))?;
+            let due = self.mixer.due(&mut self.sources, &self.ticks)?;
+            self.sound(due.min(end))?;
+            if due >= end {
+                break;
+            }
         }
         self.sound(end)
     }
@@ -424,6 +470,7 @@ impl<'a> Session<'a> {
                 Ok(other) => self.obey(other)?,
             }
             self.forget();
+            self.note_live()?;
         };
         let now = clock::mono();
         let paused_ms = u64::try_from(now.saturating_sub(began).as_millis())?;
@@ -466,6 +513,16 @@ impl<'a> Session<'a> {
         }
         self.link.speaker.say(&Event::Stopped { bytes, media_ms: self.ticks.ms(self.tick) });
         Ok(())
+    }
+
+    /// The sources, open.
+    pub fn running(&self) -> impl Iterator<Item = &Running> {
+        self.sources.iter().map(|source| &source.running)
+    }
+
+    /// Ends sending it live; after everything else, for it may take a moment.
+    pub fn close_live(&mut self) {
+        self.output.close_live();
     }
 
     /// Closes what was opened.

@@ -39,6 +39,11 @@ impl Timeline {
         })
     }
 
+    /// Position after the last frame that has arrived.
+    pub fn end(&self) -> i64 {
+        self.tail()
+    }
+
     fn tail(&self) -> i64 {
         self.head + self.queue.len() as i64
     }

@@ -36,11 +36,15 @@ pub enum Code {
     VersionOld,
     /// 非登记采集设备
     UnknownCaptureDevice,
+    /// 存证日志不一致
+    LogMismatch,
+    /// 录课与存证不符
+    EvidenceMismatch,
 }
 
 impl Code {
     /// All codes: topic level, what people call it, and what a technician does next.
-    pub const ALL: [(Self, &'static str, &'static str, &'static str); 15] = [
+    pub const ALL: [(Self, &'static str, &'static str, &'static str); 17] = [
         (Self::Offline, "offline", "离线", "看教室电脑是否开机、网线是否插好"),
         (
             Self::AgentStopped,
@@ -61,6 +65,18 @@ impl Code {
         (Self::UploadBacklog, "upload_backlog", "上传积压", "检查到中心的网络，电脑先不要关机"),
         (Self::VersionOld, "version_old", "版本过旧", "升级这台电脑上的 lectern"),
         (Self::UnknownCaptureDevice, "unknown_capture_device", "非登记采集设备", "到教室确认这是谁接上的"),
+        (
+            Self::LogMismatch,
+            "log_mismatch",
+            "存证日志不一致",
+            "请管理员在中心运行 lectern-hub log check；本机录课会一直保留",
+        ),
+        (
+            Self::EvidenceMismatch,
+            "evidence_mismatch",
+            "录课与存证不符",
+            "保留这台电脑，在本机运行 lectern verify，查明哪一段被改动",
+        ),
     ];
 
     fn row(self) -> &'static (Self, &'static str, &'static str, &'static str) {

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 /// What is captured and how. Stands in the manifest, so it must never hold a secret: a network camera's
 /// password travels in [`Job`] only as part of its URL and is removed by [`CaptureSettings::without_secrets`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CaptureSettings {
     /// How the picture is composed.
     pub layout: Layout,
@@ -195,7 +194,6 @@ impl SourceKind {
 
 /// The encoded picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct VideoSettings {
     /// Pixels, even.
     pub width: u32,
@@ -268,7 +266,6 @@ pub struct EncoderReport {
 
 /// The encoded sound: AAC-LC, 48 kHz, stereo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AudioSettings {
     /// Kilobit per second.
     pub kbps: u32,

@@ -26,6 +26,12 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
+    /// Takes 32 bytes as what they are: a digest made elsewhere.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8; 32] {

@@ -44,7 +44,7 @@ impl Document for Manifest {
 
 /// What a teacher says about a lesson. Every field may be empty; none names a pupil.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct About {
     /// 工号, the staff number.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -152,6 +152,9 @@ pub struct Take {
     /// How much of its beginning was kept before the press.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_ms: Option<u64>,
+    /// Whether and when it was also sent live, by the teacher's choice; empty when it never was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<LiveChange>,
 }
 
 /// How a take ended.
@@ -223,8 +226,26 @@ pub struct Gap {
     /// To here; absent when it never came back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_ms: Option<u64>,
+    /// Why, for programs; absent in lessons recorded before there were codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<GapCode>,
     /// Why, in a sentence.
     pub cause: String,
+}
+
+/// Why a source was away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapCode {
+    /// It is open and gives nothing new.
+    NoSignal,
+    /// It was there and broke off: unplugged, switched off, its server gone.
+    Lost,
+    /// It could not be opened.
+    CannotOpen,
+    /// Something that this version has no word for.
+    #[serde(other)]
+    Other,
 }
 
 /// Something a watcher saw.
@@ -280,6 +301,15 @@ pub struct Pace {
     pub at_ms: u64,
     /// Pictures a second.
     pub fps: u32,
+}
+
+/// A change of how sending the lesson live stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveChange {
+    /// From here in the take.
+    pub at_ms: u64,
+    /// How.
+    pub state: crate::live::LiveState,
 }
 
 /// Longest word of a mark, in characters.
@@ -358,6 +388,7 @@ mod tests {
             encoder: String::new(),
             paces: vec![],
             ring_ms: None,
+            live: Vec::new(),
         };
         assert_eq!(take.span_of(0, 10), (0, 10_000));
         assert_eq!(take.span_of(150, 1), (1000, 2000));

@@ -6,11 +6,42 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::capture::Encoder;
+
 /// How all sources were found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preflight {
     /// One for each source, in the order of the settings.
     pub sources: Vec<SourceCheck>,
+    /// How the picture's encoder was found; absent where a camera's pictures are kept as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<EncoderCheck>,
+}
+
+/// How the picture's encoder was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncoderCheck {
+    /// What the lesson would be encoded with.
+    pub encoder: Encoder,
+    /// How it was found.
+    pub state: EncoderState,
+    /// What is wrong, in a sentence; nothing when it is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// How long the trial took, milliseconds.
+    pub took_ms: u64,
+}
+
+/// How an encoder was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EncoderState {
+    /// Pictures that went in came out again.
+    Good,
+    /// It fails; libx264 works and takes its place.
+    GivesWay,
+    /// No picture can be encoded.
+    Failed,
 }
 
 /// How one source was found.

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::chain::Witness;
 use crate::digest::Digest;
 use crate::id::LessonId;
+use crate::log::Place;
 use crate::sign::Document;
 
 /// Receipt v1. Only this makes a lesson `stored`.
@@ -24,6 +26,12 @@ pub struct Receipt {
     /// Hash of the receipt before this one in the log; absent in the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_prev: Option<Digest>,
+    /// How the chain heads that the device gave out while it recorded bear the bytes out; absent when none came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Witness>,
+    /// Proof of that place; absent in receipts of hubs that had no such log. See [`crate::log::check_place`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Place>,
 }
 
 /// Where a lesson's objects are.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::capture::{CaptureSettings, Layout};
 use crate::id::LessonId;
-use crate::manifest::FindingKind;
+use crate::live::{Live, LiveState};
+use crate::manifest::{FindingKind, GapCode};
+use crate::preflight::Preflight;
 
 /// What one recorder process is started for: one take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Job {
     pub max_minutes: u32,
     /// What to capture and how.
     pub capture: CaptureSettings,
+    /// Where it can be sent live; beside the capture settings, which stand in the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
 }
 
 /// What a recorder is to be ready for before there is a lesson.
@@ -53,6 +58,13 @@ pub enum Command {
     Start {
         /// The take.
         job: Box<Job>,
+    },
+    /// To an armed recorder: say how the sources are.
+    Preflight,
+    /// Send the lesson live from now on, or no more.
+    Live {
+        /// Whether to send.
+        on: bool,
     },
     /// Stand still: no picture and no sound is kept until `resume`.
     Pause,
@@ -97,11 +109,27 @@ pub enum Event {
         paused: bool,
         /// How the picture is composed now.
         layout: Layout,
+        /// Whether it is being sent live.
+        #[serde(default)]
+        live: LiveState,
     },
     /// First line of an armed recorder on every connection, and then once a second while it waits.
     Armed {
         /// Process id of the recorder.
         pid: u32,
+    },
+    /// An armed recorder's answer to how the sources are.
+    Preflight {
+        /// The answer.
+        found: Preflight,
+    },
+    /// Where sending it live stands.
+    Live {
+        /// Where.
+        state: LiveState,
+        /// Why it is lost, in a sentence without secrets; else empty.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        cause: String,
     },
     /// Bytes that a power cut can no longer take away.
     Durable {
@@ -143,6 +171,9 @@ pub enum Event {
         source: String,
         /// Where in the take.
         at_ms: u64,
+        /// Why, for programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<GapCode>,
         /// Why, in a sentence.
         cause: String,
     },
@@ -238,6 +269,9 @@ pub enum Fact {
         source: String,
         /// Where in the take.
         at_ms: u64,
+        /// Why, for programs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<GapCode>,
         /// Why.
         cause: String,
     },
@@ -282,6 +316,13 @@ pub enum Fact {
         at_ms: u64,
         /// Pictures a second.
         fps: u32,
+    },
+    /// From here sending it live stood so.
+    Live {
+        /// Where in the take.
+        at_ms: u64,
+        /// How.
+        state: LiveState,
     },
     /// The take ended by the teacher's hand.
     Stopped {

@@ -210,6 +210,7 @@ mod tests {
             encoder: String::new(),
             paces: vec![],
             ring_ms: None,
+            live: Vec::new(),
             report: None,
         }
     }

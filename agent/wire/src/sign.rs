@@ -3,29 +3,27 @@
 //! A signed document is `{"document": …, "signature": {"alg", "key_id", "value"}}`. The signature
 //! is over a context line and the canonical bytes of `document`, so a receipt can never be passed
 //! off as a manifest. `key_id` is the first 16 hexadecimal digits of the SHA-256 of the public key.
+//!
+//! Signature and digest are of the document as it was received ([`Kept`]), never of what this version made
+//! of it: a field that a newer writer added is part of what was signed, is checked, and is handed on.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature as Ed25519Signature, Signer as _, SigningKey, VerifyingKey};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
+pub use crate::canon::canonical;
+use crate::canon::{Strict, json};
 use crate::digest::Digest;
 
 /// A kind of document that is signed: its context keeps one kind from passing for another.
 pub trait Document: Serialize + DeserializeOwned {
     /// Signed in front of the canonical bytes, for example `lectern manifest v1`.
     const CONTEXT: &'static str;
-
-    /// Hash of the canonical bytes: the document's name everywhere else.
-    ///
-    /// # Errors
-    /// [`BadDocument::NotCanonical`] when a value has no canonical form.
-    fn digest(&self) -> Result<Digest, BadDocument> {
-        Ok(Digest::of(&canonical(self)?))
-    }
 }
 
 /// Why a document cannot be signed or is not what it says.
@@ -48,19 +46,79 @@ pub enum BadDocument {
     Altered(String),
 }
 
-/// Canonical bytes of a value (RFC 8785).
-///
-/// # Errors
-/// [`BadDocument::NotCanonical`] when a number or key has no canonical form.
-pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, BadDocument> {
-    serde_jcs::to_vec(value).map_err(|e| BadDocument::NotCanonical(e.to_string()))
+/// A document as it was received: its JSON whole, and what this version understands of it. It reads as the
+/// latter and cannot be changed; it is hashed, checked and written as the former.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept<T> {
+    understood: T,
+    json: Value,
+}
+
+impl<T: Document> Kept<T> {
+    /// Keeps a document of our own.
+    ///
+    /// # Errors
+    /// [`BadDocument::NotCanonical`] when a value has no canonical form.
+    pub fn new(document: T) -> Result<Self, BadDocument> {
+        Ok(Self { json: json(&document)?, understood: document })
+    }
+
+    /// Hash of the canonical bytes: the document's name everywhere else.
+    ///
+    /// # Errors
+    /// [`BadDocument::NotCanonical`], never for what was read or made here.
+    pub fn digest(&self) -> Result<Digest, BadDocument> {
+        Ok(Digest::of(&canonical(&self.json)?))
+    }
+
+    /// The JSON, with what this version does not understand.
+    #[must_use]
+    pub fn json(&self) -> &Value {
+        &self.json
+    }
+
+    /// What this version understands of it.
+    #[must_use]
+    pub fn into_understood(self) -> T {
+        self.understood
+    }
+
+    /// What is signed: the context line and the canonical bytes.
+    fn message(&self) -> Result<Vec<u8>, BadDocument> {
+        let mut message = Vec::from(T::CONTEXT);
+        message.push(b'\n');
+        message.extend(canonical(&self.json)?);
+        Ok(message)
+    }
+}
+
+impl<T> std::ops::Deref for Kept<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.understood
+    }
+}
+
+impl<T> Serialize for Kept<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json.serialize(serializer)
+    }
+}
+
+impl<'de, T: Document> Deserialize<'de> for Kept<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Strict(json) = Strict::deserialize(deserializer)?;
+        let understood = T::deserialize(&json).map_err(D::Error::custom)?;
+        Ok(Self { understood, json })
+    }
 }
 
 /// A document and the signature over it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound = "T: Document")]
 pub struct Signed<T> {
     /// What is said.
-    pub document: T,
+    pub document: Kept<T>,
     /// Who says it.
     pub signature: Signature,
 }
@@ -143,11 +201,12 @@ impl KeyRing {
     }
 }
 
-fn message<T: Document>(document: &T) -> Result<Vec<u8>, BadDocument> {
-    let mut message = Vec::from(T::CONTEXT);
-    message.push(b'\n');
-    message.extend(canonical(document)?);
-    Ok(message)
+impl FromIterator<PublicKey> for KeyRing {
+    fn from_iter<I: IntoIterator<Item = PublicKey>>(keys: I) -> Self {
+        let mut ring = Self::default();
+        keys.into_iter().for_each(|key| ring.add(key));
+        ring
+    }
 }
 
 impl<T: Document> Signed<T> {
@@ -156,7 +215,8 @@ impl<T: Document> Signed<T> {
     /// # Errors
     /// [`BadDocument::NotCanonical`].
     pub fn sign(document: T, key: &SigningKey) -> Result<Self, BadDocument> {
-        let value = BASE64.encode(key.sign(&message(&document)?).to_bytes());
+        let document = Kept::new(document)?;
+        let value = BASE64.encode(key.sign(&document.message()?).to_bytes());
         let key_id = PublicKey::of(key).id();
         Ok(Self { document, signature: Signature { alg: "ed25519".into(), key_id, value } })
     }
@@ -165,7 +225,7 @@ impl<T: Document> Signed<T> {
     ///
     /// # Errors
     /// [`BadDocument`] says which of key, form or content is at fault.
-    pub fn verify(&self, ring: &KeyRing) -> Result<&T, BadDocument> {
+    pub fn verify(&self, ring: &KeyRing) -> Result<&Kept<T>, BadDocument> {
         if self.signature.alg != "ed25519" {
             return Err(BadDocument::Algorithm(self.signature.alg.clone()));
         }
@@ -174,7 +234,7 @@ impl<T: Document> Signed<T> {
         let bytes = BASE64.decode(&self.signature.value).map_err(|_| BadDocument::Malformed)?;
         let signature = Ed25519Signature::from_slice(&bytes).map_err(|_| BadDocument::Malformed)?;
         key.0
-            .verify_strict(&message(&self.document)?, &signature)
+            .verify_strict(&self.document.message()?, &signature)
             .map_err(|_| BadDocument::Altered(id.clone()))?;
         Ok(&self.document)
     }
@@ -188,6 +248,11 @@ mod tests {
     struct Note {
         text: String,
         n: u64,
+        about: Inner,
+    }
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Inner {
+        place: String,
     }
     impl Document for Note {
         const CONTEXT: &'static str = "test note v1";
@@ -196,42 +261,94 @@ mod tests {
     struct Other {
         text: String,
         n: u64,
+        about: Inner,
     }
     impl Document for Other {
         const CONTEXT: &'static str = "test other v1";
     }
+    /// What the next version writes: a field more, and one more inside.
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Newer {
+        text: String,
+        n: u64,
+        about: Value,
+        mood: Value,
+    }
+    impl Document for Newer {
+        const CONTEXT: &'static str = "test note v1";
+    }
+
+    fn key() -> (SigningKey, KeyRing) {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let ring = [PublicKey::of(&key)].into_iter().collect();
+        (key, ring)
+    }
 
     fn signed() -> (Signed<Note>, KeyRing) {
-        let key = SigningKey::from_bytes(&[7; 32]);
-        let mut ring = KeyRing::default();
-        ring.add(PublicKey::of(&key));
-        (Signed::sign(Note { text: "第3节".into(), n: 3 }, &key).expect("signs"), ring)
+        let (key, ring) = key();
+        let about = Inner { place: "301".into() };
+        (Signed::sign(Note { text: "第3节".into(), n: 3, about }, &key).expect("signs"), ring)
+    }
+
+    /// The document with something else at a place of its JSON.
+    fn with(signed: &Signed<Note>, at: &str, value: Value) -> Result<Signed<Note>, serde_json::Error> {
+        let mut json = serde_json::to_value(signed).expect("json");
+        *json.pointer_mut(at).expect("there") = value;
+        serde_json::from_value(json)
     }
 
     #[test]
     fn a_signed_document_verifies_and_any_change_is_seen() {
         let (signed, ring) = signed();
         assert!(signed.verify(&ring).is_ok());
-        let mut changed = signed.clone();
-        changed.document.n = 4;
+        let changed = with(&signed, "/document/n", 4.into()).expect("reads");
         assert!(matches!(changed.verify(&ring), Err(BadDocument::Altered(_))));
         assert!(matches!(signed.verify(&KeyRing::default()), Err(BadDocument::KeyUnknown(_))));
+        let reordered = r#"{"about":{"place":"301"},"n":3,"text":"第3节"}"#;
+        let again: Note = serde_json::from_str(reordered).expect("reads");
+        assert_eq!(Kept::new(again).expect("kept").digest(), signed.document.digest());
     }
 
     #[test]
     fn one_kind_of_document_never_passes_for_another() {
         let (signed, ring) = signed();
-        let other = Signed {
-            document: Other { text: signed.document.text.clone(), n: signed.document.n },
-            signature: signed.signature,
-        };
+        let other: Signed<Other> =
+            serde_json::from_value(serde_json::to_value(&signed).expect("json")).expect("reads");
         assert!(matches!(other.verify(&ring), Err(BadDocument::Altered(_))));
     }
 
     #[test]
-    fn canonical_form_sorts_keys_and_drops_spaces() {
-        // RFC 8785, section 3.2.3: members are sorted, no white space is left.
-        let value: serde_json::Value = serde_json::from_str("{ \"b\": 2, \"a\": [1, true] }").expect("json");
-        assert_eq!(canonical(&value).expect("canonical"), br#"{"a":[1,true],"b":2}"#);
+    fn what_a_newer_writer_added_is_checked_hashed_and_handed_on() {
+        let (key, ring) = key();
+        let newer = Newer {
+            text: "第3节".into(),
+            n: 3,
+            about: serde_json::json!({"place": "301", "floor": [3, {"wing": "东"}]}),
+            mood: serde_json::json!({"good": true}),
+        };
+        let newer = Signed::sign(newer, &key).expect("signs");
+        let text = serde_json::to_string_pretty(&newer).expect("json");
+        let read: Signed<Note> = serde_json::from_str(&text).expect("reads");
+        assert_eq!(read.verify(&ring).map(|note| note.about.place.as_str()), Ok("301"));
+        assert_eq!(read.document.digest(), newer.document.digest());
+        // Handed on twice, in another layout, it is still what was signed.
+        let on = serde_json::to_string(&read).expect("json");
+        let on: Signed<Note> = serde_json::from_str(&on).expect("reads");
+        assert!(on.verify(&ring).is_ok());
+        assert_eq!(canonical(&on), canonical(&newer));
+        for at in ["/document/about/floor/1/wing", "/document/mood/good"] {
+            let changed = with(&read, at, "x".into()).expect("reads");
+            assert!(matches!(changed.verify(&ring), Err(BadDocument::Altered(_))), "{at}");
+        }
+        let cut = text.replace("\"good\": true", "");
+        let cut: Signed<Note> = serde_json::from_str(&cut).expect("reads");
+        assert!(cut.verify(&ring).is_err(), "nor can it be left out");
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_is_refused_before_anybody_has_to_choose() {
+        let (signed, _) = signed();
+        let text = serde_json::to_string(&signed).expect("json").replace("\"n\":3", "\"n\":3,\"n\":3");
+        assert!(serde_json::from_str::<Signed<Note>>(&text).is_err());
     }
 }

@@ -21,8 +21,14 @@ pub enum Leaf {
     History(String),
     /// An event of a type.
     Event(String),
+    /// Retained: the newest signed head of the part chain of what is being recorded; see [`crate::chain`].
+    Chain,
     /// A retained alarm of a code.
     Alarm(crate::alarm::Code),
+    /// Down: a command, by its id.
+    CommandRequest(String),
+    /// What became of a command, by its id.
+    CommandResult(String),
     /// Down: the hub has stored everything of this class up to a sequence number.
     Ack(String),
 }
@@ -47,15 +53,18 @@ impl Topics {
             Leaf::Measurement(group) => format!("{base}/m/{group}"),
             Leaf::History(group) => format!("{base}/h/{group}"),
             Leaf::Event(kind) => format!("{base}/e/{kind}"),
+            Leaf::Chain => format!("{base}/chain"),
             Leaf::Alarm(code) => format!("{base}/a/{}", code.name()),
+            Leaf::CommandRequest(id) => format!("{base}/cmd/req/{id}"),
+            Leaf::CommandResult(id) => format!("{base}/cmd/res/{id}"),
             Leaf::Ack(class) => format!("{base}/ack/{class}"),
         }
     }
 
-    /// The filter for everything the hub sends down to this device.
+    /// The filters for everything the hub sends down to this device.
     #[must_use]
-    pub fn acks(&self) -> String {
-        format!("{ROOT}/{}/{}/ack/+", self.school, self.device)
+    pub fn down(&self) -> [String; 2] {
+        ["ack/+", "cmd/req/+"].map(|rest| format!("{ROOT}/{}/{}/{rest}", self.school, self.device))
     }
 }
 
@@ -67,11 +76,20 @@ pub fn parse(topic: &str) -> Option<(Topics, Leaf)> {
     let school = SchoolId::new(levels.next()?).ok()?;
     let device = DeviceId::new(levels.next()?).ok()?;
     let leaf = match (levels.next()?, levels.next(), levels.next()) {
+        ("cmd", Some(way), Some(id)) => {
+            let id = crate::command::is_id(id).then(|| id.to_owned()).filter(|_| levels.next().is_none())?;
+            match way {
+                "req" => Leaf::CommandRequest(id),
+                "res" => Leaf::CommandResult(id),
+                _ => return None,
+            }
+        }
         ("state", None, None) => Leaf::State,
         ("info", None, None) => Leaf::Info,
         ("m", Some(group), None) => Leaf::Measurement(name(group)?),
         ("h", Some(group), None) => Leaf::History(name(group)?),
         ("e", Some(kind), None) => Leaf::Event(name(kind)?),
+        ("chain", None, None) => Leaf::Chain,
         ("a", Some(code), None) => Leaf::Alarm(crate::alarm::Code::from_name(code)?),
         ("ack", Some(class), None) => Leaf::Ack(name(class)?),
         _ => return None,
@@ -102,8 +120,11 @@ mod tests {
             Leaf::Measurement("sys".into()),
             Leaf::History("rec".into()),
             Leaf::Event("lesson".into()),
+            Leaf::Chain,
             Leaf::Alarm(crate::alarm::Code::Hot),
             Leaf::Ack("event".into()),
+            Leaf::CommandRequest("0123456789abcdef".into()),
+            Leaf::CommandResult("0123456789abcdef".into()),
         ] {
             assert_eq!(parse(&topics.of(&leaf)), Some((topics.clone(), leaf)));
         }
@@ -121,6 +142,9 @@ mod tests {
             "lectern/v1/s/../state",
             "lectern/v1/s/d/m/A",
             "lectern/v1/s/d/a/nonsense",
+            "lectern/v1/s/d/cmd/req/x",
+            "lectern/v1/s/d/cmd/req/0123456789abcdef/x",
+            "lectern/v1/s/d/cmd/run/0123456789abcdef",
             "$SYS/x",
         ] {
             assert_eq!(parse(bad), None, "{bad}");

@@ -13,6 +13,12 @@
 //! `GET /api/v1/lessons/{id}` → [`LessonStatus`]: any interruption resumes there.
 //! `DELETE /api/v1/lessons/{id}` → 204: the teacher threw the lesson away; its bytes are gone, its row
 //! and the manifest's hash are kept. Safe to repeat; 404 when the hub never heard of it.
+//!
+//! The log of receipts ([`crate::log`]) is open to everybody, it tells nothing without the salts:
+//! `GET /api/v1/log/checkpoint` → the newest signed checkpoint; `…/log/consistency?from=&to=` →
+//! [`crate::log::Consistency`], or 409 `log_smaller` when the log has not so many entries;
+//! `…/log/tile/{level}/{n}` and `…/log/tile/entries/{n}` ([`crate::log::tile`]).
+//! `GET /api/v1/lessons/{id}/receipt` → the signed receipt of one's own lesson, 404 before there is one.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +26,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::id::LessonId;
-use crate::sign::PublicKey;
+use crate::rotation::Rotation;
+use crate::sign::{PublicKey, Signed};
 
 /// A lesson that will be uploaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +41,32 @@ pub struct Announce {
     pub about: crate::manifest::About,
     /// The device's public signing key.
     pub key: PublicKey,
+    /// How it came to be, oldest change first, for a hub that knows an earlier one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<Signed<Rotation>>,
     /// What the machine is known by: a hash for each of its own network cards and disks. A cloned image brings the
     /// same id and key from another machine.
     #[serde(default)]
     pub machine: Vec<Digest>,
+}
+
+/// What a hub says of itself: `GET /api/v1/hub`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubInfo {
+    /// Always `lectern-hub`.
+    #[serde(default)]
+    pub name: String,
+    /// Version of the program.
+    #[serde(default)]
+    pub version: String,
+    /// The key that signs receipts and checkpoints now.
+    pub key: PublicKey,
+    /// How it came to be, oldest change first.
+    #[serde(default)]
+    pub rotations: Vec<Signed<Rotation>>,
+    /// Unix milliseconds by the hub's clock.
+    #[serde(default)]
+    pub now_ms: i64,
 }
 
 /// A part somebody wants to send.

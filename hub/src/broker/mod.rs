@@ -113,10 +113,9 @@ impl Broker {
     }
 }
 
-/// Publishes one acknowledgement to its device, as the hub itself.
+/// Publishes one message to its device, as the hub itself.
 async fn publish(context: &ServerContext, address: SocketAddr, down: Down) {
-    let topic = down.topics.of(&lectern_wire::topic::Leaf::Ack("event".into()));
-    let Ok(payload) = serde_json::to_vec(&down.ack) else { return };
+    let topic = down.topics.of(&down.leaf);
     let id = Id::new(context.node.id(), address.port(), Some(address), None, "lectern-hub".into(), None);
     let packet = Packet {
         dup: false,
@@ -124,12 +123,12 @@ async fn publish(context: &ServerContext, address: SocketAddr, down: Down) {
         qos: QoS::AtLeastOnce,
         topic: topic.into(),
         packet_id: None,
-        payload: payload.into(),
+        payload: down.payload.into(),
         properties: None,
     };
     let message = Publish::from(packet).create_time(lectern_base::clock::wall_ms());
     if let Err(e) = SessionState::forwards(context, From::from_system(id), message, false, None).await {
-        // The device repeats what is not acknowledged, and is then acknowledged again.
-        tracing::debug!(device = %down.topics.device, "an acknowledgement could not be published: {e}");
+        // The device repeats what is not acknowledged, and a command is sent until it is taken in.
+        tracing::debug!(device = %down.topics.device, "a message could not be published down: {e}");
     }
 }

@@ -108,8 +108,10 @@ async fn join(hub: &TestHub, id: &str) -> Device {
                 continue;
             }
         }
-        device.client.subscribe(topics.acks(), QoS::AtLeastOnce).await.expect("sent");
-        device.hear(|p| matches!(p, Incoming::SubAck(_)).then_some(())).await;
+        for filter in topics.down() {
+            device.client.subscribe(filter, QoS::AtLeastOnce).await.expect("sent");
+            device.hear(|p| matches!(p, Incoming::SubAck(_)).then_some(())).await;
+        }
         return device;
     }
     panic!("{id} was never let in");

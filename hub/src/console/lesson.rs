@@ -15,6 +15,7 @@ use super::{Console, Frame, Oops, lessons as list, show, words};
 use crate::receive::check::{self, Fault, Known, Report};
 use crate::receive::retention;
 use crate::store::audit;
+use crate::store::device_keys;
 use crate::store::devices::{self, Device};
 use crate::store::lessons::{self, Lesson};
 use crate::store::objects::Place;
@@ -148,7 +149,7 @@ fn take_view(take: &Take, before_ms: u64) -> TakeView {
         notes.push((pause.at_ms, note(pause.at_ms, "pause", text)));
     }
     for gap in &take.gaps {
-        let cause = words::cause(&gap.cause);
+        let cause = words::gap(gap.code, &gap.cause);
         let text = format!("{} 中断{}：{cause}", gap.source, until(gap.from_ms, gap.to_ms));
         notes.push((gap.from_ms, note(gap.from_ms, "gap", text)));
     }
@@ -289,9 +290,10 @@ pub async fn verify(
         Some(before) => console.store.read(move |db| receipts::digest_at(db, before)).await?,
         None => None,
     };
+    let device = whole.lesson.device.clone();
     let known = Known {
-        device: whole.device.as_ref().and_then(|d| d.key),
-        hub: console.hub_key,
+        device: console.store.read(move |db| device_keys::ring(db, &device)).await?,
+        hub: console.hub_keys.clone(),
         log_prev,
         receipt: whole.receipt,
     };

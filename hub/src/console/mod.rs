@@ -3,6 +3,7 @@
 mod alarms;
 mod assets;
 mod chart;
+mod commands;
 mod condition;
 mod devices;
 mod guard;
@@ -28,8 +29,9 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use lectern_wire::sign::PublicKey;
-use tokio::sync::Semaphore;
+use ed25519_dalek::SigningKey;
+use lectern_wire::sign::KeyRing;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::bell::Bell;
@@ -44,8 +46,8 @@ pub struct Deps {
     pub store: Store,
     /// Bytes.
     pub objects: Objects,
-    /// Receipts are checked against this.
-    pub hub_key: PublicKey,
+    /// Receipts are checked against these.
+    pub hub_keys: KeyRing,
     /// Pages follow it.
     pub bell: Bell,
     /// Shown at `/metrics`.
@@ -54,6 +56,10 @@ pub struct Deps {
     pub school: String,
     /// Told to whoever registers a device.
     pub mqtt_port: u16,
+    /// Commands are signed with it.
+    pub key: SigningKey,
+    /// Rung when a command was given.
+    pub given: Arc<Notify>,
 }
 
 /// The console. Cheap to clone.
@@ -96,6 +102,8 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         .route("/rooms.part", get(rooms::overview_part))
         .route("/rooms/{device}", get(room::room))
         .route("/rooms/{device}/charts.part", get(room::charts_part))
+        .route("/rooms/{device}/commands", post(commands::give))
+        .route("/rooms/{device}/commands.part", get(commands::list_part))
         .route("/lessons", get(lessons::list))
         .route("/lessons.part", get(lessons::list_part))
         .route("/lessons/{lesson}", get(lesson::page))

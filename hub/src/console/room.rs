@@ -8,6 +8,7 @@ use axum::response::Response;
 use lectern_base::clock;
 
 use super::chart::Chart;
+use super::commands;
 use super::guard::Who;
 use super::lessons::{LessonRow, rows};
 use super::rooms::{Room, room_of};
@@ -46,6 +47,7 @@ struct RoomPage {
     facts: Vec<(&'static str, String)>,
     lessons: Vec<LessonRow>,
     events: Vec<EventRow>,
+    commands: commands::ListPart,
 }
 
 struct EventRow {
@@ -62,7 +64,7 @@ struct ChartsPart {
     now: Vec<(&'static str, String)>,
 }
 
-async fn find(console: &Console, id: &str) -> Result<Device, Oops> {
+pub(super) async fn find(console: &Console, id: &str) -> Result<Device, Oops> {
     let id = id.to_owned();
     let found = console.store.read(move |db| devices::find(db, &id)).await?;
     found.ok_or_else(|| Oops::missing("这间教室"))
@@ -154,8 +156,10 @@ pub async fn room(
         })
         .await?;
     let facts = facts(&device);
+    let commands = commands::part(&console, &device).await?;
     let now = clock::wall_ms();
     let page = RoomPage {
+        commands,
         frame: console.frame(device.room.clone(), "/"),
         room: charts.room.clone(),
         span,

@@ -2,6 +2,7 @@
 
 use lectern_base::clock;
 use lectern_wire::afterwards::Submission;
+use lectern_wire::manifest::GapCode;
 use lectern_wire::upload::StoreState;
 
 use crate::model::repair;
@@ -72,6 +73,18 @@ pub fn cause(said: &str) -> &str {
         _ if said.starts_with("sharing the screen was refused") => "在屏幕上拒绝了录屏",
         _ if said.starts_with("nothing became durable") => "录像写不进磁盘",
         _ => said,
+    }
+}
+
+/// Why a source was away, as people here say it.
+#[must_use]
+pub fn gap(code: Option<GapCode>, said: &str) -> &str {
+    match (cause(said), code) {
+        // The sentence has no word of its own: its code has one.
+        (same, Some(GapCode::NoSignal)) if same == said => "没有信号",
+        (same, Some(GapCode::Lost)) if same == said => "连接断开",
+        (same, Some(GapCode::CannotOpen)) if same == said => "打不开",
+        (word, _) => word,
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the broker hands to ingest, and what ingest hands back: the seam between two stages.
 
-use lectern_wire::telemetry::Ack;
 use lectern_wire::topic::{Leaf, Topics};
 use tokio::sync::oneshot;
 
@@ -18,11 +17,13 @@ pub struct Arrival {
     pub done: Option<oneshot::Sender<bool>>,
 }
 
-/// The hub's own acknowledgement of a device's events, to be published down to it.
+/// What is to be published down to a device: an acknowledgement of its events, a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Down {
     /// Whose.
     pub topics: Topics,
-    /// Everything up to here is stored.
-    pub ack: Ack,
+    /// On which of its topics.
+    pub leaf: Leaf,
+    /// What it says.
+    pub payload: Vec<u8>,
 }

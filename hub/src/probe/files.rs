@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lectern_base::{chance, clock};
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId, SchoolId};
+use lectern_wire::sign::PublicKey;
 use lectern_wire::topic::Topics;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -69,7 +70,8 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<(u16, serde_json::Va
 
 async fn trial(folder: &Path, keep_free_bytes: u64) -> Result<Findings, StoreError> {
     let store = Store::open(folder)?;
-    let keys = Keys::open(folder)?;
+    let mut keys = Keys::open(folder)?;
+    let signer = keys.signer(&store, folder, clock::wall_ms())?;
     let objects = Objects::open(folder, None).map_err(StoreError::io("opening the file store"))?;
     let odd = |e: lectern_wire::id::BadId| StoreError::io("naming the check")(std::io::Error::other(e));
     let topics =
@@ -85,7 +87,8 @@ async fn trial(folder: &Path, keep_free_bytes: u64) -> Result<Findings, StoreErr
     let (receive, _reader) = Receive::new(receive::Deps {
         store,
         objects: objects.clone(),
-        keys: keys.clone(),
+        grant_key: keys.grant,
+        signer,
         bell: Bell::default(),
         counts: Arc::new(Counts::default()),
         keep_free_bytes: 0,
@@ -114,7 +117,7 @@ async fn parts(
     let good: Vec<u8> = (0..SIZE).map(|n| (n % 251) as u8).collect();
     let mut other = good.clone();
     other[4096] ^= 1;
-    let announce = json!({ "lesson_id": LESSON, "started_wall_ms": clock::wall_ms(), "key": keys.public() });
+    let announce = json!({ "lesson_id": LESSON, "started_wall_ms": clock::wall_ms(), "key": PublicKey::of(&keys.signing) });
     let (status, said) = trial.post("/api/v1/lessons", announce).await?;
     found.add(Weight::Needed, "announce", "a lesson is taken on", status == 200, word(status, &said));
     let wish = json!({ "n": 0, "size": SIZE, "sha256": Digest::of(&good) });

@@ -15,19 +15,22 @@ use lectern_base::clock;
 use lectern_wire::PART_SIZE;
 use lectern_wire::home::{Home, Remembered};
 use lectern_wire::id::LessonId;
-use lectern_wire::upload::{Announce, Grant, GrantRequest, LessonStatus, StoreState};
+use lectern_wire::manifest::Manifest;
+use lectern_wire::receipt::Receipt;
+use lectern_wire::sign::Signed;
+use lectern_wire::upload::{Announce, Grant, GrantRequest, HubInfo, LessonStatus, StoreState};
 use serde::de::DeserializeOwned;
 
-use super::Receive;
 use super::discard::discarded;
 use super::problem::Problem;
+use super::{Receive, log_api};
 use crate::model::admission::Told;
 use crate::model::grant::{Granted, LIFE_MS};
 use crate::model::sound::{MAX_PARTS, MAX_TAKES};
 use crate::store::devices::{self, Device};
 use crate::store::lessons::{self, Lesson};
 use crate::store::objects::{Kind, Place};
-use crate::store::{StoreError, audit, home, receipts};
+use crate::store::{StoreError, audit, device_keys, home, receipts};
 
 /// Largest JSON body: a manifest of a whole school day stays far below.
 const MAX_JSON: usize = 4 * 1024 * 1024;
@@ -45,6 +48,10 @@ pub fn router(receive: Receive) -> Router {
         .route("/lessons/{lesson}/takes/{take}/parts:grant", post(grant))
         .route("/lessons/{lesson}/takes/{take}/parts:sent", post(sent))
         .route("/lessons/{lesson}/seal", post(seal))
+        .route("/lessons/{lesson}/receipt", get(receipt))
+        .route("/log/checkpoint", get(log_api::checkpoint))
+        .route("/log/consistency", get(log_api::consistency))
+        .route("/log/tile/{*path}", get(log_api::tile))
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_this_way)
         .layer(DefaultBodyLimit::max(MAX_JSON));
@@ -121,13 +128,15 @@ async fn ping() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn hub(State(receive): State<Receive>) -> Json<serde_json::Value> {
-    Json(serde_json::json!({
-        "name": "lectern-hub",
-        "version": env!("CARGO_PKG_VERSION"),
-        "key": receive.deps().keys.public(),
-        "now_ms": clock::wall_ms(),
-    }))
+async fn hub(State(receive): State<Receive>) -> Json<HubInfo> {
+    let signer = &receive.deps().signer;
+    Json(HubInfo {
+        name: "lectern-hub".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        key: signer.public(),
+        rotations: signer.rotations.clone(),
+        now_ms: clock::wall_ms(),
+    })
 }
 
 /// Longest texts a device may have remembered.
@@ -166,8 +175,8 @@ async fn announce(
     let now = clock::wall_ms();
     let nobody_removes = receive.inner.folder_locks.lock(id.clone()).await;
     let outcome = receive.deps().store.write(move |db| {
-        if !devices::pin_key(db, &topics.device, said.key)? {
-            return Ok(Err(key_differs()));
+        if let Err(why) = device_keys::show(db, &topics.device, said.key, &said.rotations, now)? {
+            return Ok(Err(key_differs(&why)));
         }
         if !devices::pin_machine(db, &topics.device, &said.machine)? {
             let id = topics.device.as_str();
@@ -201,10 +210,13 @@ async fn announce(
     Ok(Json(receive.status(id).await?))
 }
 
-fn key_differs() -> Problem {
+fn key_differs(why: &str) -> Problem {
     Problem::conflict(
         "key_differs",
-        "this device was known with another signing key; if it was set up anew, register it under a new id",
+        format!(
+            "this device was known with another signing key ({why}); if the machine was replaced, let its new key \
+             come with `lectern-hub device add --replace --new-key`"
+        ),
     )
 }
 
@@ -261,6 +273,19 @@ async fn status(
     Ok(Json(receive.status(lesson.id).await?))
 }
 
+/// The receipt of one's own lesson, as it was written.
+async fn receipt(
+    State(receive): State<Receive>,
+    Caller(device): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Signed<Receipt>>, Problem> {
+    let lesson = kept_lesson(&receive, &device, &id).await?;
+    let found = receive.deps().store.read(move |db| receipts::find(db, &lesson.id)).await?;
+    found.map(Json).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "not_stored", "this lesson has no receipt yet; seal it first")
+    })
+}
+
 async fn grant(
     State(receive): State<Receive>,
     Caller(device): Caller,
@@ -300,7 +325,7 @@ async fn grant(
     }
     let granted =
         Granted { lesson: lesson.id, take, n: wish.n, size: wish.size, sha256: wish.sha256, expires_ms };
-    let url = Some(granted.url(&deps.keys.grant));
+    let url = Some(granted.url(&deps.grant_key));
     Ok(Json(Grant { url, headers: Default::default(), expires_ms, confirm: false }))
 }
 
@@ -337,7 +362,7 @@ async fn seal(
     State(receive): State<Receive>,
     Caller(device): Caller,
     Path(id): Path<String>,
-    Body(manifest): Body<lectern_wire::sign::Signed<lectern_wire::manifest::Manifest>>,
+    Body(manifest): Body<Signed<Manifest>>,
 ) -> Result<Response, Problem> {
     let lesson = kept_lesson(&receive, &device, &id).await?;
     let id = lesson.id.clone();

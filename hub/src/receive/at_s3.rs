@@ -127,7 +127,7 @@ impl Receive {
         if bucket.settings().through_hub || !self.deps().reliance.direct() {
             let GrantRequest { n, size, sha256, .. } = wish;
             let granted = Granted { lesson: lesson.id, take, n, size, sha256, expires_ms };
-            let url = Some(granted.url(&self.deps().keys.grant));
+            let url = Some(granted.url(&self.deps().grant_key));
             return Ok(Grant { url, headers: Default::default(), expires_ms, confirm: false });
         }
         let lasts = Duration::from_millis(LIFE_MS.unsigned_abs());

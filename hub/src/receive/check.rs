@@ -4,7 +4,7 @@ use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::manifest::{Manifest, Take, clock_text};
 use lectern_wire::receipt::Receipt;
-use lectern_wire::sign::{Document as _, KeyRing, PublicKey, Signed};
+use lectern_wire::sign::{Kept, KeyRing, Signed};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -58,10 +58,10 @@ pub enum Fault {
 /// What a check goes by.
 #[derive(Debug, Clone)]
 pub struct Known {
-    /// The device's pinned key.
-    pub device: Option<PublicKey>,
-    /// The hub's own key.
-    pub hub: PublicKey,
+    /// The keys its device ever had.
+    pub device: KeyRing,
+    /// The hub's own keys.
+    pub hub: KeyRing,
     /// The digest the log keeps before this receipt, when there is one.
     pub log_prev: Option<Digest>,
     /// The receipt as the log keeps it.
@@ -73,7 +73,7 @@ pub struct Known {
 pub fn run(objects: &Objects, place: &Place, known: &Known) -> Report {
     let mut report = Report { parts: 0, bytes: 0, faults: Vec::new() };
     let folder = objects.folder(place);
-    let (manifest, fault) = read_manifest(&folder, known.device);
+    let (manifest, fault) = read_manifest(&folder, &known.device);
     report.faults.extend(fault.map(|why| Fault::Manifest { why }));
     if let Err(why) = check_receipt(&folder, known, manifest.as_ref()) {
         report.faults.push(Fault::Receipt { why });
@@ -85,7 +85,7 @@ pub fn run(objects: &Objects, place: &Place, known: &Known) -> Report {
 }
 
 /// The manifest and what is wrong with it; when only its signature is wrong it comes all the same.
-fn read_manifest(folder: &std::path::Path, key: Option<PublicKey>) -> (Option<Manifest>, Option<String>) {
+fn read_manifest(folder: &std::path::Path, ring: &KeyRing) -> (Option<Kept<Manifest>>, Option<String>) {
     let bytes = match std::fs::read(folder.join("manifest.json")) {
         Ok(bytes) => bytes,
         Err(e) => return (None, Some(format!("manifest.json: {e}"))),
@@ -94,18 +94,21 @@ fn read_manifest(folder: &std::path::Path, key: Option<PublicKey>) -> (Option<Ma
         Ok(signed) => signed,
         Err(e) => return (None, Some(format!("manifest.json: {e}"))),
     };
-    let mut ring = KeyRing::default();
-    key.into_iter().for_each(|key| ring.add(key));
-    let fault = signed.verify(&ring).err().map(|e| e.to_string());
+    let fault = signed.verify(ring).err().map(|e| e.to_string());
     (Some(signed.document), fault)
 }
 
-fn check_receipt(folder: &std::path::Path, known: &Known, manifest: Option<&Manifest>) -> Result<(), String> {
+fn check_receipt(
+    folder: &std::path::Path,
+    known: &Known,
+    manifest: Option<&Kept<Manifest>>,
+) -> Result<(), String> {
     let bytes = std::fs::read(folder.join("receipt.json")).map_err(|e| format!("receipt.json: {e}"))?;
     let signed: Signed<Receipt> = serde_json::from_slice(&bytes).map_err(|e| format!("receipt.json: {e}"))?;
-    let mut ring = KeyRing::default();
-    ring.add(known.hub);
-    let receipt = signed.verify(&ring).map_err(|e| e.to_string())?;
+    let receipt = signed.verify(&known.hub).map_err(|e| e.to_string())?;
+    if receipt.log.is_some() {
+        lectern_wire::log::check_place(receipt, &known.hub).map_err(|e| e.to_string())?;
+    }
     if known.receipt.as_ref() != Some(&signed) {
         return Err("the receipt beside the lesson is not the one in the hub's log".into());
     }

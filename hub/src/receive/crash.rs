@@ -5,6 +5,7 @@ use std::path::Path;
 use lectern_base::clock;
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
+use lectern_wire::log::Salt;
 use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::{StoreLocation, StoredObject};
 use lectern_wire::sign::{self, Signed};
@@ -43,7 +44,7 @@ fn seal_until(died: Died, data: &Path, manifest: &Manifest) {
     let store = Store::open(data).expect("opens");
     let objects = Objects::open(data, None).expect("opens");
     let signed = Signed::sign(manifest.clone(), &testkit::key(7)).expect("signs");
-    let digest = lectern_wire::sign::Document::digest(manifest).expect("digest");
+    let digest = testkit::digest(manifest);
     let lesson = &manifest.lesson_id;
     let place = Place::new(&testkit::topics("room-1"), lesson, Kind::File);
     let folder = objects.folder(&place);
@@ -67,16 +68,22 @@ fn seal_until(died: Died, data: &Path, manifest: &Manifest) {
         std::fs::rename(folder.join("manifest.json.new"), folder.join("manifest.json")).expect("named");
     }
     if died >= Died::ReceiptInTheLog {
-        let key = Keys::open(data).expect("keys").signing;
+        let signer = Keys::open(data).expect("keys").signer(&store, data, 1).expect("signer");
         let objects = manifest.takes.iter().map(|take| StoredObject {
             take: take.n,
             key: Objects::key(&place, take.n),
             size: take.size,
             sha256: take.sha256,
         });
-        let at = StoreLocation { kind: "file".into(), objects: objects.collect() };
-        let now = clock::wall_ms();
-        let receipt = store.write_now(|db| receipts::append(db, &key, lesson, digest, at.clone(), now));
+        let facts = receipts::Facts {
+            lesson,
+            manifest_sha256: digest,
+            store: StoreLocation { kind: "file".into(), objects: objects.collect() },
+            heads: None,
+            salt: Salt::new([1; 32]),
+            now: clock::wall_ms(),
+        };
+        let receipt = store.write_now(|db| receipts::append(db, &signer, facts));
         assert!(receipt.expect("appended").is_some());
     }
     if died >= Died::ReceiptHalfWritten {

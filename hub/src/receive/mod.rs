@@ -15,8 +15,12 @@ pub mod check;
 #[cfg(test)]
 mod crash;
 mod discard;
+#[cfg(test)]
+mod evidence_tests;
 pub mod janitor;
 mod lock;
+mod log_api;
+pub mod log_check;
 mod part;
 mod problem;
 mod readback;
@@ -25,6 +29,7 @@ pub mod retention;
 mod seal;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::sync::Arc;
 
@@ -37,7 +42,7 @@ use tokio_util::task::TaskTracker;
 use crate::model::admission::Admission;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::keys::Keys;
+use crate::store::keys::Signer;
 use crate::store::objects::{Objects, Place};
 use crate::store::reliance::Reliance;
 use crate::store::{Store, StoreError, lessons};
@@ -75,8 +80,10 @@ pub struct Deps {
     pub store: Store,
     /// Bytes.
     pub objects: Objects,
-    /// Receipts are signed and grants keyed with these.
-    pub keys: Keys,
+    /// Grants are keyed with this.
+    pub grant_key: [u8; 32],
+    /// Receipts and checkpoints are signed with this.
+    pub signer: Signer,
     /// Rung when a lesson changes.
     pub bell: Bell,
     /// Counters.

@@ -68,7 +68,7 @@ pub async fn put_part(
     let deps = receive.deps();
     let (grant, sig) = granted(&lesson, &take, &n, &query)
         .ok_or_else(|| Problem::bad("bad_grant", "this is not a grant's URL; ask the hub for a grant"))?;
-    grant.check(&deps.keys.grant, &sig, clock::wall_ms()).map_err(|e| match e {
+    grant.check(&deps.grant_key, &sig, clock::wall_ms()).map_err(|e| match e {
         NotGranted::Forged => Problem::new(
             StatusCode::FORBIDDEN,
             "grant_forged",

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lectern_wire::digest::Digest;
-use lectern_wire::id::LessonId;
+use lectern_wire::id::{DeviceId, LessonId};
 use sha2::{Digest as _, Sha256};
 
 use super::Deps;
@@ -75,6 +75,9 @@ impl Readback {
                     return Err(ReadFault::Damaged { take, n: part.n });
                 }
             };
+            if let Ok(device) = DeviceId::new(place.owner.1.as_str()) {
+                super::witness::look(&deps.store, lesson, &device, take, &part, &bytes)?;
+            }
             progress.hasher.update(&bytes);
             progress.size += part.size;
             progress.next += 1;

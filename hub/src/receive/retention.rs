@@ -79,7 +79,7 @@ mod tests {
     use crate::testkit::TestHub;
 
     #[tokio::test]
-    async fn what_is_due_loses_its_bytes_and_keeps_its_row_hash_and_receipt_and_the_reason_is_recorded() {
+    async fn what_is_due_loses_its_bytes_and_keeps_its_row_and_hashes_and_the_reason_is_recorded() {
         let hub = TestHub::start().await;
         let room = hub.device("room-1");
         room.whole("l1", &[(3, 1000)]).await;
@@ -100,7 +100,13 @@ mod tests {
         let db = hub.db();
         let l1 = lessons::find(&db, "l1").expect("reads").expect("is there");
         assert!(l1.manifest_sha256.is_some() && l1.discarded_ms == Some(now + 32 * day));
-        assert!(receipts::find(&db, &l1.id).expect("reads").is_some());
+        assert!(receipts::find(&db, &l1.id).expect("reads").is_none(), "what it says is forgotten");
+        let hash: i64 = db
+            .query_row("SELECT count(*) FROM receipt WHERE lesson = 'l1' AND length(digest) = 64", [], |r| {
+                r.get(0)
+            })
+            .expect("reads");
+        assert_eq!(hash, 1, "its hash and its place in the log are not");
         let noted = audit::of(&db, KIND, "l1").expect("reads");
         assert!(noted.len() == 1 && noted[0].detail.starts_with("draft, stored"), "{noted:?}");
     }

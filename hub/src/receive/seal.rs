@@ -1,22 +1,24 @@
 //! Sealing: the manifest is checked against itself, its signature and the stored bytes; then the
 //! lesson gets its final names and its receipt. Safe to repeat at any point.
 
-use lectern_base::{clock, disk};
+use lectern_base::{chance, clock, disk};
+use lectern_wire::chain::Witness;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
-use lectern_wire::manifest::Manifest;
+use lectern_wire::log::Salt;
+use lectern_wire::manifest::{Manifest, Part};
 use lectern_wire::receipt::{Receipt, StoreLocation, StoredObject};
-use lectern_wire::sign::{self, Document as _, KeyRing, Signed};
+use lectern_wire::sign::{self, Signed};
 
-use super::Receive;
 use super::discard::{discarded, is_discarded};
 use super::problem::Problem;
 use super::readback::ReadFault;
+use super::{Receive, witness};
 use crate::model::sound;
 use crate::store::devices::Device;
 use crate::store::lessons::{self, StoredPart};
-use crate::store::objects::{Kind, Objects, Place};
-use crate::store::{StoreError, receipts};
+use crate::store::objects::{Kind, Objects, Place, read_part};
+use crate::store::{StoreError, device_keys, receipts};
 
 impl Receive {
     /// Seals a lesson of a device.
@@ -51,15 +53,12 @@ impl Receive {
                 "the manifest is of another lesson, device or school",
             ));
         }
-        let mut ring = KeyRing::default();
-        match device.key {
-            Some(key) => ring.add(key),
-            None => {
-                return Err(Problem::conflict(
-                    "not_announced",
-                    "no key of this device is known; announce the lesson first",
-                ));
-            }
+        let ring = deps.store.read_now(|db| device_keys::live(db, &device.id))?;
+        if ring.is_empty() {
+            return Err(Problem::conflict(
+                "not_announced",
+                "no key of this device is known; announce the lesson first",
+            ));
         }
         signed.verify(&ring).map_err(|e| Problem::unsound("bad_signature", e.to_string()))?;
         sound::check(manifest).map_err(|fault| Problem::unsound("bad_manifest", fault))?;
@@ -101,9 +100,14 @@ impl Receive {
         let row = deps.store.read_now(|db| lessons::find(db, lesson.as_str()))?.ok_or_else(discarded)?;
         let place = Place::of(&row);
         let folder = deps.objects.folder(&place);
-        let objects = match place.kind {
-            Kind::File => self.seal_files(&place, manifest)?,
-            Kind::S3 => self.seal_at_s3(&place, manifest)?,
+        let (objects, heads) = match place.kind {
+            Kind::File => self.seal_files(device, &place, manifest)?,
+            Kind::S3 => {
+                let objects = self.seal_at_s3(&place, manifest)?;
+                let read =
+                    |take, part: &Part| deps.objects.source(&place, take)?.read_part_now(part.n, part.size);
+                (objects, witness::settle(&deps.store, &device.id, manifest, read)?)
+            }
         };
         let fail = |what: &'static str| move |e| Problem::from(StoreError::io(what)(e));
         disk::sync_folder(&folder).map_err(fail("syncing the lesson's folder"))?;
@@ -113,10 +117,24 @@ impl Receive {
             self.document_at_s3(&place, "manifest.json", &text)?;
         }
 
+        if let Some((text, _)) = &heads {
+            disk::replace(&folder.join("heads.jsonl"), text.as_bytes())
+                .map_err(fail("writing heads.jsonl"))?;
+            if place.kind == Kind::S3 {
+                self.document_at_s3(&place, "heads.jsonl", text.as_bytes())?;
+            }
+        }
+
         let location = StoreLocation { kind: place.kind.name().into(), objects };
-        let (key, now) = (&deps.keys.signing, clock::wall_ms());
-        let receipt =
-            deps.store.write_now(|db| receipts::append(db, key, lesson, digest, location.clone(), now))?;
+        let facts = receipts::Facts {
+            lesson,
+            manifest_sha256: digest,
+            store: location,
+            heads: heads.map(|(_, witness)| witness),
+            salt: Salt::new(chance::bytes()),
+            now: clock::wall_ms(),
+        };
+        let receipt = deps.store.write_now(|db| receipts::append(db, &deps.signer, facts))?;
         let receipt = receipt.ok_or_else(discarded)?;
         deps.counts.receipts.one();
         self.inner.readback.forget(lesson);
@@ -137,7 +155,7 @@ impl Receive {
 
 impl Receive {
     /// Reads the takes' files back and gives them their final names.
-    fn seal_files(&self, place: &Place, manifest: &Manifest) -> Result<Vec<StoredObject>, Problem> {
+    fn seal_files(&self, device: &Device, place: &Place, manifest: &Manifest) -> Result<Sealed, Problem> {
         let deps = self.deps();
         let mut objects = Vec::new();
         for take in &manifest.takes {
@@ -150,13 +168,18 @@ impl Receive {
             }
             objects.push(StoredObject { take: take.n, key: Objects::key(place, take.n), size, sha256 });
         }
+        let read = |take, part: &Part| read_part(&deps.objects.partial(place, take), part.n, part.size);
+        let heads = witness::settle(&deps.store, &device.id, manifest, read)?;
         for take in &manifest.takes {
             let done = deps.objects.finish(place, take.n, take.size);
             done.map_err(StoreError::io("sealing a take"))?;
         }
-        Ok(objects)
+        Ok((objects, heads))
     }
 }
+
+/// The objects of a lesson that is sealed, and what its chain heads say.
+type Sealed = (Vec<StoredObject>, Option<(String, Witness)>);
 
 /// The bytes add up to something else than the manifest says.
 pub(super) fn mismatch(take: u32, (size, sha256): (u64, Digest)) -> Problem {

@@ -14,7 +14,7 @@ use lectern_wire::upload::StoreState;
 use rusqlite::{Connection, params};
 
 use super::lessons::{self, Lesson};
-use super::{devices, odd};
+use super::{device_keys, odd};
 
 /// Longest name of a scheme or of its point, in characters.
 const MAX_NAME: usize = 40;
@@ -126,13 +126,10 @@ fn keep<T: Addition>(
     Ok(Ok(()))
 }
 
+/// The keys that may have signed it: none when none was shown yet.
 fn ring(db: &Connection, device: &DeviceId) -> rusqlite::Result<Option<KeyRing>> {
-    let key = devices::find(db, device.as_str())?.and_then(|d| d.key);
-    Ok(key.map(|key| {
-        let mut ring = KeyRing::default();
-        ring.add(key);
-        ring
-    }))
+    let ring = device_keys::ring(db, device)?;
+    Ok((!ring.is_empty()).then_some(ring))
 }
 
 /// Makes a stored lesson's row say what was added to it. Any other lesson stays as it is.
@@ -178,9 +175,9 @@ fn additions<T: Addition>(db: &Connection, lesson: &Lesson, ring: &KeyRing) -> r
         let sound = signed.verify(ring).is_ok();
         if sound
             && lesson.manifest_sha256 == Some(signed.document.manifest())
-            && !out.contains(&signed.document)
+            && !out.contains(&*signed.document)
         {
-            out.push(signed.document);
+            out.push(signed.document.into_understood());
         }
     }
     Ok(out)
@@ -194,7 +191,7 @@ mod tests {
 
     use super::*;
     use crate::store::objects::Kind;
-    use crate::store::{Store, events, receipts};
+    use crate::store::{Store, devices, events, receipts};
     use crate::testkit;
 
     /// A hub's rows with one device; what it says is stored as ingest does it.
@@ -220,7 +217,7 @@ mod tests {
             let (topics, id) = (testkit::topics("room-1"), &self.manifest.document.lesson_id);
             let key = PublicKey::of(&testkit::key(7));
             let announced = self.store.write_now(|db| {
-                devices::pin_key(db, &topics.device, key)?;
+                device_keys::show(db, &topics.device, key, &[], 1)?.expect("accepted");
                 lessons::announce(db, id, &topics, 1, &About::default(), (Kind::File, 1))
             });
             announced.expect("announced");
@@ -231,7 +228,15 @@ mod tests {
             let at = StoreLocation { kind: "file".into(), objects: vec![] };
             let sealed = self.store.write_now(|db| {
                 lessons::begin_seal(db, &self.manifest, digest)?;
-                receipts::append(db, &testkit::key(8), id, digest, at.clone(), 2)
+                let facts = receipts::Facts {
+                    lesson: id,
+                    manifest_sha256: digest,
+                    store: at.clone(),
+                    heads: None,
+                    salt: lectern_wire::log::Salt::new([1; 32]),
+                    now: 2,
+                };
+                receipts::append(db, &testkit::signer(8), facts)
             });
             assert!(sealed.expect("sealed").is_some());
         }

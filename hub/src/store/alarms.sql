@@ -1,4 +1,4 @@
--- Schema 4: 告警. One row from the raising to the clearing of a problem; at most one of a kind stands at a time.
+-- 告警. One row from the raising to the clearing of a problem; at most one of a kind stands at a time.
 CREATE TABLE alarm (
     n INTEGER PRIMARY KEY,
     device TEXT NOT NULL, code TEXT NOT NULL,

@@ -233,15 +233,3 @@ pub fn pin_machine(db: &Connection, id: &DeviceId, marks: &[Digest]) -> rusqlite
     }
     Ok(true)
 }
-
-/// Pins a device's signing key at its first lesson; false when another one is pinned already.
-///
-/// # Errors
-/// What the database says.
-pub fn pin_key(db: &Connection, id: &DeviceId, key: PublicKey) -> rusqlite::Result<bool> {
-    let key = String::from(key);
-    db.execute("UPDATE device SET key = ? WHERE id = ? AND key IS NULL", params![key, id.as_str()])?;
-    let pinned: Option<String> =
-        db.query_row("SELECT key FROM device WHERE id = ?", [id.as_str()], |row| row.get(0))?;
-    Ok(pinned.as_deref() == Some(&key))
-}

@@ -9,7 +9,7 @@ use lectern_wire::upload::StoreState;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::objects::Kind;
-use super::odd;
+use super::{heads, log, odd};
 
 /// One lesson.
 #[derive(Debug, Clone)]
@@ -255,6 +255,7 @@ pub fn add_part(db: &Connection, id: &LessonId, part: &StoredPart, now: i64) -> 
 pub fn drop_part(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite::Result<bool> {
     let changed = db
         .execute("DELETE FROM part WHERE lesson = ? AND take = ? AND n = ?", params![id.as_str(), take, n])?;
+    heads::reopen(db, id, take, n)?;
     Ok(changed == 1)
 }
 
@@ -280,13 +281,15 @@ pub fn begin_seal(db: &Connection, manifest: &Signed<Manifest>, digest: Digest) 
     let bytes: u64 = doc.takes.iter().map(|t| t.size).fold(0, u64::saturating_add);
     let changed = db.execute(
         "UPDATE lesson SET state = 'verifying', manifest = ?, manifest_sha256 = ?, duration_ms = ?, bytes = ?,
-         about = ? WHERE id = ? AND state IN ('receiving', 'verifying')",
+         about = ?, prev = ?, key_id = ? WHERE id = ? AND state IN ('receiving', 'verifying')",
         params![
             json(manifest)?,
             digest.to_string(),
             i64::try_from(duration).unwrap_or(i64::MAX),
             i64::try_from(bytes).unwrap_or(i64::MAX),
             json(&doc.about)?,
+            doc.prev.map(|prev| prev.to_string()),
+            manifest.signature.key_id,
             doc.lesson_id.as_str()
         ],
     )?;
@@ -300,14 +303,14 @@ pub fn begin_seal(db: &Connection, manifest: &Signed<Manifest>, digest: Digest) 
 pub fn abandon_seal(db: &Connection, id: &LessonId) -> rusqlite::Result<()> {
     db.execute(
         "UPDATE lesson SET state = 'receiving', manifest = NULL, manifest_sha256 = NULL, duration_ms = NULL,
-         bytes = NULL WHERE id = ? AND state = 'verifying'",
+         bytes = NULL, prev = NULL, key_id = NULL WHERE id = ? AND state = 'verifying'",
         [id.as_str()],
     )?;
     Ok(())
 }
 
 /// Notes that a lesson was thrown away. Its parts are forgotten here, before their bytes are removed;
-/// the row and the manifest's hash stay. Done again it changes nothing.
+/// the row, the manifest's hash and the entry in the log stay, the salt of the latter does not. Done again it changes nothing.
 ///
 /// # Errors
 /// What the database says.
@@ -318,7 +321,8 @@ pub fn discard(db: &Connection, id: &LessonId, now: i64) -> rusqlite::Result<()>
         params![now, id.as_str()],
     )?;
     db.execute("DELETE FROM part WHERE lesson = ?", [id.as_str()])?;
-    Ok(())
+    heads::forget(db, id)?;
+    log::forget(db, id)
 }
 
 /// The manifest a lesson was sealed with.

@@ -9,17 +9,23 @@ pub mod afterwards;
 pub mod alarms;
 pub mod at_s3;
 pub mod audit;
+pub mod commands;
+pub mod device_keys;
 pub mod devices;
 pub mod events;
+pub mod findings;
+pub mod heads;
 pub mod home;
 pub mod keys;
 pub mod lessons;
+pub mod log;
 pub mod objects;
 pub mod people;
 pub mod receipts;
 pub mod reliance;
 pub mod repairs;
 pub mod samples;
+pub mod succession;
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -29,13 +35,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 8] = [
     include_str!("schema.sql"),
     include_str!("afterwards.sql"),
     include_str!("s3.sql"),
     include_str!("alarms.sql"),
     include_str!("machine.sql"),
     include_str!("home.sql"),
+    include_str!("evidence.sql"),
+    include_str!("commands.sql"),
 ];
 
 /// Why the state cannot be used.
@@ -146,6 +154,8 @@ impl Store {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
         writer.pragma_update(None, "foreign_keys", true)?;
+        // What is deleted is gone from the file too: salts, above all.
+        writer.pragma_update(None, "secure_delete", true)?;
         let found: i64 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let steps = usize::try_from(found).ok().and_then(|done| STEPS.get(done..));
         for (step, version) in steps.ok_or(StoreError::Newer(found))?.iter().zip(found + 1..) {
@@ -226,8 +236,13 @@ fn private_folder(folder: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Something of ours that has no text.
+fn unwritable(cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(cause))
+}
+
 /// A column that holds something this program did not write.
-fn odd(column: usize, cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(crate) fn odd(column: usize, cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(cause))
 }
 

@@ -1,27 +1,44 @@
-//! The log of receipts: appended to, never changed; each names the hash of the one before.
+//! Receipts: appended to, never changed; each names the hash of the one before and stands in the [`log`].
 
-use ed25519_dalek::SigningKey;
+use lectern_wire::chain::Witness;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
+use lectern_wire::log::{self as tree, Place, Salt};
 use lectern_wire::receipt::{Receipt, StoreLocation};
-use lectern_wire::sign::{Document as _, Signed};
+use lectern_wire::sign::{Kept, Signed};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{afterwards, odd};
+use super::keys::Signer;
+use super::{afterwards, log, odd, unwritable};
 
-/// Writes the receipt of a lesson that is being sealed and makes it stored, in one change. A lesson that has
-/// a receipt keeps it. None when the lesson is not being sealed any more.
+/// What a receipt says.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// The lesson.
+    pub lesson: &'a LessonId,
+    /// Hash of its manifest.
+    pub manifest_sha256: Digest,
+    /// Where its bytes are.
+    pub store: StoreLocation,
+    /// How chain heads bear them out.
+    pub heads: Option<Witness>,
+    /// Salts its entry in the log.
+    pub salt: Salt,
+    /// Unix milliseconds.
+    pub now: i64,
+}
+
+/// Writes the receipt of a lesson that is being sealed, appends it to the log and makes the lesson stored, in one
+/// change. A lesson that has a receipt keeps it. None when the lesson is not being sealed any more.
 ///
 /// # Errors
 /// What the database says.
 pub fn append(
     db: &Connection,
-    key: &SigningKey,
-    lesson: &LessonId,
-    manifest_sha256: Digest,
-    store: StoreLocation,
-    now: i64,
+    signer: &Signer,
+    facts: Facts<'_>,
 ) -> rusqlite::Result<Option<Signed<Receipt>>> {
+    let Facts { lesson, manifest_sha256, store, heads, salt, now } = facts;
     if let Some(receipt) = find(db, lesson)? {
         return Ok(Some(receipt));
     }
@@ -29,45 +46,45 @@ pub fn append(
     if db.execute(sealing, [lesson.as_str()])? == 0 {
         return Ok(None);
     }
-    let newest: Option<(i64, String)> = db
-        .query_row("SELECT log_index, digest FROM receipt ORDER BY log_index DESC LIMIT 1", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    let (log_index, log_prev) = match newest {
-        Some((index, digest)) => (index + 1, Some(digest.parse().map_err(|e| odd(1, e))?)),
-        None => (0, None),
+    let log_index = log::size(db)?;
+    let log_prev = match log_index.checked_sub(1) {
+        Some(before) => digest_at(db, before)?,
+        None => None,
     };
-    let receipt = Receipt {
+    let mut receipt = Receipt {
         v: 1,
         lesson_id: lesson.clone(),
         manifest_sha256,
         store,
         stored_wall_ms: now,
-        log_index: u64::try_from(log_index).unwrap_or(0),
+        log_index,
         log_prev,
+        heads,
+        log: None,
     };
-    let fail = |e| rusqlite::Error::ToSqlConversionFailure(Box::new(e));
-    let digest = receipt.digest().map_err(fail)?;
-    let signed = Signed::sign(receipt, key).map_err(fail)?;
-    let text =
-        serde_json::to_string(&signed).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+    let entry = tree::entry(&salt, &Kept::new(receipt.clone()).map_err(unwritable)?).map_err(unwritable)?;
+    let size = log::append(db, entry, Some(salt))?;
+    let checkpoint = log::sign(db, signer, now)?;
+    receipt.log = Some(Place { salt, proof: log::inclusion(db, log_index, size)?, checkpoint });
+    let signed = Signed::sign(receipt, &signer.key).map_err(unwritable)?;
+    let digest = signed.document.digest().map_err(unwritable)?;
+    let text = serde_json::to_string(&signed).map_err(unwritable)?;
+    let index = i64::try_from(log_index).unwrap_or(i64::MAX);
     db.execute(
         "INSERT INTO receipt (log_index, lesson, digest, document) VALUES (?,?,?,?)",
-        params![log_index, lesson.as_str(), digest.to_string(), text],
+        params![index, lesson.as_str(), digest.to_string(), text],
     )?;
     afterwards::settle(db, lesson)?;
     Ok(Some(signed))
 }
 
-/// The receipt of a lesson.
+/// The receipt of a lesson; that of a deleted one is forgotten.
 ///
 /// # Errors
 /// What the database says.
 pub fn find(db: &Connection, lesson: &LessonId) -> rusqlite::Result<Option<Signed<Receipt>>> {
-    let text: Option<String> = db
-        .query_row("SELECT document FROM receipt WHERE lesson = ?", [lesson.as_str()], |row| row.get(0))
-        .optional()?;
+    let find = "SELECT document FROM receipt WHERE lesson = ? AND document <> ''";
+    let text: Option<String> = db.query_row(find, [lesson.as_str()], |row| row.get(0)).optional()?;
     text.map(|t| serde_json::from_str(&t)).transpose().map_err(|e| odd(0, e))
 }
 

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use lectern_wire::capture::CaptureSettings;
-use tokio::io::{AsyncWriteExt as _, BufReader, Lines};
+use lectern_wire::preflight::Preflight;
+use lectern_wire::recorder::{Command as Order, Event};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::store::Store;
@@ -35,7 +38,7 @@ impl Looker {
         line.push(b'\n');
         stdin.write_all(&line).await.map_err(failed)?;
         stdin.flush().await.map_err(failed)?;
-        let lines = tokio::io::AsyncBufReadExt::lines(BufReader::new(stdout));
+        let lines = BufReader::new(stdout).lines();
         Ok(Self { child, _stdin: stdin, lines })
     }
 
@@ -45,6 +48,25 @@ impl Looker {
             tracing::warn!("a recorder that looked could not be ended: {e}");
         }
     }
+}
+
+/// Asks a recorder that waits for a lesson how its sources are.
+///
+/// # Errors
+/// A sentence, when it has ended or does not answer.
+pub async fn ask_armed(socket: &Path) -> Result<Preflight, String> {
+    let failed = |e: std::io::Error| e.to_string();
+    let mut stream = UnixStream::connect(socket).await.map_err(failed)?;
+    let mut line = serde_json::to_vec(&Order::Preflight).map_err(|e| e.to_string())?;
+    line.push(b'\n');
+    stream.write_all(&line).await.map_err(failed)?;
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(line) = lines.next_line().await.map_err(failed)? {
+        if let Ok(Event::Preflight { found }) = serde_json::from_str(&line) {
+            return Ok(found);
+        }
+    }
+    Err("it ended".into())
 }
 
 /// Comes back when a lesson is being recorded.

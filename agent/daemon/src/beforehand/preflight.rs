@@ -1,5 +1,7 @@
-//! Pre-flight: every source is opened for a moment before the bell and when the page is opened, so that
-//! what does not work is known while there is time. Nothing is recorded, nothing is kept but the verdict.
+//! Pre-flight: every source is opened for a moment before the bell and when the page is opened, and the encoder is
+//! tried, so that what does not work is known while there is time. Nothing is recorded, nothing is kept but the
+//! verdict. Where a recorder is kept ready it has the sources open already, and says itself how they are: a camera
+//! that only one program may open would else seem to be away.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use lectern_wire::preflight::Preflight as Found;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::child::{Looker, lesson_begins, records};
+use super::child::{Looker, ask_armed, lesson_begins, records};
 use crate::model::status::Preflight;
 use crate::model::timetable::Timetable;
 use crate::store::Store;
@@ -19,7 +21,9 @@ use crate::store::Store;
 /// A verdict this old is no longer shown as news, and the page asks for another.
 const STALE: Duration = Duration::from_secs(10 * 60);
 /// Longest time the recorder may take to look.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(18);
+/// How long a recorder that is to be ready may take until it is.
+const READY: Duration = Duration::from_secs(8);
 
 /// What pre-flight needs to know.
 #[derive(Debug, Clone)]
@@ -28,6 +32,8 @@ pub struct Settings {
     pub recorder: PathBuf,
     /// The sources.
     pub capture: CaptureSettings,
+    /// Whether a recorder is kept ready.
+    pub armed: bool,
     /// The school's bells.
     pub timetable: Option<Timetable>,
     /// How long before a bell to look; zero for never.
@@ -121,33 +127,61 @@ impl Stage {
         near
     }
 
-    async fn look(&self) {
-        let outcome = match Looker::start(&self.settings.recorder, "preflight", &self.settings.capture).await
-        {
-            Err(e) => Err(e),
-            Ok(mut looker) => {
+    /// Asks the recorder that is ready or, where none is, one that looks; none when a lesson begins meanwhile.
+    async fn ask(&self) -> Option<Result<Found, String>> {
+        if self.settings.armed {
+            let mut watch = self.store.board().watch();
+            let ready = tokio::select! {
+                ready = tokio::time::timeout(READY, watch.wait_for(|s| s.armed.is_some())) => ready,
+                () = lesson_begins(&self.store) => return None,
+            };
+            let socket = ready.ok().and_then(|status| status.ok()?.armed.clone());
+            if let Some(socket) = socket {
                 let said = tokio::select! {
-                    said = tokio::time::timeout(PATIENCE, looker.lines.next_line()) => Some(said),
-                    () = lesson_begins(&self.store) => None,
+                    said = tokio::time::timeout(PATIENCE, ask_armed(&socket)) => said,
+                    () = lesson_begins(&self.store) => return None,
                 };
-                looker.end().await;
                 match said {
-                    // The lesson's own recorder says how the sources are.
-                    None => return,
-                    Some(Ok(Ok(Some(line)))) => serde_json::from_str::<Found>(&line)
-                        .map_err(|e| format!("the answer cannot be read: {e}")),
-                    Some(Ok(Ok(None))) => Err("the recorder ended without an answer; see its log".into()),
-                    Some(Ok(Err(e))) => Err(e.to_string()),
-                    Some(Err(_)) => Err(format!("no answer in {} s", PATIENCE.as_secs())),
+                    Ok(Ok(found)) => return Some(Ok(found)),
+                    Ok(Err(e)) => {
+                        tracing::warn!("the recorder that is ready does not say how the sources are: {e}");
+                    }
+                    Err(_) => return Some(Err(format!("no answer in {} s", PATIENCE.as_secs()))),
                 }
             }
+        }
+        let mut capture = self.settings.capture.clone();
+        capture.video.encoder = self.store.board().read().encoder.or(capture.video.encoder);
+        let mut looker = match Looker::start(&self.settings.recorder, "preflight", &capture).await {
+            Ok(looker) => looker,
+            Err(e) => return Some(Err(e)),
         };
+        let said = tokio::select! {
+            said = tokio::time::timeout(PATIENCE, looker.lines.next_line()) => Some(said),
+            () = lesson_begins(&self.store) => None,
+        };
+        looker.end().await;
+        Some(match said? {
+            Ok(Ok(Some(line))) => {
+                serde_json::from_str(&line).map_err(|e| format!("the answer cannot be read: {e}"))
+            }
+            Ok(Ok(None)) => Err("the recorder ended without an answer; see its log".into()),
+            Ok(Err(e)) => Err(e.to_string()),
+            Err(_) => Err(format!("no answer in {} s", PATIENCE.as_secs())),
+        })
+    }
+
+    async fn look(&self) {
+        // A lesson that begins: its own recorder says how the sources are.
+        let Some(outcome) = self.ask().await else { return };
         let at_boot_ms = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
         let verdict = match outcome {
-            Ok(found) => Preflight { at_boot_ms, sources: found.sources, problem: None },
+            Ok(found) => {
+                Preflight { at_boot_ms, sources: found.sources, encoder: found.encoder, problem: None }
+            }
             Err(problem) => {
                 tracing::error!("pre-flight: {problem}");
-                Preflight { at_boot_ms, sources: Vec::new(), problem: Some(problem) }
+                Preflight { at_boot_ms, sources: Vec::new(), encoder: None, problem: Some(problem) }
             }
         };
         for source in verdict.sources.iter().filter(|s| s.problem.is_some()) {
@@ -157,10 +191,16 @@ impl Stage {
                 source.problem.as_deref().unwrap_or_default()
             );
         }
+        if let Some(encoder) = verdict.encoder.as_ref().filter(|e| e.problem.is_some()) {
+            let why = encoder.problem.as_deref().unwrap_or_default();
+            tracing::warn!(encoder = encoder.encoder.name(), state = ?encoder.state, "pre-flight: {why}");
+        }
         let before = self.store.board().read().preflight;
         let changed = before.is_none_or(|before| before.summary() != verdict.summary());
         if changed {
-            let data = serde_json::json!({ "sources": verdict.sources, "problem": verdict.problem });
+            let data = serde_json::json!({
+                "sources": verdict.sources, "encoder": verdict.encoder, "problem": verdict.problem
+            });
             match self.store.outbox().push_event("preflight", &data) {
                 Ok(_) => self.store.bells().publish.notify_one(),
                 Err(e) => tracing::error!("an event could not be kept: {e}"),

@@ -73,7 +73,7 @@ impl Work {
                 let bytes = std::fs::read(&path).map_err(|e| Trouble::file(&path, &e))?;
                 let signed: Signed<Manifest> = serde_json::from_slice(&bytes)
                     .map_err(|e| Trouble::lesson(format!("{}: {e}", path.display())))?;
-                Some((signed.document, bytes))
+                Some((signed.document.into_understood(), bytes))
             }
             false => None,
         };

@@ -8,7 +8,7 @@ mod remote;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use lectern_base::exit::Exit;
 use lectern_wire::manifest::{About, clock_text};
 use serde_json::json;
@@ -17,6 +17,7 @@ use crate::app::{self, StartError};
 use crate::beside::share;
 use crate::config::Config;
 use crate::config::destination::Way;
+use crate::evidence::device_key;
 use crate::evidence::verify::{self, Keys, Report};
 use crate::store::Store;
 
@@ -66,8 +67,17 @@ enum What {
     },
     /// Check the state folder: every row against its file. The daemon must be stopped.
     Fsck,
-    /// Forget the hub's key, when the hub was replaced. The daemon must be stopped.
+    /// Forget the hub's keys and its log, when the hub was replaced. The daemon must be stopped.
     ForgetHub,
+    /// This device's signing key. The daemon must be stopped.
+    #[command(subcommand)]
+    Key(Key),
+}
+
+#[derive(Debug, Subcommand)]
+enum Key {
+    /// Make a new key; the old one signs it, and the hub accepts it by that with the next lesson.
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,7 +92,13 @@ enum Share {
 #[derive(Debug, Subcommand)]
 enum Press {
     /// Begin a lesson.
-    Start(Words),
+    Start {
+        /// 直播: also send it to the live server of the settings.
+        #[arg(long)]
+        live: bool,
+        #[command(flatten)]
+        words: Words,
+    },
     /// End it.
     Stop,
     /// Stand still.
@@ -100,10 +116,21 @@ enum Press {
         /// Which.
         layout: String,
     },
+    /// 直播: send the lesson to the live server of the settings from now on, or no more.
+    Live {
+        /// Which.
+        to: Switch,
+    },
     /// Go on for ten minutes more after the bell.
     Extend,
     /// Say where it stands.
     Status,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// What is said about a lesson.
@@ -168,7 +195,10 @@ pub fn run() -> Exit {
         }
         What::Record(press) => with_config(&arguments.config, |config| {
             let body = match press {
-                Press::Start(words) => json!({ "action": "start", "about": About::from(words) }),
+                Press::Start { live, words } => {
+                    json!({ "action": "start", "about": About::from(words), "live": live })
+                }
+                Press::Live { to } => json!({ "action": "live", "live": to == Switch::On }),
                 Press::Stop => json!({ "action": "stop" }),
                 Press::Pause => json!({ "action": "pause" }),
                 Press::Resume => json!({ "action": "resume" }),
@@ -193,7 +223,19 @@ pub fn run() -> Exit {
         }
         What::Verify { path, keys } => verify(&arguments.config, &path, keys.as_deref(), json),
         What::Fsck => with_store(&arguments.config, |store| fsck(store, json)),
-        What::ForgetHub => with_store(&arguments.config, |store| match store.forget("hub_key") {
+        What::Key(Key::Rotate) => with_config(&arguments.config, |config| {
+            with_store(&arguments.config, |store| match device_key::rotate(store, &config.device.id) {
+                Ok((old, new)) => say(
+                    json,
+                    &serde_json::json!({ "old": old, "new": new }),
+                    &format!(
+                        "this device signs with key {new} from now on; what key {old} signed stays valid"
+                    ),
+                ),
+                Err(e) => fail(&e),
+            })
+        }),
+        What::ForgetHub => with_store(&arguments.config, |store| match forget_hub(store) {
             Ok(()) => say(
                 json,
                 &serde_json::json!({ "forgotten": true }),
@@ -202,6 +244,12 @@ pub fn run() -> Exit {
             Err(e) => fail(&e.to_string()),
         }),
     }
+}
+
+fn forget_hub(store: &Store) -> Result<(), crate::store::StoreError> {
+    store.forget("hub_key")?;
+    store.forget("hub_keys")?;
+    crate::upload::forget_log(store)
 }
 
 /// Prints for people or for programs.
@@ -255,7 +303,7 @@ fn daemon(path: &Path) -> Exit {
         // Two workers: a page that is looked at and an upload do not wait for each other.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let outcome = match runtime {
-            Ok(runtime) => runtime.block_on(app::run(config)),
+            Ok(runtime) => runtime.block_on(app::run(config, path)),
             Err(e) => return fail(&format!("the runtime could not be started: {e}")),
         };
         match outcome {

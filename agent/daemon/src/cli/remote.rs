@@ -26,7 +26,7 @@ pub fn ask(data_dir: &Path, path: &str, body: Option<&Value>) -> Result<Value, (
     runtime.block_on(async {
         // The page is on this machine and without TLS: reading all certificates would take longer than the answer.
         let client =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).tls_certs_only([]);
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(40)).tls_certs_only([]);
         let client = client.build().map_err(failed)?;
         let request = match body {
             Some(body) => client.post(url).header("X-Lectern", "cli").json(body),
@@ -56,7 +56,7 @@ pub fn answer(
     }
 }
 
-/// `lectern record start|stop|pause|resume|mark|layout|extend`: done, already so, or no because.
+/// `lectern record start|stop|pause|resume|mark|layout|live|extend`: done, already so, or no because.
 pub fn press(data_dir: &Path, body: &Value, json: bool) -> Exit {
     answer(ask(data_dir, "/api/record", Some(body)), json, |value| {
         let lesson = value["lesson_id"].as_str().unwrap_or("-");
@@ -81,6 +81,11 @@ pub fn status(data_dir: &Path, json: bool) -> Exit {
         }
         for warning in value["warnings"].as_array().into_iter().flatten() {
             lines.push(format!("warning: {}", warning["kind"].as_str().unwrap_or("?")));
+        }
+        match value["live"]["state"].as_str() {
+            None | Some("off") => {}
+            Some("lost") => lines.push("live: cut off, trying again; the recording is not touched".into()),
+            Some(state) => lines.push(format!("live: {state}")),
         }
         let upload = &value["upload"];
         if upload["configured"] == true {
@@ -113,6 +118,7 @@ pub fn preflight(data_dir: &Path, json: bool) -> Exit {
         let sources = value["sources"].as_array();
         value["problem"].is_null()
             && value["clock_plausible"] == true
+            && value["encoder"]["state"] != "failed"
             && sources.is_some_and(|all| all.iter().all(|s| s["state"] == "good"))
     });
     let exit = answer(outcome, json, |value| {
@@ -136,6 +142,18 @@ pub fn preflight(data_dir: &Path, json: bool) -> Exit {
                 "BAD  hub         cannot be reached; lessons are kept here until it can".to_owned()
             }
         });
+        if let Some(encoder) = value["encoder"].as_object() {
+            let text = |key: &str| encoder.get(key).and_then(Value::as_str).unwrap_or("");
+            let (well, then) = match text("state") {
+                "failed" => ("BAD ", ""),
+                "gives_way" => ("ok  ", "; libx264 takes its place"),
+                _ => ("ok  ", ""),
+            };
+            let why = text("problem");
+            lines.push(
+                format!("{well} {:<11} {:<11} {why}{then}", "encoder", text("encoder")).trim_end().to_owned(),
+            );
+        }
         for source in value["sources"].as_array().into_iter().flatten() {
             let text = |key: &str| source[key].as_str().unwrap_or("");
             let well = if text("state") == "good" { "ok  " } else { "BAD " };

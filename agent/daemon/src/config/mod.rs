@@ -9,16 +9,17 @@ mod profiles;
 mod reader;
 mod room;
 mod schemes;
+mod source;
 mod timetable;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use lectern_wire::capture::{
-    AudioSettings, CameraFormat, CaptureSettings, Encoder, Layout, SoundSystem, Source, SourceKind,
-    Transport, VideoSettings,
+    AudioSettings, CaptureSettings, Encoder, Layout, Source, SourceKind, VideoSettings,
 };
 use lectern_wire::id::{DeviceId, SchoolId};
+use lectern_wire::live::{Live, SCHEMES};
 
 use crate::model::alarm::Limits;
 use crate::model::profile::Profile;
@@ -44,6 +45,8 @@ pub struct Config {
     pub page: Page,
     /// `[recording]`
     pub recording: Recording,
+    /// `[live]`; absent when lessons cannot be sent live.
+    pub live: Option<Live>,
     /// `[key]`
     pub key: Key,
     /// `[school_day]`
@@ -56,6 +59,8 @@ pub struct Config {
     pub alarm: Limits,
     /// `[outbox]`
     pub outbox: Outbox,
+    /// `[commands]`
+    pub commands: Commands,
 }
 
 /// Who and where this device is.
@@ -163,6 +168,17 @@ pub struct Sense {
     pub host: PathBuf,
 }
 
+/// What a technician may ask of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commands {
+    /// Whether none is carried out.
+    pub off: bool,
+    /// Seconds before the machine restarts or goes off.
+    pub countdown_s: u32,
+    /// Where a packet that wakes another machine goes.
+    pub wake_address: SocketAddr,
+}
+
 /// What waits for MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outbox {
@@ -197,6 +213,7 @@ impl Config {
         let destinations = destination::all(&mut root, hub.is_some());
         let page = page(&mut root);
         let mut recording = recording(&mut root);
+        let live = root.optional_section("live").and_then(live);
         keep_leave_in(&device.data_dir, &mut recording.capture.sources);
         let key = key::key(&mut root);
         let school_day = root.section("school_day", |s| SchoolDay {
@@ -212,6 +229,17 @@ impl Config {
         let projector = root.optional_section("projector").map(room::projector);
         let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
+        let commands = root.section("commands", |s| Commands {
+            off: s.choice_of_bool("off"),
+            countdown_s: s.number("countdown_s", 60, 5..=600),
+            wake_address: s
+                .parsed("wake_address", |text| {
+                    text.parse().map_err(|_| {
+                        format!("{text:?} is not an address and port such as \"255.255.255.255:9\"")
+                    })
+                })
+                .unwrap_or(SocketAddr::from(([255, 255, 255, 255], 9))),
+        });
         root.end();
         let config = Self {
             device,
@@ -220,12 +248,14 @@ impl Config {
             destinations,
             page,
             recording,
+            live,
             key,
             school_day,
             sense,
             projector,
             alarm,
             outbox,
+            commands,
         };
         faults.into_result(config)
     }
@@ -318,6 +348,21 @@ fn hub(mut s: Section<'_>) -> Hub {
     hub
 }
 
+fn live(mut s: Section<'_>) -> Option<Live> {
+    // What is wrong is said without the address: a stream key stands in it.
+    let url = s.parsed("url", |text| match url::Url::parse(text) {
+        Ok(url) if url.host_str().is_some() && SCHEMES.iter().any(|(scheme, _)| *scheme == url.scheme()) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!(
+            "must be an address with a host, beginning with {}://",
+            SCHEMES.map(|s| s.0).join(":// or ")
+        )),
+    });
+    s.end();
+    url.map(|url| Live { url, on: false })
+}
+
 fn upload(s: &mut Section<'_>) -> Upload {
     let day_kbps = s.number("day_kbps", 0, 0..=10_000_000_u32);
     let night = s.text("night", Some("22:00-06:00"), 20);
@@ -371,7 +416,7 @@ fn page(root: &mut Section<'_>) -> Page {
 }
 
 fn recording(root: &mut Section<'_>) -> Recording {
-    let sources: Vec<Source> = root.sections("source").into_iter().filter_map(source).collect();
+    let sources: Vec<Source> = root.sections("source").into_iter().filter_map(source::source).collect();
     let faults = root.faults();
     root.section("recording", |s| {
         let layouts = Layout::NAMES.map(|(layout, name)| (name, layout));
@@ -447,66 +492,6 @@ fn keep_leave_in(data_dir: &Path, sources: &mut [Source]) {
             *leave = data_dir.join("wayland-screen").to_string_lossy().into_owned();
         }
     }
-}
-
-/// What a source may be.
-const KINDS: [&str; 6] = ["screen", "wayland_screen", "microphone", "camera", "network_camera", "test"];
-
-fn transport(s: &mut Section<'_>) -> Transport {
-    s.choice("transport", "tcp", &[("tcp", Transport::Tcp), ("udp", Transport::Udp)])
-}
-
-/// Width and height as people write them.
-fn size(text: &str) -> Result<(u32, u32), String> {
-    let side = |text: &str| text.parse::<u32>().ok().filter(|side| (16..=7680).contains(side));
-    let size = text.split_once('x').and_then(|(width, height)| Some((side(width)?, side(height)?)));
-    size.ok_or_else(|| format!("{text:?} is not a size such as \"1280x720\""))
-}
-
-fn source(mut s: Section<'_>) -> Option<Source> {
-    let kind = s.text("kind", None, 40);
-    let kind = match kind.as_str() {
-        "screen" => Some(SourceKind::Screen { display: s.text("display", Some(":0"), 100) }),
-        "wayland_screen" => Some(SourceKind::WaylandScreen { leave: String::new() }),
-        "microphone" => Some(SourceKind::Microphone {
-            device: s.text("device", Some("default"), 200),
-            system: s.choice(
-                "system",
-                "pulse",
-                &[("pulse", SoundSystem::Pulse), ("alsa", SoundSystem::Alsa)],
-            ),
-            gain_db: s.number("gain_db", 0, -40..=40),
-        }),
-        "camera" => {
-            let device = s.path("device", "/dev/video0").to_string_lossy().into_owned();
-            let size = s.maybe_parsed("size", size);
-            let format = s.maybe_parsed("format", |text| match text {
-                "mjpeg" => Ok(CameraFormat::Mjpeg),
-                "raw" => Ok(CameraFormat::Raw),
-                other => Err(format!("{other:?} is not one of \"mjpeg\", \"raw\"")),
-            });
-            Some(SourceKind::Camera { device, size, format })
-        }
-        "network_camera" => s
-            .parsed("url", |text| match url::Url::parse(text) {
-                Ok(url) if url.scheme() == "rtsp" && url.host_str().is_some() => Ok(text.to_owned()),
-                _ => Err("must be an rtsp:// address with a host".to_owned()),
-            })
-            .map(|url| SourceKind::NetworkCamera { url, transport: transport(&mut s) }),
-        "test" => Some(SourceKind::Test),
-        "" => None,
-        other => {
-            s.fault(
-                "kind",
-                &format!("{other:?} is not one of {}", KINDS.map(|kind| format!("{kind:?}")).join(", ")),
-            );
-            s.forgive_unknown();
-            None
-        }
-    };
-    let name = s.text("name", None, 40);
-    s.end();
-    kind.map(|kind| Source { name, kind })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use lectern_wire::PART_SIZE;
+use lectern_wire::chain::chain_hash;
 use lectern_wire::digest::Digest;
 use lectern_wire::fmp4::Scanner;
 use lectern_wire::manifest::Part;
@@ -77,6 +78,15 @@ impl Follower {
             }
         }
         Ok(self.parts.get(before..).unwrap_or_default().to_vec())
+    }
+
+    /// Bytes so far and their chain hash, when they end with a fragment; see [`lectern_wire::chain`].
+    pub fn head(&self) -> Option<(u64, Digest)> {
+        if self.scanner.fragments().is_empty() || self.scanner.whole() != self.offset {
+            return None;
+        }
+        let open = (!self.offset.is_multiple_of(PART_SIZE)).then(|| Digest::finish(self.part.clone()));
+        Some((self.offset, chain_hash(self.parts.iter().map(|part| &part.sha256), open.as_ref())))
     }
 
     fn close_part(&mut self, size: u64) {

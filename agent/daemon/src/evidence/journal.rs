@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lectern_wire::manifest::{Finding, Gap, LayoutChange, Mark, Pace, Pause};
+use lectern_wire::manifest::{Finding, Gap, LayoutChange, LiveChange, Mark, Pace, Pause};
 use lectern_wire::recorder::Fact;
 
 /// The facts of a take, put together.
@@ -28,6 +28,8 @@ pub struct Journal {
     pub paces: Vec<Pace>,
     /// How much was kept before the press.
     pub ring_ms: Option<u64>,
+    /// Whether and when it was also sent live.
+    pub live: Vec<LiveChange>,
     /// Whether the teacher ended it.
     pub stopped: bool,
 }
@@ -71,8 +73,8 @@ impl Journal {
                     pause.length_ms = Some(paused_ms);
                 }
             }
-            Fact::GapOpened { source, at_ms, cause } => {
-                self.gaps.push(Gap { source, from_ms: at_ms.min(end), to_ms: None, cause });
+            Fact::GapOpened { source, at_ms, code, cause } => {
+                self.gaps.push(Gap { source, from_ms: at_ms.min(end), to_ms: None, code, cause });
             }
             Fact::GapClosed { source, at_ms } => {
                 if let Some(gap) =
@@ -96,6 +98,7 @@ impl Journal {
                 self.layouts.push(LayoutChange { at_ms: at_ms.min(end), layout });
             }
             Fact::Paced { at_ms, fps } => self.paces.push(Pace { at_ms: at_ms.min(end), fps }),
+            Fact::Live { at_ms, state } => self.live.push(LiveChange { at_ms: at_ms.min(end), state }),
             Fact::Stopped { .. } => self.stopped = true,
         }
     }

@@ -6,7 +6,9 @@
 //! back, mostly while the lesson ran ([`check`]); 4. `manifest.json` is made durable; 5. the row says sealed.
 
 mod check;
+pub mod device_key;
 mod follow;
+mod heads;
 mod journal;
 mod seal;
 pub mod verify;
@@ -25,6 +27,7 @@ use crate::store::lessons::Lesson;
 use crate::store::{Durable, Store, StoreError};
 use check::Check;
 use follow::Follower;
+use heads::Heads;
 
 /// What evidence needs to know.
 #[derive(Clone)]
@@ -80,10 +83,13 @@ pub enum SealError {
     Document(#[from] lectern_wire::sign::BadDocument),
 }
 
+/// What goes along with a take that grows.
+type Following = (Follower, Check, Heads);
+
 /// Runs until told to stop.
 pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     let mut durable = store.durable();
-    let mut followers: HashMap<(LessonId, u32), (Follower, Check)> = HashMap::new();
+    let mut followers: HashMap<(LessonId, u32), Following> = HashMap::new();
     let mut again: Option<Duration> = None;
     loop {
         let grown = durable.borrow_and_update().clone();
@@ -96,7 +102,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
         followers.retain(|(lesson, _), _| waiting.iter().any(|l| l.id == *lesson));
         for id in waiting.into_iter().filter(|l| l.state == State::Finishing).map(|l| l.id) {
             let own = followers.extract_if(|(lesson, _), _| *lesson == id);
-            let checks = own.map(|((_, take), (_, check))| (take, check)).collect();
+            let checks = own.map(|((_, take), (_, check, _))| (take, check)).collect();
             if let Err(e) = finish(&store, &settings, &id, checks).await {
                 failed = true;
                 let why = e.to_string();
@@ -132,13 +138,13 @@ fn waiting(store: &Store) -> Vec<Lesson> {
 async fn follow(
     store: &Store,
     settings: &Settings,
-    followers: &mut HashMap<(LessonId, u32), (Follower, Check)>,
+    followers: &mut HashMap<(LessonId, u32), Following>,
     grown: &Durable,
 ) {
     let key = (grown.lesson.clone(), grown.take);
     let path = store.lesson_folder(&grown.lesson).join(format!("take-{}.mp4", grown.take));
-    let (mut follower, mut check) =
-        followers.remove(&key).unwrap_or_else(|| (Follower::new(path.clone()), Check::default()));
+    let new = || (Follower::new(path.clone()), Check::default(), Heads::default());
+    let (mut follower, mut check, mut heads) = followers.remove(&key).unwrap_or_else(new);
     let (bytes, lesson, take, owner) = (grown.bytes, grown.lesson.clone(), grown.take, store.clone());
     let how = settings.clone();
     let work = tokio::task::spawn_blocking(move || {
@@ -146,14 +152,15 @@ async fn follow(
         for part in &parts {
             owner.put_part(&lesson, take, part)?;
         }
+        heads.grow(&owner, &how, &lesson, take, follower.head())?;
         if let Some(row) = owner.lesson(&lesson)? {
             check.grow(&how, &path, row.capture.video.fps, bytes);
         }
-        Ok::<_, SealError>((follower, check, !parts.is_empty()))
+        Ok::<_, SealError>(((follower, check, heads), !parts.is_empty()))
     });
     match work.await {
-        Ok(Ok((follower, check, new))) => {
-            followers.insert(key, (follower, check));
+        Ok(Ok((following, new))) => {
+            followers.insert(key, following);
             if new {
                 store.bells().upload.notify_one();
             }

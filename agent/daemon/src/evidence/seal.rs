@@ -7,11 +7,11 @@ use std::path::Path;
 use lectern_base::{clock, disk};
 use lectern_wire::id::LessonId;
 use lectern_wire::manifest::{Manifest, Software, Take, TakeEnd};
-use lectern_wire::sign::{Document as _, Signed};
+use lectern_wire::sign::Signed;
 
 use super::check::Check;
 use super::follow::Follower;
-use super::{SealError, Settings, journal};
+use super::{SealError, Settings, heads, journal};
 use crate::store::lessons::Lesson;
 use crate::store::{Store, StoreError};
 
@@ -56,8 +56,8 @@ pub fn seal(
         prev: prev.transpose()?,
         sealed_wall_ms: clock::wall_ms(),
     };
-    let digest = manifest.digest()?;
     let signed = Signed::sign(manifest, &settings.key)?;
+    let digest = signed.document.digest()?;
     let path = folder.join("manifest.json");
     let bytes = serde_json::to_vec_pretty(&signed).map_err(|e| StoreError::Impossible(e.to_string()))?;
     disk::replace(&path, &bytes).map_err(|source| SealError::File { path, source })?;
@@ -65,7 +65,7 @@ pub fn seal(
     let reports = serde_json::to_value(reports).map_err(|e| StoreError::Impossible(e.to_string()))?;
     store.put_reports(id, &reports)?;
     store.seal(id, digest)?;
-    Ok(Some(signed.document))
+    Ok(Some(signed.document.into_understood()))
 }
 
 type Versions = (String, String);
@@ -100,6 +100,9 @@ fn finish_take(
     }
     let mut follower = Follower::new(path.clone());
     follower.advance(whole)?;
+    if let Some(head) = follower.head() {
+        heads::give_out(store, settings, &lesson.id, n, head)?;
+    }
     let measured = follower.end();
     for part in &measured.parts {
         store.put_part(&lesson.id, n, part)?;
@@ -137,6 +140,7 @@ fn finish_take(
         encoder: journal.encoder,
         paces: journal.paces,
         ring_ms: journal.ring_ms,
+        live: journal.live,
     };
     Ok(Some((take, journal.software)))
 }

@@ -12,7 +12,7 @@ use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::manifest::{Manifest, Take, TakeEnd, clock_text};
 use lectern_wire::receipt::Receipt;
-use lectern_wire::sign::{BadDocument, Document as _, KeyRing, Signed};
+use lectern_wire::sign::{BadDocument, Kept, KeyRing, Signed};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -161,7 +161,7 @@ fn document<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
     serde_json::from_slice(&bytes).map_err(|e| named(format!("cannot be read: {e}")))
 }
 
-fn check_receipt(folder: &Path, manifest: &Manifest, ring: &KeyRing, report: &mut Report) {
+fn check_receipt(folder: &Path, manifest: &Kept<Manifest>, ring: &KeyRing, report: &mut Report) {
     let path = folder.join("receipt.json");
     if !path.exists() {
         report.notes.push("no receipt: whether the hub has the lesson is not shown here".into());
@@ -352,6 +352,7 @@ mod tests {
             encoder: String::new(),
             paces: vec![],
             ring_ms: None,
+            live: Vec::new(),
         };
         let manifest = Manifest {
             v: 1,

@@ -206,6 +206,8 @@ pub enum Request {
     Mark,
     /// Compose the picture in another way.
     Layout,
+    /// Send it live, or no more.
+    Live,
 }
 
 /// The answer to a [`Request`].
@@ -240,8 +242,9 @@ pub fn admit(live: Option<State>, request: Request) -> Admission {
         (Request::Start, _) => Do,
         (Request::Stop, Some(state)) if state.is_live() => Do,
         (Request::Stop, Some(_)) => Already,
-        (Request::Pause | Request::Mark | Request::Layout, Some(State::Recording))
-        | (Request::Resume | Request::Layout, Some(State::Paused)) => Do,
+        (Request::Layout | Request::Live, Some(State::Recording | State::Paused))
+        | (Request::Pause | Request::Mark, Some(State::Recording))
+        | (Request::Resume, Some(State::Paused)) => Do,
         (Request::Mark, Some(State::Paused)) => No(Because::IsPaused),
         (Request::Pause, Some(State::Paused)) | (Request::Resume, Some(State::Recording)) => Already,
         (_, Some(state)) if state.is_live() => No(Because::NotReadyYet),

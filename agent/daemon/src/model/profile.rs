@@ -192,6 +192,7 @@ mod tests {
             encoder: String::new(),
             paces: vec![],
             ring_ms: None,
+            live: Vec::new(),
         };
         edit(&mut take);
         Manifest {

@@ -2,10 +2,13 @@
 //!
 //! Every change gets a new generation, so a watcher can ask for "newer than n".
 
-use lectern_wire::capture::Layout;
+use std::path::PathBuf;
+
+use lectern_wire::capture::{Encoder, Layout};
 use lectern_wire::id::LessonId;
-use lectern_wire::manifest::{About, FindingKind};
-use lectern_wire::preflight::{CheckState, SourceCheck};
+use lectern_wire::live::LiveState;
+use lectern_wire::manifest::{About, FindingKind, GapCode};
+use lectern_wire::preflight::{CheckState, EncoderCheck, EncoderState, SourceCheck};
 use lectern_wire::report::Report;
 
 use super::answer::Refusal;
@@ -25,6 +28,12 @@ pub struct Status {
     pub warnings: Vec<Warning>,
     /// Seconds before a press that are being kept in memory now.
     pub ring_s: Option<u32>,
+    /// Socket of the recorder that is ready before the press, once it is.
+    pub armed: Option<PathBuf>,
+    /// What encodes the picture, once it was chosen.
+    pub encoder: Option<Encoder>,
+    /// Where sending the lesson live stands.
+    pub live: LiveState,
     /// Loudness of the sound being recorded.
     pub level: Option<Level>,
     /// Sending to the hub.
@@ -41,6 +50,10 @@ pub struct Status {
     pub speech: bool,
     /// The clip that is being made.
     pub render: Option<Making>,
+    /// What a technician wants the teacher to read.
+    pub note: Option<Note>,
+    /// The machine is about to restart or go off.
+    pub power: Option<Power>,
     /// Where lessons go beside the hub.
     pub destinations: Vec<Destination>,
     /// What somebody's calendar has for now; it suggests, and starts nothing.
@@ -62,6 +75,24 @@ pub struct Key {
     pub hold_ms: u64,
     /// Why its last press was refused, and when, milliseconds since boot.
     pub refusal: Option<(Refusal, u64)>,
+}
+
+/// A line for the teacher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What it says.
+    pub text: String,
+    /// Whose it is.
+    pub from: String,
+}
+
+/// A countdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Power {
+    /// Off, or off and on again.
+    pub off: bool,
+    /// When, milliseconds since boot.
+    pub at_boot_ms: u64,
 }
 
 /// What a calendar has for now.
@@ -123,6 +154,8 @@ pub struct Preflight {
     pub at_boot_ms: u64,
     /// The sources.
     pub sources: Vec<SourceCheck>,
+    /// The picture's encoder.
+    pub encoder: Option<EncoderCheck>,
     /// Why they could not be looked at, in a sentence.
     pub problem: Option<String>,
 }
@@ -130,8 +163,16 @@ pub struct Preflight {
 impl Preflight {
     /// What must change for the verdict to be news.
     #[must_use]
-    pub fn summary(&self) -> (Vec<(&str, CheckState)>, bool) {
-        (self.sources.iter().map(|s| (s.name.as_str(), s.state)).collect(), self.problem.is_some())
+    pub fn summary(&self) -> (Vec<(&str, CheckState)>, Option<EncoderState>, bool) {
+        let sources = self.sources.iter().map(|s| (s.name.as_str(), s.state)).collect();
+        (sources, self.encoder.as_ref().map(|e| e.state), self.problem.is_some())
+    }
+
+    /// Why no picture can be encoded, when none can.
+    #[must_use]
+    pub fn no_encoder(&self) -> Option<&str> {
+        let failed = self.encoder.as_ref().filter(|e| e.state == EncoderState::Failed)?;
+        Some(failed.problem.as_deref().unwrap_or_default())
     }
 }
 
@@ -198,6 +239,8 @@ pub enum Warning {
         source: String,
         /// Whether it gives sound rather than picture.
         sound: bool,
+        /// Why, for programs.
+        code: Option<GapCode>,
         /// Why, in a sentence.
         cause: String,
     },
@@ -230,6 +273,10 @@ pub struct Upload {
     pub sent_bytes: u64,
     /// What cannot be sent, and why, in a sentence.
     pub blocked: Option<String>,
+    /// Why the hub's log of receipts is refused, in a sentence.
+    pub log_fault: Option<String>,
+    /// Which lesson's bytes are not those that were signed while they were recorded, in a sentence.
+    pub evidence_fault: Option<String>,
     /// Bytes per second, lately.
     pub rate: Option<u64>,
     /// Why something waits although the hub can be reached.

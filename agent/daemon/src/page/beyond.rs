@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Page, answered, problem, view};
+use crate::command;
 use crate::model::answer::Answer;
 
 /// How long a pre-flight may take before the page is told that it goes on.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(12);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(28);
 
 #[derive(Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
@@ -70,7 +71,7 @@ pub async fn repair(State(page): State<Page>, body: Result<Json<Ticket>, JsonRej
         Ok(Json(ticket)) => ticket,
         Err(e) => return problem(e.status(), "bad_request", &e.body_text()),
     };
-    let mut condition = view::status(&page.store.board().read(), &page.room, &page.layouts);
+    let mut condition = view::status(&page.store.board().read(), &page);
     if let Some(lesson) = condition["lesson"].as_object_mut() {
         lesson.remove("about");
     }
@@ -82,6 +83,28 @@ pub async fn repair(State(page): State<Page>, body: Result<Json<Ticket>, JsonRej
     }
     let desk = page.desk.clone();
     at_the_desk(move || desk.repair(&ticket.id, &ticket.text, condition)).await
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Reply {
+    /// 知道了
+    Seen,
+    /// 推迟
+    PutOff,
+}
+
+/// What the teacher says to a technician's note or countdown. Said twice it is said once.
+pub async fn command(State(page): State<Page>, body: Result<Json<Reply>, JsonRejection>) -> Response {
+    let word = match body {
+        Ok(Json(Reply::Seen)) => command::Word::Seen,
+        Ok(Json(Reply::PutOff)) => command::Word::PutOff,
+        Err(e) => return problem(e.status(), "bad_request", &e.body_text()),
+    };
+    if let Some(handle) = &page.command {
+        handle.say(word);
+    }
+    answered(Answer::Done(None))
 }
 
 async fn at_the_desk(work: impl FnOnce() -> Answer + Send + 'static) -> Response {

@@ -8,12 +8,13 @@
 //! | `GET /api/health` | what was measured last, why some of it is missing, the alarms that stand |
 //! | `GET /api/preview.jpg` | the newest preview; asking keeps previews coming |
 //! | `GET /api/lessons` | the lessons on this machine |
-//! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout" \| "extend" \| "dismiss", "about": …, "word": …, "layout": …}` |
+//! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout" \| "live" \| "extend" \| "dismiss", "about": …, "word": …, "layout": …, "live": …}` |
 //! | `POST /api/lessons/{id}` | `{"action": "amend", "about": …}`, `{"action": "submit", "scheme": …, "point": …}`, `{"action": "discard"}` |
 //! | `GET /api/schemes` | what a lesson can be put forward for |
 //! | `POST /api/preflight` | looks at every source now |
 //! | `GET /api/clips`, `GET /api/clips/{id}/file` | clips and what can be made; the file of one |
 //! | `POST /api/clips` | `{"action": "make", "lesson": …, "wish": …}`, `{"action": "cancel" \| "remove", "id": …}` |
+//! | `POST /api/command` | `{"action": "seen"}`: the note was read; `{"action": "put_off"}`: not now |
 //! | `POST /api/repair` | `{"id": 16 hexadecimal digits, "text": …}` |
 
 mod beyond;
@@ -62,10 +63,14 @@ pub struct Page {
     pub clips: crate::render::Desk,
     /// Asks for a look at the sources.
     pub preflight: preflight::Handle,
+    /// Takes the teacher's word about what a technician asked; absent without a hub.
+    pub command: Option<crate::command::Handle>,
     /// The room as people call it.
     pub room: Arc<str>,
     /// The layouts that can be chosen.
     pub layouts: Arc<[Layout]>,
+    /// Whether there is a live server.
+    pub can_live: bool,
     /// Ends open connections when the daemon stops.
     pub stop: CancellationToken,
 }
@@ -97,6 +102,7 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/api/clips/{id}/file", get(clips::file))
         .route("/api/preflight", post(beyond::preflight))
         .route("/api/repair", post(beyond::repair))
+        .route("/api/command", post(beyond::command))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))
         .with_state(page);
@@ -123,7 +129,7 @@ async fn status(State(page): State<Page>, Query(query): Query<After>) -> Respons
             () = page.stop.cancelled() => {}
         }
     }
-    Json(view::status(&page.store.board().read(), &page.room, &page.layouts)).into_response()
+    Json(view::status(&page.store.board().read(), &page)).into_response()
 }
 
 async fn health(State(page): State<Page>) -> Response {
@@ -145,7 +151,7 @@ async fn live(State(page): State<Page>) -> Sse<impl stream::Stream<Item = Result
             tokio::time::sleep(EVERY).await;
         }
         let status = watch.borrow_and_update().clone();
-        let event = sse::Event::default().json_data(view::status(&status, &page.room, &page.layouts)).ok()?;
+        let event = sse::Event::default().json_data(view::status(&status, &page)).ok()?;
         Some((Ok(event), (watch, page, false)))
     });
     Sse::new(stream).keep_alive(sse::KeepAlive::default())
@@ -192,6 +198,9 @@ struct Order {
     /// Of a layout: its name.
     #[serde(default)]
     layout: String,
+    /// Of a start, and of `live`: whether the lesson is also sent live.
+    #[serde(default)]
+    live: bool,
 }
 
 #[derive(Deserialize)]
@@ -204,6 +213,7 @@ enum Action {
     Describe,
     Mark,
     Layout,
+    Live,
     Extend,
     Dismiss,
 }
@@ -217,7 +227,8 @@ async fn record(
         Err(e) => return problem(e.status(), "bad_request", &e.body_text()),
     };
     let ask = match order.action {
-        Action::Start => Ask::Start(order.about),
+        Action::Start => Ask::Start(order.about, order.live),
+        Action::Live => Ask::Live(order.live),
         Action::Stop => Ask::Stop,
         Action::Pause => Ask::Pause,
         Action::Resume => Ask::Resume,

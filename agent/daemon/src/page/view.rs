@@ -2,9 +2,9 @@
 
 use lectern_base::clock;
 use lectern_wire::alarm::{Alarm, AlarmState};
-use lectern_wire::capture::Layout;
 use serde_json::{Value, json};
 
+use super::Page;
 use crate::model::profile::Reason;
 use crate::model::reading::Health;
 use crate::model::status::{Hold, Preflight, Status, Warning};
@@ -33,7 +33,7 @@ pub fn health(health: &Health, alarms: &[Alarm]) -> Value {
 }
 
 /// The whole status.
-pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
+pub fn status(status: &Status, page: &Page) -> Value {
     let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
     let lesson = status.lesson.as_ref().map(|l| {
         json!({
@@ -61,11 +61,14 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
     });
     json!({
         "generation": status.generation,
-        "room": room,
-        "layouts": layouts.iter().map(|l| l.name()).collect::<Vec<_>>(),
+        "room": &*page.room,
+        "layouts": page.layouts.iter().map(|l| l.name()).collect::<Vec<_>>(),
         "lesson": lesson,
         "warnings": status.warnings.iter().map(warning).collect::<Vec<_>>(),
         "ring_s": status.ring_s,
+        "ready": status.armed.is_some(),
+        "live": { "can": page.can_live, "state": status.live.name() },
+        "encoder": status.encoder,
         "level": status.level.map(|l| json!({ "peak_dbfs": l.peak_dbfs, "rms_dbfs": l.rms_dbfs })),
         "upload": {
             "configured": status.upload.configured || !status.destinations.is_empty(),
@@ -101,6 +104,11 @@ pub fn status(status: &Status, room: &str, layouts: &[Layout]) -> Value {
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
         "preflight": preflight(status.preflight.as_ref()),
         "speech": status.speech,
+        "note": status.note.as_ref().map(|note| json!({ "text": note.text, "from": note.from })),
+        "power": status.power.map(|power| json!({
+            "off": power.off,
+            "in_ms": power.at_boot_ms.saturating_sub(now),
+        })),
         "key": status.key.as_ref().map(|key| json!({
             "there": key.there,
             "hold_ms": key.hold_ms,
@@ -133,6 +141,7 @@ pub fn preflight(found: Option<&Preflight>) -> Value {
             "age_ms": now.saturating_sub(found.at_boot_ms),
             "problem": found.problem,
             "sources": found.sources,
+            "encoder": found.encoder,
         })
     })
 }
@@ -158,8 +167,9 @@ fn profile((name, reasons): &(String, Vec<Reason>)) -> Value {
 
 fn warning(warning: &Warning) -> Value {
     match warning {
-        Warning::SourceLost { source, sound, cause } => {
-            json!({ "kind": if *sound { "no_sound" } else { "no_picture" }, "source": source, "cause": cause })
+        Warning::SourceLost { source, sound, code, cause } => {
+            let kind = if *sound { "no_sound" } else { "no_picture" };
+            json!({ "kind": kind, "source": source, "code": code, "cause": cause })
         }
         Warning::Finding(kind) => json!({ "kind": kind }),
         Warning::Slow { fps } => json!({ "kind": "slow", "fps": fps }),

@@ -7,14 +7,51 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::SigningKey;
 use lectern_base::{chance, disk};
 
+/// The device's key, and the one that is to take its place.
+const KEY: &str = "device.key";
+const NEXT: &str = "device.key.next";
+
 /// The device's key, made on the first start; readable by this user alone.
 ///
 /// # Errors
 /// A sentence when the file cannot be read, is not a key, or cannot be made.
 pub fn signing_key(folder: &Path) -> Result<SigningKey, String> {
-    let path = folder.join("device.key");
+    key_at(&folder.join(KEY))
+}
+
+/// A key that is to take the place of the device's, made anew.
+///
+/// # Errors
+/// As [`signing_key`].
+pub fn make_next(folder: &Path) -> Result<SigningKey, String> {
+    let path = folder.join(NEXT);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {e}", path.display())),
+        _ => key_at(&path),
+    }
+}
+
+/// The key that was to take the place, if there is one.
+///
+/// # Errors
+/// As [`signing_key`].
+pub fn next_key(folder: &Path) -> Result<Option<SigningKey>, String> {
+    let path = folder.join(NEXT);
+    path.exists().then(|| key_at(&path)).transpose()
+}
+
+/// Makes the next key the device's, durably.
+///
+/// # Errors
+/// What the file system says.
+pub fn take_next(folder: &Path) -> std::io::Result<()> {
+    std::fs::rename(folder.join(NEXT), folder.join(KEY))?;
+    disk::sync_folder(folder)
+}
+
+fn key_at(path: &Path) -> Result<SigningKey, String> {
     let named = |what: String| format!("{}: {what}", path.display());
-    match std::fs::read_to_string(&path) {
+    match std::fs::read_to_string(path) {
         Ok(text) => {
             let bytes = BASE64.decode(text.trim()).map_err(|_| named("is not a key".into()))?;
             let bytes: [u8; 32] = bytes.try_into().map_err(|_| named("is not a key of 32 bytes".into()))?;
@@ -23,7 +60,7 @@ pub fn signing_key(folder: &Path) -> Result<SigningKey, String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let bytes = chance::bytes();
             let text = BASE64.encode(bytes) + "\n";
-            disk::replace_with_mode(&path, text.as_bytes(), 0o600).map_err(|e| named(e.to_string()))?;
+            disk::replace_with_mode(path, text.as_bytes(), 0o600).map_err(|e| named(e.to_string()))?;
             Ok(SigningKey::from_bytes(&bytes))
         }
         Err(e) => Err(named(e.to_string())),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_wire::alarm::{Alarm, Code};
+use lectern_wire::command::Outcome;
 use lectern_wire::telemetry::{Ack, MAX_PAYLOAD};
 use lectern_wire::topic::{self, Leaf};
 use rumqttc::{
@@ -52,6 +53,8 @@ pub enum SessionError {
 enum Cargo {
     Samples(Vec<i64>),
     Event,
+    Outcome(Outcome),
+    Head(i64),
     Word,
 }
 
@@ -106,6 +109,8 @@ struct Session<'a> {
     event_sent: u64,
     event_at: Duration,
     event_stored: u64,
+    /// The newest chain head handed over on this connection.
+    head_sent: i64,
     progress: Duration,
     history_at: Duration,
     /// There may be history that is not under way.
@@ -152,6 +157,7 @@ pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -
         event_sent: 0,
         event_at: now,
         event_stored: 0,
+        head_sent: 0,
         progress: now,
         history_at: now,
         history_left: true,
@@ -204,9 +210,10 @@ impl Session<'_> {
 
     fn greet(&mut self) -> Result<(), SessionError> {
         // A new session: whatever the client was told before the connection stood is gone.
-        let subscribed = self.client.try_subscribe(self.settings.topics.acks(), QoS::AtLeastOnce);
-        if let Err(e) = subscribed {
-            tracing::warn!("the hub's acknowledgements could not be subscribed: {e}");
+        for filter in self.settings.topics.down() {
+            if let Err(e) = self.client.try_subscribe(&filter, QoS::AtLeastOnce) {
+                tracing::warn!("what the hub sends down could not be subscribed, {filter}: {e}");
+            }
         }
         self.hand(&Leaf::State, true, serde_json::to_vec(&online())?, Cargo::Word);
         self.hand(&Leaf::Info, true, serde_json::to_vec(&self.settings.info)?, Cargo::Word);
@@ -265,6 +272,8 @@ impl Session<'_> {
         }
         self.send_alarms()?;
         self.more = false;
+        self.send_outcomes()?;
+        self.send_heads()?;
         self.send_events(now)?;
         self.send_live()?;
         if self.history_left && now >= self.history_at && self.under_way() < WINDOW / 2 {
@@ -286,6 +295,34 @@ impl Session<'_> {
             }
             self.alarms.insert(alarm.code, alarm);
         }
+        Ok(())
+    }
+
+    /// What became of commands, each until the broker has it.
+    fn send_outcomes(&mut self) -> Result<(), SessionError> {
+        for outcome in self.store.outcomes_to_tell()? {
+            let known = |cargo: &Cargo| matches!(cargo, Cargo::Outcome(o) if *o == outcome);
+            if self.handed.iter().any(known) || self.sent.values().any(|(cargo, _)| known(cargo)) {
+                continue;
+            }
+            let (leaf, payload) = (Leaf::CommandResult(outcome.id.clone()), serde_json::to_vec(&outcome)?);
+            if !self.hand(&leaf, false, payload, Cargo::Outcome(outcome)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Chain heads, oldest first, so that the newest stays retained.
+    fn send_heads(&mut self) -> Result<(), SessionError> {
+        let room = WINDOW.saturating_sub(self.under_way());
+        for (seq, body) in self.store.outbox().heads(self.head_sent, u32::try_from(room).unwrap_or(0))? {
+            if !self.hand(&Leaf::Chain, true, body.into_bytes(), Cargo::Head(seq)) {
+                break;
+            }
+            self.head_sent = seq;
+        }
+        self.more |= self.under_way() >= WINDOW;
         Ok(())
     }
 
@@ -362,13 +399,18 @@ impl Session<'_> {
                 self.progress = clock::mono();
                 if let Some((cargo, since)) = self.sent.remove(&ack.pkid) {
                     self.store.line().heard_after(self.progress.saturating_sub(since));
-                    if let Cargo::Samples(rows) = cargo {
-                        for row in &rows {
-                            self.busy.remove(row);
+                    match cargo {
+                        Cargo::Samples(rows) => {
+                            for row in &rows {
+                                self.busy.remove(row);
+                            }
+                            // Rows of a full look at the history were left out while they were under way.
+                            self.history_left |= rows.iter().any(|row| *row <= self.backlog);
+                            self.store.outbox().samples_sent(&rows)?;
                         }
-                        // Rows of a full look at the history were left out while they were under way.
-                        self.history_left |= rows.iter().any(|row| *row <= self.backlog);
-                        self.store.outbox().samples_sent(&rows)?;
+                        Cargo::Outcome(outcome) => self.store.outcome_told(&outcome)?,
+                        Cargo::Head(seq) => self.store.outbox().head_sent(seq)?,
+                        _ => {}
                     }
                 }
                 return Ok(self.more || self.history_left);
@@ -385,6 +427,15 @@ impl Session<'_> {
                                 self.store.outbox().events_stored(ack.seq)?;
                             }
                             Err(e) => tracing::warn!("an acknowledgement could not be read: {e}"),
+                        }
+                    }
+                    Some((topics, Leaf::CommandRequest(id))) if topics == self.settings.topics => {
+                        match serde_json::from_slice(&message.payload) {
+                            Ok(document) => {
+                                self.store.take_command(&id, &document)?;
+                                self.store.bells().command.notify_one();
+                            }
+                            Err(e) => tracing::warn!(command = id, "a command could not be read: {e}"),
                         }
                     }
                     _ => tracing::warn!(topic = message.topic, "a message nobody asked for was ignored"),

@@ -61,13 +61,15 @@ impl Driver {
         } else if self.live.is_none() && self.owed.is_empty() && self.arm_after.is_none_or(|at| now >= at) {
             self.arm().await;
         }
-        let ring = self.ready.as_ref().filter(|r| r.up.load(Ordering::Relaxed)).map(|_| wanted.ring_s);
-        self.show_ring(ring.filter(|s| *s > 0));
+        let up = self.ready.as_ref().filter(|r| r.up.load(Ordering::Relaxed));
+        let (ring, socket) = (up.map(|_| wanted.ring_s), up.map(|ready| ready.socket.clone()));
+        self.show_ready(ring.filter(|s| *s > 0), socket);
     }
 
-    fn show_ring(&self, ring_s: Option<u32>) {
-        if self.store.board().read().ring_s != ring_s {
-            self.store.board().update(|s| s.ring_s = ring_s);
+    fn show_ready(&self, ring_s: Option<u32>, armed: Option<PathBuf>) {
+        let shown = self.store.board().read();
+        if (shown.ring_s, &shown.armed) != (ring_s, &armed) {
+            self.store.board().update(|s| (s.ring_s, s.armed) = (ring_s, armed));
         }
     }
 
@@ -97,7 +99,7 @@ impl Driver {
     /// Hands the job to the recorder that is ready; its process, unless none is or it does not listen.
     pub(super) async fn use_ready(&mut self, job: &Job) -> Option<Child> {
         let mut ready = self.ready.take()?;
-        self.show_ring(None);
+        self.show_ready(None, None);
         let fits = ready.capture == job.capture
             && ready.up.load(Ordering::Relaxed)
             && matches!(ready.child.try_wait(), Ok(None));
@@ -115,7 +117,7 @@ impl Driver {
     /// Ends the recorder that is ready.
     pub(super) async fn stand_down(&mut self) {
         if let Some(ready) = self.ready.take() {
-            self.show_ring(None);
+            self.show_ready(None, None);
             ready.listener.abort();
             end(ready).await;
         }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub recorder: PathBuf,
     /// Sources, layout, picture and sound.
     pub capture: CaptureSettings,
+    /// Where a lesson can be sent live.
+    pub live: Option<lectern_wire::live::Live>,
     /// What is wanted before the press.
     pub before: Wanted,
     /// Longest take, minutes.
@@ -105,6 +107,7 @@ impl Driver {
     /// Runs until told to stop. A recorder at work is left at work: the next daemon finds it again.
     pub async fn run(mut self, stop: CancellationToken) {
         self.recover();
+        self.show_encoder();
         let (chosen, mut encoder) = mpsc::channel(1);
         if self.settings.capture.video.encoder.is_none() && self.settings.recorder.is_file() {
             encoders::choose(self.settings.recorder.clone(), chosen);
@@ -125,6 +128,7 @@ impl Driver {
                 // Only the first word counts: a driver that has failed meanwhile is not trusted again.
                 Some(best) = encoder.recv() => {
                     self.settings.capture.video.encoder.get_or_insert(best);
+                    self.show_encoder();
                     tick.reset_immediately();
                 }
                 _ = tick.tick() => {
@@ -144,7 +148,9 @@ impl Driver {
 
     async fn answer(&mut self, ask: Ask, reply: oneshot::Sender<Answer>) {
         let answer = match ask {
-            Ask::Start(about) => self.start(about).await,
+            Ask::Start(_, true) if self.settings.live.is_none() => Self::nowhere(),
+            Ask::Start(about, live) => self.start(about, live).await,
+            Ask::Live(on) => self.send_live(on).await,
             Ask::Stop => self.request(Request::Stop, Order::Stop).await,
             Ask::Pause => self.request(Request::Pause, Order::Pause).await,
             Ask::Resume => self.request(Request::Resume, Order::Resume).await,
@@ -172,12 +178,17 @@ impl Driver {
         }
     }
 
+    pub(super) fn show_encoder(&self) {
+        let encoder = self.settings.capture.video.encoder;
+        self.store.board().update(|s| s.encoder = encoder);
+    }
+
     pub(super) fn live_state(&self) -> Option<State> {
         // Finishing begins with the press: from then on a second press is "already so".
         self.live.as_ref().map(|live| if live.stopping.is_some() { State::Finishing } else { live.state })
     }
 
-    async fn start(&mut self, about: About) -> Answer {
+    async fn start(&mut self, about: About, live: bool) -> Answer {
         let id = || self.live.as_ref().map(|live| live.id.clone());
         if self.live.as_ref().is_some_and(|live| live.stopping.is_some()) || !self.owed.is_empty() {
             return no("finishing", "the last recording is just being ended; press again in a moment");
@@ -216,7 +227,7 @@ impl Driver {
         let slot = self.slot();
         let about = bell::completed(about, slot.as_ref().map(|slot| &slot.about));
         let bell = self.bell_of(slot.as_ref());
-        match self.begin(&about, bell).await {
+        match self.begin(&about, bell, live).await {
             Ok(id) => Answer::Done(Some(id)),
             Err(e) => {
                 tracing::error!("a lesson could not be started: {e:#}");
@@ -244,7 +255,7 @@ impl Driver {
         )
     }
 
-    async fn begin(&mut self, about: &About, bell: Option<Bell>) -> anyhow::Result<LessonId> {
+    async fn begin(&mut self, about: &About, bell: Option<Bell>, sent: bool) -> anyhow::Result<LessonId> {
         let pressed = clock::boot();
         let wall = clock::wall_ms();
         let stamp = clock::local(wall).strftime("%Y%m%d-%H%M%S");
@@ -258,7 +269,8 @@ impl Driver {
             self.store.set_bell(&id, bell)?;
         }
         tracing::info!(lesson = %id, "lesson started");
-        self.live = Some(Live { bell, ..Live::new(id.clone(), State::Preparing, 1) });
+        self.remember_live(sent.then_some(&id));
+        self.live = Some(Live { bell, sent, ..Live::new(id.clone(), State::Preparing, 1) });
         let lesson = status::Lesson {
             id: id.clone(),
             state: State::Preparing,
@@ -304,6 +316,7 @@ impl Driver {
 
     /// Starts the recorder of the current take and listens to it.
     pub(super) async fn start_recorder(&mut self) {
+        let target = self.live_target(self.live.as_ref().is_some_and(|live| live.sent));
         let Some(live) = &mut self.live else { return };
         let folder = self.store.lesson_folder(&live.id);
         let socket = self.store.socket(&live.id, live.take);
@@ -316,6 +329,7 @@ impl Driver {
             socket_path: text(socket.clone()),
             max_minutes: self.settings.max_minutes,
             capture: self.settings.capture.clone(),
+            live: target,
         };
         live.progress = clock::mono();
         let take = live.take;
@@ -485,7 +499,7 @@ impl Driver {
     }
 }
 
-fn refuse(because: Because) -> Answer {
+pub(super) fn refuse(because: Because) -> Answer {
     match because {
         Because::NothingRecords => no("nothing_records", "nothing is being recorded"),
         Because::NotReadyYet => no("not_ready", "the recording is only just starting; try again in a second"),

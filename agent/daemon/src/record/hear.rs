@@ -8,6 +8,7 @@ use crate::model::status::{Level, Warning};
 use crate::store::Durable;
 use lectern_base::clock;
 use lectern_wire::capture::{Encoder, Layout};
+use lectern_wire::live::LiveState;
 use lectern_wire::manifest::TakeEnd;
 use lectern_wire::recorder::{Command as Order, Event as Said};
 
@@ -34,16 +35,18 @@ impl Driver {
     async fn said(&mut self, event: Said) {
         let Some(live) = &mut self.live else { return };
         match event {
-            Said::Hello { lesson_id, take, pid, layout, .. } => {
+            Said::Hello { lesson_id, take, pid, layout, live: live_state, .. } => {
                 if lesson_id != live.id || take != live.take {
                     tracing::error!(%lesson_id, take, "another lesson's recorder answered");
                     return self.lose().await;
                 }
                 live.pid = Some(pid);
                 self.composed(layout);
+                self.live_stands(live_state, "");
             }
+            Said::Live { state, cause } => self.live_stands(state, &cause),
             // Said while it waited.
-            Said::Armed { .. } => {}
+            Said::Armed { .. } | Said::Preflight { .. } => {}
             Said::Durable { bytes, media_ms } => self.grew(bytes, media_ms),
             Said::Paused { .. } => self.advance(Event::Paused),
             Said::Resumed { .. } => {
@@ -59,10 +62,10 @@ impl Driver {
                 }
             }),
             Said::LayoutChanged { layout } => self.composed(layout),
-            Said::GapOpened { source, cause, .. } => {
+            Said::GapOpened { source, code, cause, .. } => {
                 let named = self.settings.capture.sources.iter().find(|s| s.name == source);
                 let sound = named.is_some_and(|s| s.kind.is_sound());
-                self.warn(Warning::SourceLost { source, sound, cause });
+                self.warn(Warning::SourceLost { source, sound, code, cause });
             }
             Said::GapClosed { source, .. } => {
                 self.clear(|w| matches!(w, Warning::SourceLost { source: s, .. } if *s == source));
@@ -194,6 +197,7 @@ impl Driver {
         }
         self.owe(Owed::Ended(id));
         self.report("ended");
+        self.live_stands(LiveState::Off, "");
         self.store.board().update(|s| {
             s.level = None;
             s.warnings.retain(|w| matches!(w, Warning::LittleSpace { .. }));
@@ -223,7 +227,10 @@ impl Driver {
         let (stopping, cut_short) = (live.stopping.is_some(), live.cut_short);
         // Whatever the cause was: no lesson is lost to a driver twice.
         self.settings.capture.video.encoder = Some(Encoder::Libx264);
+        let sent = live.sent;
         let wait = live.lost(clock::mono());
+        self.show_encoder();
+        self.live_stands(if sent { LiveState::Lost } else { LiveState::Off }, "the recorder was lost");
         self.end_take(TakeEnd::Interrupted(reason));
         self.advance(Event::RecorderLost);
         self.report("interrupted");

@@ -46,6 +46,8 @@ pub struct Live {
     pub restart_at: Option<Duration>,
     /// Whether the recorder was told to send previews.
     pub preview: bool,
+    /// Whether it is also sent live, by the teacher's choice.
+    pub sent: bool,
     /// When it ends by itself, by the school's bell.
     pub bell: Option<Bell>,
     /// When that was last put off.
@@ -73,6 +75,7 @@ impl Live {
             losses: Vec::new(),
             restart_at: None,
             preview: false,
+            sent: false,
             bell: None,
             put_off: None,
         }

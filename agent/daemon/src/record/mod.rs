@@ -13,6 +13,7 @@ mod hear;
 mod live;
 mod owed;
 mod process;
+mod push;
 mod recover;
 
 use std::sync::Arc;
@@ -36,8 +37,8 @@ pub const STUCK: Duration = Duration::from_secs(10);
 /// What may be asked of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
-    /// Begin a lesson.
-    Start(About),
+    /// Begin a lesson; also sent live or not.
+    Start(About, bool),
     /// End it.
     Stop,
     /// Stand still.
@@ -50,6 +51,8 @@ pub enum Ask {
     Mark(String),
     /// Compose the picture in another way.
     Layout(Layout),
+    /// Send the lesson live from now on, or no more.
+    Live(bool),
     /// Somebody looks at the preview now.
     Look,
     /// Go on after the bell.

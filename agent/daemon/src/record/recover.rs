@@ -60,6 +60,7 @@ impl Driver {
         }
         let this_boot = lesson.boot_id == clock::boot_id();
         live.bell = lesson.bell.filter(|_| this_boot);
+        live.sent = self.settings.live.is_some() && self.was_live(&lesson.id);
         let stopping = self.store.fact(STOPPING)?.is_some_and(|id| id == lesson.id.as_str());
         // A recorder that died before it made its take: then the folder tells when.
         let age = age_ms(&path).or_else(|| age_ms(&folder));

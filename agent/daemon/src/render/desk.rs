@@ -167,7 +167,7 @@ fn manifest(store: &Store, lesson: &LessonId) -> Result<Manifest, String> {
     let bytes = std::fs::read(&path).map_err(|_| format!("lesson {lesson} is not finished yet"))?;
     let signed: Signed<Manifest> =
         serde_json::from_slice(&bytes).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
-    Ok(signed.document)
+    Ok(signed.document.into_understood())
 }
 
 fn cut(store: &Store, manifest: &Manifest, wish: &Wish) -> Vec<Piece> {

@@ -57,7 +57,13 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = tick.tick() => {
+            () = async {
+                tokio::select! {
+                    _ = tick.tick() => {}
+                    // A technician wants to know now.
+                    () = store.bells().sense.notified() => {}
+                }
+            } => {
                 let mut health = tokio::select! {
                     () = stop.cancelled() => break,
                     health = rounds.round() => health,

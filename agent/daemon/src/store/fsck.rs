@@ -2,7 +2,7 @@
 
 use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::Receipt;
-use lectern_wire::sign::{Document as _, Signed};
+use lectern_wire::sign::{Document, Signed};
 
 use super::deliveries::HUB;
 use super::{Store, StoreError};
@@ -91,7 +91,7 @@ pub fn check(store: &Store) -> Result<Vec<String>, StoreError> {
     Ok(found)
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<Signed<T>, String> {
+fn read<T: Document>(path: &std::path::Path) -> Result<Signed<T>, String> {
     let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
     serde_json::from_slice(&bytes).map_err(|e| e.to_string())
 }

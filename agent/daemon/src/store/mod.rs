@@ -17,6 +17,7 @@ mod afterwards;
 mod alarms;
 pub mod board;
 pub mod clips;
+pub mod commands;
 pub mod deliveries;
 pub mod fsck;
 pub mod keeping;
@@ -87,6 +88,10 @@ pub struct Bells {
     pub reclaim: Notify,
     /// A clip was asked for or is no longer wanted.
     pub render: Notify,
+    /// A command arrived.
+    pub command: Notify,
+    /// A fresh sample is wanted now.
+    pub sense: Notify,
 }
 
 /// How far the take being written is durable. Kept in memory only: the file is the truth.
@@ -119,7 +124,7 @@ struct Inner {
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 6] = [LESSONS, AFTERWARDS, ALARMS, CLIPS, RECLAIMS, DELIVERIES];
+const STEPS: [&str; 7] = [LESSONS, AFTERWARDS, ALARMS, CLIPS, RECLAIMS, DELIVERIES, commands::COMMANDS];
 
 const LESSONS: &str = "
 CREATE TABLE lessons (

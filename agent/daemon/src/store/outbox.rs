@@ -3,6 +3,8 @@
 //! Two classes. `event` rows are committed at once, leave only on the hub's own acknowledgement, and
 //! are never dropped. `sample` rows are committed in groups (at most 5 s apart) and leave on the broker's
 //! acknowledgement; when the file is full the oldest go, and a `gap` event says which.
+//! `head` rows are chain heads: committed at once, gone on the broker's acknowledgement. Each speaks for all bytes
+//! before it, so of very many only the newest are kept.
 //! A file that cannot be read is set aside, and that is declared too: the daemon always starts.
 
 use std::path::Path;
@@ -31,10 +33,13 @@ CREATE TABLE IF NOT EXISTS samples (
     ts     INTEGER NOT NULL,
     sample TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS heads (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);
 ";
 
 /// Longest time between two commits of fresh samples: what a power cut may take.
 const GROUP_COMMIT: Duration = Duration::from_secs(5);
+/// Chain heads kept at most: fourteen hours of recording without a network.
+const MOST_HEADS: i64 = 5000;
 /// What a row of samples costs beside its text, roughly, in bytes.
 const ROW_COST: u64 = 48;
 
@@ -223,6 +228,39 @@ impl Outbox {
         (!inner.fresh.is_empty()).then(|| (inner.flushed + GROUP_COMMIT).saturating_sub(clock::mono()))
     }
 
+    /// Commits a signed chain head.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn push_head(&self, body: &str) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        let tx = inner.db.transaction()?;
+        tx.execute("INSERT INTO heads (body) VALUES (?1)", [body])?;
+        tx.execute("DELETE FROM heads WHERE seq <= (SELECT max(seq) FROM heads) - ?1", [MOST_HEADS])?;
+        Ok(tx.commit()?)
+    }
+
+    /// The oldest chain heads above `after`, at most `limit`, each with its row.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn heads(&self, after: i64, limit: u32) -> Result<Vec<(i64, String)>, StoreError> {
+        let inner = self.lock();
+        let sql = "SELECT seq, body FROM heads WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+        let mut statement = inner.db.prepare_cached(sql)?;
+        let rows = statement.query_map(params![after, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect::<Result<_, _>>().map_err(Into::into)
+    }
+
+    /// Removes a chain head: the broker has it.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn head_sent(&self, seq: i64) -> Result<(), StoreError> {
+        self.lock().db.execute("DELETE FROM heads WHERE seq = ?1", [seq])?;
+        Ok(())
+    }
+
     /// Rows waiting, both classes.
     ///
     /// # Errors
@@ -369,6 +407,23 @@ mod tests {
         outbox.flush().expect("flushes");
         drop(outbox);
         assert_eq!(seqs(&Outbox::open(&path, 1 << 20).expect("opens"), 9), [4, 5]);
+    }
+
+    #[test]
+    fn of_very_many_chain_heads_the_newest_are_kept() {
+        let folder = tempfile::tempdir().expect("folder");
+        let outbox = Outbox::open(&folder.path().join("outbox.db"), 1 << 20).expect("opens");
+        outbox
+            .lock()
+            .db
+            .execute("INSERT INTO heads VALUES (1, 'old'), (?1, 'new')", [MOST_HEADS])
+            .expect("fills");
+        outbox.push_head("newest").expect("pushes");
+        let kept = outbox.heads(0, 10).expect("reads");
+        assert_eq!(kept.iter().map(|(_, body)| body.as_str()).collect::<Vec<_>>(), ["new", "newest"]);
+        outbox.head_sent(kept[0].0).expect("removes");
+        assert_eq!(outbox.heads(0, 10).expect("reads").len(), 1);
+        assert_eq!(outbox.heads(kept[1].0, 10).expect("reads").len(), 0);
     }
 
     #[test]

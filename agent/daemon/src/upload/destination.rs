@@ -12,6 +12,8 @@ use std::path::Path;
 
 use super::error::UploadError;
 use super::hub::Hub;
+use super::witness;
+use crate::store::Store;
 use crate::store::lessons::{Lesson, PartRow};
 use lectern_wire::id::LessonId;
 
@@ -25,6 +27,13 @@ pub enum Destination {
 pub type Held = BTreeMap<u32, Vec<u32>>;
 
 impl Destination {
+    /// Gets to know the destination before there is anything to send: a hub may have something to ask.
+    pub async fn meet(&self) -> Result<(), UploadError> {
+        match self {
+            Self::Hub(hub) => hub.meet().await,
+        }
+    }
+
     /// Says that a lesson comes; answers what is there of it already.
     pub async fn open(&self, lesson: &Lesson) -> Result<Held, UploadError> {
         match self {
@@ -51,6 +60,13 @@ impl Destination {
     pub async fn finish(&self, lesson: &Lesson, folder: &Path) -> Result<(), UploadError> {
         match self {
             Self::Hub(hub) => hub.finish(lesson, folder).await,
+        }
+    }
+
+    /// Looks whether the destination is still what it showed itself as before; see [`super::witness`].
+    pub async fn look(&self, store: &Store) -> Result<(), UploadError> {
+        match self {
+            Self::Hub(hub) => witness::look(store, hub).await,
         }
     }
 

@@ -52,6 +52,12 @@ pub enum UploadError {
     /// The receipt does not fit.
     #[error("the hub's receipt is not accepted: {0}")]
     BadReceipt(String),
+    /// The hub's log of receipts does not continue what this room witnessed.
+    #[error("the hub's log of receipts is refused: {0}")]
+    LogRefused(String),
+    /// The bytes are not those whose chain heads were signed while they were recorded.
+    #[error("the hub refuses the lesson: {0}")]
+    Contradicted(String),
     /// A local file.
     #[error("{path}: {source}")]
     File {

@@ -7,18 +7,19 @@ use std::time::Duration;
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId};
+use lectern_wire::log::{Checkpoint, Consistency};
 use lectern_wire::receipt::Receipt;
+use lectern_wire::rotation::{self, HUB, Rotation};
 use lectern_wire::sign::{PublicKey, Signed};
-use lectern_wire::upload::{Announce, Grant, GrantRequest, LessonStatus, Problem};
+use lectern_wire::upload::{Announce, Grant, GrantRequest, HubInfo, LessonStatus, Problem};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use serde::Deserialize;
 use url::Url;
 
 use super::destination::Held;
 use super::error::UploadError;
 use super::line::{Proxy, Source};
-use super::receipt;
 use super::road::Road;
+use super::{receipt, witness};
 use crate::model::lesson::State;
 use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
@@ -50,14 +51,10 @@ pub struct Settings {
     pub password: String,
     /// Its public signing key.
     pub key: PublicKey,
+    /// How that came to be.
+    pub rotations: Vec<Signed<Rotation>>,
     /// What this machine is known by.
     pub machine: Vec<Digest>,
-}
-
-/// What the hub says of itself.
-#[derive(Debug, Deserialize)]
-struct About {
-    key: PublicKey,
 }
 
 impl Hub {
@@ -90,16 +87,27 @@ impl Hub {
         Ok(Self { http: http.build()?, settings, store, road, pinned })
     }
 
-    /// Says that a lesson comes, to the hub this device knows; answers what is there of it already.
-    pub async fn open(&self, lesson: &Lesson) -> Result<Held, UploadError> {
+    /// Remembers the hub's key, where none is known: commands are signed with it.
+    pub async fn meet(&self) -> Result<(), UploadError> {
+        if self.store.fact("hub_key")?.is_none() { self.know().await } else { Ok(()) }
+    }
+
+    async fn know(&self) -> Result<(), UploadError> {
         if self.pinned_hub().await? {
             (self.pinned)().map_err(StoreError::Impossible)?;
         }
+        Ok(())
+    }
+
+    /// Says that a lesson comes, to the hub this device knows; answers what is there of it already.
+    pub async fn open(&self, lesson: &Lesson) -> Result<Held, UploadError> {
+        self.know().await?;
         let announce = Announce {
             lesson_id: lesson.id.clone(),
             started_wall_ms: lesson.started_wall_ms,
             about: lesson.about.clone(),
             key: self.settings.key,
+            rotations: self.settings.rotations.clone(),
             machine: self.settings.machine.clone(),
         };
         let request = self.call(Method::POST, "/api/v1/lessons")?.json(&announce);
@@ -154,6 +162,9 @@ impl Hub {
             // Thrown away meanwhile: the receipt is for nothing.
             return Ok(());
         }
+        receipt::fits(&self.store, lesson, &signed)?;
+        // Not stored, as long as the hub's log is refused.
+        witness::check(&self.store, self, &signed).await?;
         receipt::keep(&self.store, folder, lesson, &signed)?;
         tracing::info!(lesson = %lesson.id, log_index = signed.document.log_index, "the receipt is here");
         Ok(())
@@ -185,7 +196,8 @@ impl Hub {
 
     /// Makes sure that this is the hub this device knows; the first one is remembered, and that is true then.
     async fn pinned_hub(&self) -> Result<bool, UploadError> {
-        let hub: About = checked(self.call(Method::GET, "/api/v1/hub")?.send().await?).await?.json().await?;
+        let hub: HubInfo =
+            checked(self.call(Method::GET, "/api/v1/hub")?.send().await?).await?.json().await?;
         let found = String::from(hub.key);
         match self.store.fact("hub_key")? {
             None => {
@@ -195,9 +207,51 @@ impl Hub {
             }
             Some(known) if known == found => Ok(false),
             Some(known) => {
-                let known = PublicKey::try_from(known.clone()).map_or(known, |key| key.id());
-                Err(UploadError::OtherHub { url: self.settings.url.to_string(), found: hub.key.id(), known })
+                let known = PublicKey::try_from(known)
+                    .map_err(|e| StoreError::Impossible(format!("the remembered hub key: {e}")))?;
+                let Ok(way) = rotation::follow(HUB, known, hub.key, &hub.rotations) else {
+                    return Err(UploadError::OtherHub {
+                        url: self.settings.url.to_string(),
+                        found: hub.key.id(),
+                        known: known.id(),
+                    });
+                };
+                tracing::info!(
+                    from = known.id(),
+                    to = hub.key.id(),
+                    "the hub has changed its key; the old one says so"
+                );
+                let mut all = receipt::hub_ring(&self.store)?;
+                way.into_iter().for_each(|key| all.add(key));
+                let all: Vec<_> = all.iter().collect();
+                let text = serde_json::to_string(&all).map_err(|e| StoreError::Impossible(e.to_string()))?;
+                self.store.set_fact("hub_keys", &text)?;
+                self.store.set_fact("hub_key", &found)?;
+                Ok(true)
             }
+        }
+    }
+
+    /// How the hub's log of receipts stands; none from a hub that has none.
+    pub async fn checkpoint(&self) -> Result<Option<Signed<Checkpoint>>, UploadError> {
+        if self.store.fact("hub_key")?.is_some() && self.pinned_hub().await? {
+            (self.pinned)().map_err(StoreError::Impossible)?;
+        }
+        let response = self.call(Method::GET, "/api/v1/log/checkpoint")?.send().await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        Ok(Some(checked(response).await?.json().await?))
+    }
+
+    /// Proof that the log of `to` entries continues that of `from`; the inner error is the hub's sentence why there
+    /// is none.
+    pub async fn consistency(&self, from: u64, to: u64) -> Result<Result<Vec<Digest>, String>, UploadError> {
+        let path = format!("/api/v1/log/consistency?from={from}&to={to}");
+        match checked(self.call(Method::GET, &path)?.send().await?).await {
+            Ok(response) => Ok(Ok(response.json::<Consistency>().await?.proof)),
+            Err(UploadError::Refused { code, message, .. }) if code == "log_smaller" => Ok(Err(message)),
+            Err(e) => Err(e),
         }
     }
 
@@ -257,6 +311,7 @@ fn refusal(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Result<()
     };
     match code.as_str() {
         "hash_mismatch" => Err(UploadError::HashRefused),
+        "contradicts_head" => Err(UploadError::Contradicted(message)),
         // The line brought less than was sent, or nothing for too long.
         "cut_short" | "length_mismatch" | "stalled" => Err(UploadError::Network(message)),
         _ => Err(UploadError::Refused { status, code, message, retry_after }),

@@ -19,6 +19,8 @@ pub const LOST: Duration = Duration::from_secs(1);
 const SAME_BUILDING: Duration = Duration::from_millis(2);
 /// The least of the round trips is taken over one to two of these.
 const MEMORY: Duration = Duration::from_secs(120);
+/// A queue that so many cuts in a row did not make shorter is somebody else's.
+const NOT_OURS: u32 = 4;
 /// Bytes a second before anything is known.
 const FIRST: f64 = 500e3;
 /// Never less, bytes a second: patient, not still.
@@ -35,6 +37,8 @@ pub struct Manners {
     /// The rate at which there was a queue last; none while starting.
     ceiling: Option<f64>,
     cut: Duration,
+    /// The queue before the first of several cuts in a row, seconds, and how many they were.
+    row: (f64, u32),
     /// What had moved at the last answer, when that was, and how fast it went since, smoothed.
     moved: Option<(Duration, u64)>,
     used: f64,
@@ -48,6 +52,7 @@ impl Default for Manners {
             rate: FIRST,
             ceiling: None,
             cut: Duration::ZERO,
+            row: (0.0, 0),
             moved: None,
             used: 0.0,
         }
@@ -106,12 +111,22 @@ impl Manners {
             if slope < -0.02 || now.saturating_sub(self.cut) < felt {
                 return;
             }
+            if self.row.1 >= NOT_OURS && queue > self.row.0 * 0.7 {
+                // It stays although we went slower and slower: it is not ours, and giving way helps nobody.
+                self.least = (Some(Duration::from_secs_f64(rest + queue)), None, now);
+                self.row = (0.0, 0);
+                return;
+            }
+            self.row = (if self.row.1 == 0 { queue } else { self.row.0 }, self.row.1 + 1);
             // Beyond what really went there is nothing to learn from.
             let line = self.rate.min(self.used.max(LEAST) * 1.2) / (1.0 + slope.clamp(0.0, 3.0));
             self.ceiling = Some(line);
             self.rate = (line * (0.93 - queue.min(0.35))).max(LEAST);
             self.cut = now;
-        } else if queue <= aim / 2.0 && self.used >= self.rate * 0.7 {
+            return;
+        }
+        self.row = (0.0, 0);
+        if queue <= aim / 2.0 && self.used >= self.rate * 0.7 {
             self.rate *= match self.ceiling {
                 None => 1.15,
                 Some(ceiling) if self.rate < ceiling * 0.95 => 1.03,
@@ -207,19 +222,16 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_never_goes_leaves_a_little_and_is_taken_for_the_line_in_the_end() {
+    fn a_queue_that_stays_whatever_we_do_is_not_ours_and_does_not_hold_us_for_long() {
         let mut manners = Manners::default();
         manners.answered(Duration::ZERO, Duration::from_millis(40), 0);
-        let mut bytes = 0;
-        for n in 1..900_u32 {
-            bytes += manners.rate().unwrap() / 10;
+        let (mut bytes, mut least) = (0, u64::MAX);
+        for n in 1..600_u32 {
+            let rate = manners.rate().unwrap();
+            (bytes, least) = (bytes + rate / 10, least.min(rate));
             manners.answered(ASK_EVERY * n, Duration::from_millis(200), bytes);
         }
-        assert_eq!(manners.rate(), Some(LEAST as u64));
-        for n in 900..4000_u32 {
-            bytes += manners.rate().unwrap() / 10;
-            manners.answered(ASK_EVERY * n, Duration::from_millis(200), bytes);
-        }
-        assert!(manners.rate().is_some_and(|rate| rate > 1_000_000), "the route has changed");
+        assert!(least < 200_000, "at first it gives way");
+        assert!(manners.rate().is_some_and(|rate| rate > 1_000_000), "within a minute it goes on");
     }
 }

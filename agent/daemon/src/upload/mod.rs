@@ -25,6 +25,7 @@ mod manners;
 mod pace;
 mod receipt;
 mod road;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,7 +49,9 @@ pub use destination::Destination;
 pub use error::UploadError;
 use lanes::{Came, jittered, jittered_a_little};
 pub use line::Proxy;
+pub use receipt::hub_ring;
 pub use road::Road;
+pub use witness::forget as forget_log;
 
 /// Longest wait between tries.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -87,7 +90,22 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
             None => stop.cancelled().await,
         }
     };
-    tokio::join!(uploader.work(&stop), manners);
+    if let Err(e) = witness::show(&store) {
+        tracing::error!("what is known of the hub's log cannot be read: {e}");
+    }
+    let looking = async {
+        loop {
+            let wait = witness::wait(uploader.destination.look(&store).await);
+            tokio::time::sleep(wait).await;
+        }
+    };
+    let looking = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = looking => {}
+        }
+    };
+    tokio::join!(uploader.work(&stop), manners, looking);
 }
 
 struct Uploader {
@@ -165,6 +183,7 @@ impl Uploader {
 
     /// Sends everything there is to send now.
     async fn round(self: &Arc<Self>) -> Result<(), UploadError> {
+        self.destination.meet().await?;
         loop {
             self.hold(None);
             for lesson in self.store.discards_to_tell()? {
@@ -231,8 +250,7 @@ impl Uploader {
             }
         }
         let mut came = self.parts(&lesson.id, pending, live).await?;
-        if sealable && came != Came::GaveWay {
-            self.seal(lesson).await?;
+        if sealable && came != Came::GaveWay && self.seal(lesson).await? {
             came = Came::Sent;
         }
         Ok(came)
@@ -286,22 +304,41 @@ impl Uploader {
         self.store.lesson_folder(lesson).join(format!("take-{take}.mp4"))
     }
 
-    async fn seal(&self, lesson: &Lesson) -> Result<(), UploadError> {
+    /// Hands in the manifest; true when the lesson is stored by that. What is refused because of what the hub or
+    /// this lesson's bytes are does not hold other lessons up: an alarm says so, and it is tried again.
+    async fn seal(&self, lesson: &Lesson) -> Result<bool, UploadError> {
         let parts = self.store.parts(&lesson.id)?;
         if let Some(bad) = parts.iter().find(|p| p.damaged) {
             return Err(UploadError::Damaged { take: bad.take, part: bad.part.n });
         }
         let folder = self.store.lesson_folder(&lesson.id);
-        self.destination.finish(lesson, &folder).await?;
+        match self.destination.finish(lesson, &folder).await {
+            Err(UploadError::Contradicted(why)) => {
+                tracing::error!(lesson = %lesson.id, "no receipt: {why}");
+                let what = format!("{} 的数据和录制时的存证不符", lesson.id);
+                self.store.board().update(|s| s.upload.evidence_fault = Some(what));
+                return Ok(false);
+            }
+            Err(e @ UploadError::LogRefused(_)) => {
+                tracing::error!(lesson = %lesson.id, "not stored: {e}");
+                return Ok(false);
+            }
+            outcome => outcome?,
+        }
         if self.store.lesson(&lesson.id)?.is_none_or(|now| now.state == State::Discarded) {
-            return Ok(());
+            return Ok(false);
         }
         let state = self.store.confirm(&lesson.id, HUB, clock::wall_ms())?;
         tracing::info!(lesson = %lesson.id, "the hub has it");
         if state == State::Stored {
             self.store.tell_stored(&lesson.id)?;
         }
-        Ok(())
+        self.store.board().update(|s| {
+            if s.upload.evidence_fault.as_ref().is_some_and(|what| what.starts_with(lesson.id.as_str())) {
+                s.upload.evidence_fault = None;
+            }
+        });
+        Ok(true)
     }
 
     /// Puts on the board what waits although the line is there.

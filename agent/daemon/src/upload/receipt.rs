@@ -7,8 +7,8 @@ use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::{KeyRing, PublicKey, Signed};
 
 use super::UploadError;
-use crate::store::Store;
 use crate::store::lessons::Lesson;
+use crate::store::{Store, StoreError};
 
 /// Checks that the known hub signed it for this very manifest, and makes it durable.
 pub fn keep(
@@ -18,13 +18,33 @@ pub fn keep(
     signed: &Signed<Receipt>,
 ) -> Result<(), UploadError> {
     let bad = |what: String| UploadError::BadReceipt(what);
-    let known = store.fact("hub_key")?.ok_or_else(|| bad("no hub is known yet".into()))?;
-    let mut ring = KeyRing::default();
-    ring.add(PublicKey::try_from(known).map_err(|e| bad(e.to_string()))?);
-    check(&ring, lesson, signed).map_err(bad)?;
+    check(&hub_ring(store)?, lesson, signed).map_err(bad)?;
     let path = folder.join("receipt.json");
     let bytes = serde_json::to_vec_pretty(signed).map_err(|e| bad(e.to_string()))?;
     disk::replace(&path, &bytes).map_err(|e| UploadError::file(&path, e))
+}
+
+/// Every key of the hub this device knows: the one it was told, and those that one led to.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn hub_ring(store: &Store) -> Result<KeyRing, StoreError> {
+    let impossible = |e: String| StoreError::Impossible(format!("the remembered hub keys: {e}"));
+    let known = store.fact("hub_key")?.map(PublicKey::try_from).transpose();
+    let mut ring: KeyRing = known.map_err(|e| impossible(e.to_string()))?.into_iter().collect();
+    if let Some(text) = store.fact("hub_keys")? {
+        let earlier: Vec<PublicKey> = serde_json::from_str(&text).map_err(|e| impossible(e.to_string()))?;
+        earlier.into_iter().for_each(|key| ring.add(key));
+    }
+    Ok(ring)
+}
+
+/// Whether the known hub signed a receipt for this very manifest.
+///
+/// # Errors
+/// [`UploadError::BadReceipt`].
+pub fn fits(store: &Store, lesson: &Lesson, signed: &Signed<Receipt>) -> Result<(), UploadError> {
+    check(&hub_ring(store)?, lesson, signed).map_err(UploadError::BadReceipt)
 }
 
 fn check(ring: &KeyRing, lesson: &Lesson, signed: &Signed<Receipt>) -> Result<(), String> {
@@ -93,6 +113,8 @@ mod tests {
             stored_wall_ms: 0,
             log_index: 0,
             log_prev: None,
+            heads: None,
+            log: None,
         };
         let sign = |r: &Receipt, k: &SigningKey| Signed::sign(r.clone(), k).expect("signs");
         assert_eq!(check(&ring, &lesson, &sign(&receipt, &key)), Ok(()));

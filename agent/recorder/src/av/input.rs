@@ -48,8 +48,8 @@ impl Patience {
 }
 
 /// libav polls this; it must not panic, and does nothing that could.
-extern "C" fn interrupted(patience: *mut c_void) -> c_int {
-    // SAFETY: `patience` is the Arc held by the Input whose context calls this.
+pub(super) extern "C" fn interrupted(patience: *mut c_void) -> c_int {
+    // SAFETY: `patience` is the Arc held by the Input or Outgoing whose context calls this.
     c_int::from(unsafe { &*patience.cast::<Patience>() }.lost())
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, ensure};
 use ffmpeg_next::{Packet, Rational, codec, format, frame};
 use lectern_base::clock;
 use lectern_wire::capture::{Encoder, EncoderReport, VideoSettings};
+use lectern_wire::preflight::{EncoderCheck, EncoderState};
 
 use super::{Packets, Video, nothing_more};
 use crate::av::Area;
@@ -22,6 +23,9 @@ const PICTURES: i64 = 20;
 const SETTINGS: VideoSettings =
     VideoSettings { width: 1920, height: 1080, fps: 25, max_kbps: 4000, gop_s: 2, encoder: None };
 
+/// How long the processor's own may take before a lesson: a busy machine is no broken driver.
+const PATIENCE: Duration = Duration::from_secs(9);
+
 /// Tries all, best first.
 pub fn all() -> anyhow::Result<Vec<EncoderReport>> {
     let program = std::env::current_exe().context("this program cannot find itself")?;
@@ -31,6 +35,30 @@ pub fn all() -> anyhow::Result<Vec<EncoderReport>> {
         EncoderReport { encoder: *encoder, fault: within(command, LIMIT).err() }
     });
     Ok(tried.collect())
+}
+
+/// Tries what a lesson is to be encoded with, by its own settings; where that fails, libx264 takes its place.
+pub fn before_lesson(video: VideoSettings) -> EncoderCheck {
+    let began = clock::mono();
+    let encoder = video.encoder.unwrap_or_default();
+    let fault = in_child(encoder, video).err();
+    let state = match &fault {
+        None => EncoderState::Good,
+        Some(_) if encoder != Encoder::Libx264 && in_child(Encoder::Libx264, video).is_ok() => {
+            EncoderState::GivesWay
+        }
+        Some(_) => EncoderState::Failed,
+    };
+    let took_ms = u64::try_from((clock::mono() - began).as_millis()).unwrap_or(u64::MAX);
+    EncoderCheck { encoder, state, problem: fault, took_ms }
+}
+
+fn in_child(encoder: Encoder, video: VideoSettings) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|e| format!("this program cannot find itself: {e}"))?;
+    let video = serde_json::to_string(&video).map_err(|e| e.to_string())?;
+    let mut command = Command::new(program);
+    command.args(["encoders", "--only", encoder.name(), "--video", &video]);
+    within(command, if encoder == Encoder::Libx264 { PATIENCE } else { LIMIT })
 }
 
 /// Runs a program that says nothing when all is well, and one sentence when it is not.
@@ -65,11 +93,13 @@ fn within(mut command: Command, limit: Duration) -> Result<(), String> {
     }
 }
 
-/// Tries one here and now: pictures in, packets out, and the packets decoded back must show those pictures.
-pub fn one(encoder: Encoder) -> anyhow::Result<()> {
-    let mut video = Video::open(encoder, SETTINGS)?;
-    let mut canvas = frame::Video::new(format::Pixel::YUV420P, SETTINGS.width, SETTINGS.height);
-    card::black(&mut canvas, Area { x: 0, y: 0, width: SETTINGS.width, height: SETTINGS.height });
+/// Tries one here and now: pictures in, packets out, and the packets decoded back must show those pictures. By the
+/// settings of a lesson or, without them, by those of the master profile.
+pub fn one(encoder: Encoder, settings: Option<VideoSettings>) -> anyhow::Result<()> {
+    let settings = settings.unwrap_or(SETTINGS);
+    let mut video = Video::open(encoder, settings)?;
+    let mut canvas = frame::Video::new(format::Pixel::YUV420P, settings.width, settings.height);
+    card::black(&mut canvas, Area { x: 0, y: 0, width: settings.width, height: settings.height });
     card::background(&mut canvas);
     let mut kept = Kept(Vec::new());
     for tick in 0..PICTURES {
@@ -152,6 +182,6 @@ mod tests {
     #[test]
     fn libx264_passes_its_own_trial() {
         crate::av::start();
-        one(Encoder::Libx264).expect("libx264 works everywhere");
+        one(Encoder::Libx264, None).expect("libx264 works everywhere");
     }
 }

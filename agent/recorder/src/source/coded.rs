@@ -33,6 +33,8 @@ struct Kept {
     queue: VecDeque<Coded>,
     parameters: Option<Parameters>,
     connection: u32,
+    /// When the newest arrived.
+    last: Option<Duration>,
 }
 
 impl Wire {
@@ -56,13 +58,20 @@ impl Wire {
         if kept.queue.len() >= MOST {
             kept.queue.pop_front();
         }
-        kept.queue.push_back(Coded { packet, base, at: clock::mono(), connection: kept.connection });
+        let at = clock::mono();
+        kept.last = Some(at);
+        kept.queue.push_back(Coded { packet, base, at, connection: kept.connection });
         None
     }
 
     /// Takes all that has arrived.
     pub fn take(&self) -> Vec<Coded> {
         lock(&self.0).as_mut().map(|kept| kept.queue.drain(..).collect()).unwrap_or_default()
+    }
+
+    /// When the newest picture arrived.
+    pub fn last(&self) -> Option<Duration> {
+        lock(&self.0).as_ref()?.last
     }
 
     /// What a decoder of the newest connection must know, once there is one.

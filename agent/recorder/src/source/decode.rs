@@ -26,7 +26,10 @@ pub(super) fn follow(worker: &Worker, input: &mut Input, shown: &str) -> anyhow:
             continue;
         }
         // A lesson that copies the camera takes its pictures as they are.
-        let Some(packet) = worker.outlet.wire.keep(packet, input.base(index)) else { continue };
+        let Some(packet) = worker.outlet.wire.keep(packet, input.base(index)) else {
+            worker.outlet.well();
+            continue;
+        };
         if let Err(e) = decoder.send_packet(&packet) {
             // A damaged picture on the line is not the end of the camera; freshness will tell.
             tracing::debug!(camera = shown, "a picture could not be decoded: {e}");

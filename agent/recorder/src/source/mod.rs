@@ -24,16 +24,19 @@ mod stamps;
 pub use stamps::Stamps;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ffmpeg_next::{Packet, format::Pixel, frame};
 use lectern_base::clock;
 use lectern_wire::capture::{Source, SourceKind, VideoSettings};
+use lectern_wire::manifest::GapCode;
 
 use crate::av::{Patience, Raw};
 use crate::metronome::Metronome;
+use crate::sound::{Meter, Reading};
 
 pub use coded::Coded;
 pub use portal::{check as check_portal, leave as portal_leave};
@@ -113,7 +116,11 @@ pub struct Block {
 pub struct Outlet {
     newest: Mutex<Option<Arc<Stamped>>>,
     blocks: Mutex<VecDeque<Block>>,
-    fault: Mutex<Option<String>>,
+    fault: Mutex<Option<(GapCode, String)>>,
+    /// Counts what it gave.
+    given: AtomicU64,
+    /// How loud it was since somebody began to listen, and how many times as loud it is taken.
+    ear: Mutex<Option<(Meter, f32)>>,
     /// Of a camera: its pictures as they come, while they are wanted so.
     pub wire: coded::Wire,
 }
@@ -126,24 +133,40 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Outlet {
-    fn publish(&self, picture: Picture, at: Duration) {
-        *lock(&self.newest) = Some(Arc::new(Stamped { picture: Arc::new(picture), at }));
+    /// Leaves a picture; what is given back tells whether anybody still holds it.
+    fn publish(&self, picture: Picture, at: Duration) -> Weak<Picture> {
+        self.well();
+        let picture = Arc::new(picture);
+        let held = Arc::downgrade(&picture);
+        *lock(&self.newest) = Some(Arc::new(Stamped { picture, at }));
+        held
     }
 
     /// The newest picture, if there is one, is still the newest at this time: nothing has changed on the screen.
     fn still(&self, at: Duration) {
         let mut newest = lock(&self.newest);
         if let Some(picture) = newest.as_ref().map(|stamped| stamped.picture.clone()) {
+            self.well();
             *newest = Some(Arc::new(Stamped { picture, at }));
         }
     }
 
+    /// It gives something: whatever was wrong before is no cause of what may be wrong next.
+    fn well(&self) {
+        self.given.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.fault) = None;
+    }
+
     /// Notes why there is nothing now.
-    fn note(&self, cause: String) {
-        *lock(&self.fault) = Some(cause);
+    fn note(&self, code: GapCode, cause: String) {
+        *lock(&self.fault) = Some((code, cause));
     }
 
     fn push(&self, block: Block) {
+        self.well();
+        if let Some((meter, gain)) = lock(&self.ear).as_mut() {
+            meter.hear(&block.bytes, *gain);
+        }
         let mut blocks = lock(&self.blocks);
         if blocks.len() >= MAX_BLOCKS {
             blocks.pop_front();
@@ -161,8 +184,23 @@ impl Outlet {
         lock(&self.blocks).drain(..).collect()
     }
 
-    /// Why the source was last lost.
-    pub fn fault(&self) -> Option<String> {
+    /// Measures how loud it is from now on, taken `gain` times as loud.
+    pub fn listen(&self, gain: f32) {
+        *lock(&self.ear) = Some((Meter::default(), gain));
+    }
+
+    /// How many frames of sound were heard since [`Self::listen`].
+    pub fn heard(&self) -> u32 {
+        lock(&self.ear).as_ref().map_or(0, |(meter, _)| meter.frames())
+    }
+
+    /// How loud they were; nobody listens any more.
+    pub fn loudness(&self) -> Option<Reading> {
+        lock(&self.ear).take().and_then(|(mut meter, _)| meter.take())
+    }
+
+    /// Why there is nothing now; nothing while there is something.
+    pub fn fault(&self) -> Option<(GapCode, String)> {
         lock(&self.fault).clone()
     }
 }
@@ -235,6 +273,7 @@ impl Worker {
         let mut wait = Duration::from_millis(500);
         while !self.patience.ended() {
             let opened = clock::mono();
+            let given = self.outlet.given.load(Ordering::Relaxed);
             let outcome = match kind {
                 SourceKind::Screen { display } => screen::pump(self, display),
                 SourceKind::WaylandScreen { leave } => portal::pump(self, leave),
@@ -255,7 +294,9 @@ impl Worker {
             };
             let cause = format!("{cause:#}");
             tracing::warn!(source = name, cause, "source lost; it will be reopened");
-            self.outlet.note(cause);
+            let gave = self.outlet.given.load(Ordering::Relaxed) != given;
+            let code = if gave { GapCode::Lost } else { GapCode::CannotOpen };
+            self.outlet.note(code, cause);
             if clock::mono() - opened > Duration::from_secs(30) {
                 wait = Duration::from_millis(500);
             }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use lectern_base::{clock, disk};
+use lectern_wire::manifest::GapCode;
 
 use self::desktop::{Cast, Refused};
 use self::pictures::Pictures;
@@ -42,13 +43,16 @@ pub(super) fn pump(worker: &Worker, file: &str) -> anyhow::Result<()> {
     // Why it was lost is worth more than why it cannot be opened again just now.
     let lost = worker.outlet.fault();
     if lost.is_none() {
-        worker.outlet.note("the question on the screen, whether it may be recorded, is not answered".into());
+        worker.outlet.note(
+            GapCode::CannotOpen,
+            "the question on the screen, whether it may be recorded, is not answered".into(),
+        );
     }
     let asked = Cast::ask(leave(file).as_deref(), &|| worker.patience.ended());
     let mut cast = match asked {
         Err(e) if e.is::<Refused>() => {
             // Asking again and again would be no question. The next take asks again.
-            worker.outlet.note(e.to_string());
+            worker.outlet.note(GapCode::CannotOpen, e.to_string());
             tracing::warn!("{e}; not asked again in this take");
             while !worker.patience.ended() {
                 std::thread::sleep(Duration::from_millis(50));
@@ -56,7 +60,7 @@ pub(super) fn pump(worker: &Worker, file: &str) -> anyhow::Result<()> {
             return Ok(());
         }
         Err(e) => match lost {
-            Some(lost) => {
+            Some((_, lost)) => {
                 tracing::debug!("the screen cannot be opened again yet: {e:#}");
                 bail!(lost)
             }

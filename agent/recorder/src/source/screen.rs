@@ -3,6 +3,7 @@
 //! x11grab knows the size it was opened with and no other: of a display that grew it would go on showing the old
 //! part, of one that shrank nothing. So the display's size is watched, and the screen opened again when it changes.
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,6 +17,9 @@ use x11rb::rust_connection::RustConnection;
 
 use super::{Picture, Worker};
 use crate::av::Input;
+
+/// How long a picture waits for its place in memory.
+const LATE: Duration = Duration::from_millis(300);
 
 /// Opens the display and leaves one picture per tick of the take's clock. Ends well when the display's size changed.
 pub(super) fn pump(worker: &Worker, x_display: &str) -> anyhow::Result<()> {
@@ -33,8 +37,10 @@ pub(super) fn pump(worker: &Worker, x_display: &str) -> anyhow::Result<()> {
         bail!("the screen's pixels ({:?}) are not 24 or 32 bits deep", shape.format);
     }
     tracing::info!(screen = x_display, width = shape.width, height = shape.height, "screen open");
+    let mut held = Held::default();
     while !worker.patience.ended() {
         worker.metronome.wait_for_next();
+        held.wait();
         let packet = match input.read(Duration::from_secs(2)) {
             Ok(packet) => packet,
             // The picture may fail before the news of its size arrives.
@@ -44,9 +50,29 @@ pub(super) fn pump(worker: &Worker, x_display: &str) -> anyhow::Result<()> {
         if size.changed()? {
             return Ok(());
         }
-        worker.outlet.publish(Picture::Raw(packet, shape), clock::mono());
+        held.add(worker.outlet.publish(Picture::Raw(packet, shape), clock::mono()));
     }
     Ok(())
+}
+
+/// The last two pictures, as long as somebody holds them. A picture of the screen is eight megabytes: while the newest
+/// and the one before it are both still needed, no third is taken.
+#[derive(Default)]
+struct Held([Weak<Picture>; 2]);
+
+impl Held {
+    fn add(&mut self, picture: Weak<Picture>) {
+        self.0 = [std::mem::take(&mut self.0[1]), picture];
+    }
+
+    /// Waits until the one before the newest is let go: the composer is late then, and gets a fresher one for it. But
+    /// no longer than it takes to see that it never will be.
+    fn wait(&self) {
+        let give_up = clock::mono() + LATE;
+        while self.0.iter().all(|picture| picture.strong_count() > 0) && clock::mono() < give_up {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// A connection of our own that is told when the display's size changes.

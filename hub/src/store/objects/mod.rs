@@ -229,6 +229,17 @@ impl Objects {
         disk::sync_folder(&self.root.join(&place.owner.0).join(&place.owner.1)).or_else(missing_is_fine)
     }
 
+    /// Every folder that is named as a lesson, with its path as it is told; unreadable ones are left out.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, String)> {
+        let below = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path());
+        below(self.root.clone())
+            .flat_map(below)
+            .flat_map(below)
+            .filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path.display().to_string())))
+            .collect()
+    }
+
     /// The takes in a lesson's folder that are named as sealed, and those that are not.
     ///
     /// # Errors

@@ -99,6 +99,11 @@ fn settings_text(path: &Path) -> String {
     };
     match text.parse::<toml::Table>() {
         Ok(mut table) => {
+            // A stream key may stand anywhere in the address of a live server.
+            if let Some(toml::Value::String(url)) = table.get_mut("live").and_then(|live| live.get_mut("url"))
+            {
+                *url = lectern_wire::live::shown(url);
+            }
             table.iter_mut().for_each(|(key, value)| blank(key, value));
             toml::to_string_pretty(&table).unwrap_or_default()
         }
@@ -142,6 +147,11 @@ fn words(settings: &Path, config: &Config, lessons: &Value) -> BTreeSet<String> 
         if let Some((info, _)) = address.split_once("://").and_then(|(_, rest)| rest.split_once('@')) {
             words.extend(info.split_once(':').map(|(_, password)| password.to_owned()));
         }
+    }
+    if let Some(live) = &config.live {
+        // Its server may be shown, nothing behind it.
+        let path = live.url.strip_prefix(&lectern_wire::live::shown(&live.url)).unwrap_or(&live.url);
+        words.extend(path.split(['/', '?', '&', '=']).filter(|word| word.len() >= 6).map(str::to_owned));
     }
     for lesson in lessons.as_array().into_iter().flatten() {
         let about = lesson["about"].as_object().into_iter().flatten();
@@ -221,14 +231,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("agent.toml");
         let text = "[hub]\nurl = \"https://hub.example\" # ask 李老师\npassword_file = \"/etc/x\"\n\
-                    [[source]]\nurl = \"rtsp://admin:s3cret@10.0.0.2/live\"\napi_token = \"t0ken\"\n";
+                    [live]\nurl = \"rtmp://live.example/app/stream-key-1\"\n[[source]]\nurl = \"rtsp://admin:s3cret@10.0.0.2/live\"\napi_token = \"t0ken\"\n";
         std::fs::write(&path, text).expect("writes");
         let kept = settings_text(&path);
         assert!(
             kept.contains("https://hub.example") && kept.contains("/etc/x") && kept.contains("10.0.0.2"),
             "{kept}"
         );
-        for secret in ["s3cret", "admin", "t0ken", "李老师"] {
+        for secret in ["s3cret", "admin", "t0ken", "李老师", "stream-key-1"] {
             assert!(!kept.contains(secret), "{kept}");
         }
     }

@@ -10,7 +10,11 @@ use crate::platform::input;
 /// A line for each source, and one for the key.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let sources = config.recording.capture.sources.iter().map(|source| look(config, source));
-    sources.chain(config.key.on.then(|| finding("key", key(&config.key)))).collect()
+    let live = config.live.iter().map(|live| {
+        let server = lectern_wire::live::shown(&live.url);
+        finding("live", Ok(format!("{server}: reached only when a teacher goes live")))
+    });
+    sources.chain(live).chain(config.key.on.then(|| finding("key", key(&config.key)))).collect()
 }
 
 /// Whether the key's device is there and may be read by whoever asks.

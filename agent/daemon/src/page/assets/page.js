@@ -74,7 +74,8 @@ const RED = ["start", "next", "anyway", "goOn", "again"];
 const DO = {
   next: () => order("start", { about: {} }), anyway: () => order("start", { about: about() }), goOn: () => order("start", { about: about() }),
   again: () => order("start", { about: status.lesson.about }), keep: () => order("dismiss"), stopNow: () => order("stop"),
-  start: () => order("start", { about: about() }), check: () => ask("/api/preflight", {}),
+  start: () => order("start", { about: about() }), startLive: () => order("start", { about: about(), live: true }),
+  liveOn: () => order("live", { live: true }), liveOff: () => order("live", { live: false }), check: () => ask("/api/preflight", {}),
   cancel: putAside, seen: () => status.lesson ? order("dismiss") : putAside(),
   clip: () => { $("clip-box").open = true; $("clip-box").scrollIntoView({ behavior: "smooth" }); },
   amend: () => openPanel("amend"), submit: () => openPanel("submit"), discard: () => openPanel("discard"),
@@ -120,7 +121,12 @@ function draw() {
   if (now === "recording" && lesson.marks > 0 && !refusal) $("small").textContent += ` · ${say(w.marked, { n: lesson.marks })}`;
   // Whoever is in the room can see that something is kept, even before the press.
   $("ring").textContent = status && status.ring_s ? say(w.ring, { n: status.ring_s }) : "";
+  // Its own sign: whoever is in the room can see that the lesson is seen elsewhere.
+  const live = status ? status.live.state : "off";
+  $("live").textContent = w.live[live] || "";
+  $("live").dataset.live = live;
   $("key").textContent = keyHint(w, now);
+  desk(w);
   warnings(w);
   actions(w, now, short);
   fill(now);
@@ -159,11 +165,29 @@ function keyHint(w, now) {
   return say(w.key[row] || "", { s: key.hold_ms / 1000 });
 }
 
+// A technician's note, or the machine about to go off: above everything, and always with an answer.
+function desk(w) {
+  const power = status && status.power, note = status && status.note;
+  $("desk").hidden = !power && !note;
+  if (power) {
+    const left = Math.max(0, power.in_ms - (performance.now() - heardAt));
+    $("desk-text").textContent = say(power.off ? w.desk.off : w.desk.reboot, { left: length(left) });
+    $("desk-act").textContent = w.desk.putOff;
+    $("desk-act").onclick = () => ask("/api/command", { action: "put_off" });
+  } else if (note) {
+    $("desk-text").textContent = say(w.desk.note, note);
+    $("desk-act").textContent = w.act.seen;
+    $("desk-act").onclick = () => ask("/api/command", { action: "seen" });
+  }
+}
+
 function warnings(w) {
-  const list = status ? status.warnings.map((one) => say(w.warn[one.kind], one)) : [];
+  const list = status ? status.warnings.map((one) => say(w.warn[one.kind], { ...one, why: w.gap[one.code] || "" })) : [];
   if (status && status.home) list.push(say(w.restored, { why: status.home.detail }));
   if (status && !status.clock_plausible) list.push(w.warn.clock);
   if (status && !status.lesson && status.upload.configured && status.upload.reachable === false) list.push(w.warn.no_hub);
+  const encoder = status && !status.lesson && status.preflight && status.preflight.encoder;
+  if (encoder && encoder.state === "failed") list.push(say(w.warn.no_encoder, { why: encoder.problem }));
   if (status && !status.lesson && status.preflight && status.preflight.problem) list.push(say(w.warn.unchecked, { why: status.preflight.problem }));
   if (status && status.upload.blocked) list.push(say(w.blocked, { why: status.upload.blocked }));
   const box = $("warnings");
@@ -173,7 +197,9 @@ function warnings(w) {
 }
 
 function actions(w, now, short) {
-  const wanted = short ? ["keep", "again"] : ACTIONS[now] || [], more = MORE[now] || [];
+  const live = status && status.live, wanted = short ? ["keep", "again"] : [...ACTIONS[now] || []], more = [...MORE[now] || []];
+  if (live && live.can && ["idle", "speech"].includes(now)) wanted.push("startLive");
+  if (live && live.can && ["recording", "paused", "bell"].includes(now)) more.push(live.state === "off" ? "liveOn" : "liveOff");
   const key = [wanted, more, language].join();
   if (drawn === key) return;
   drawn = key;

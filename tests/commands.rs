@@ -1,0 +1,172 @@
+//! What a technician asks of a room from the console: each command is carried out once, none in a lesson that
+//! would end it, and what became of it is told. The machine's own `systemctl` is stood in for by a script that
+//! notes what it was asked: nobody's machine is switched off here.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lectern_tests::browser::pictures;
+use lectern_tests::school::DEVICE;
+use lectern_tests::{Agent, Browser, Console, Folder, Hub, Room, School, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Line {
+    school: School,
+    console: Console,
+    asked: PathBuf,
+}
+
+/// A school whose rooms find a `systemctl` that only notes what it was asked.
+async fn line() -> Line {
+    let folder = Folder::new().unwrap();
+    let (bin, asked) = (folder.join("bin"), folder.join("asked"));
+    std::fs::create_dir_all(&bin).unwrap();
+    let script = bin.join("systemctl");
+    let text = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\n[ \"$1\" = is-system-running ] && echo running\nexit 0\n",
+        asked.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut room = Room::card();
+    room.env.push(("PATH".into(), path));
+    room.env.push(("INVOCATION_ID".into(), "0123456789abcdef0123456789abcdef".into()));
+    room.sources.push_str("\n[commands]\ncountdown_s = 5\nwake_address = \"127.0.0.1:9\"\n");
+    let school = School::start_in(folder, &room).unwrap();
+    let console = Console::admin(&school.hub).await.unwrap();
+    Line { school, console, asked }
+}
+
+impl Line {
+    async fn give(&self, verb: &str, more: &[(&str, &str)]) {
+        let form: Vec<_> = [("verb", verb)].iter().chain(more).copied().collect();
+        let answer = self.console.post(&format!("/rooms/{DEVICE}/commands"), &form).await.unwrap();
+        assert_eq!(answer.status(), 303, "{verb}");
+    }
+
+    /// State and detail of the newest command, once it is in one of these states.
+    fn becomes(&self, states: &[&str]) -> (String, String) {
+        let mut last = (String::new(), String::new());
+        let found = eventually(PATIENCE, &format!("a command that is {}", states.join(" or ")), || {
+            last = newest(&self.school.hub)?;
+            states.contains(&last.0.as_str()).then(|| last.clone())
+        });
+        found.unwrap_or_else(|e| panic!("{e}: it is {last:?}\n{}", self.school.agent.process.tail_of_log()))
+    }
+
+    fn agent(&self) -> &Agent {
+        &self.school.agent
+    }
+
+    fn was_asked(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.asked).unwrap_or_default();
+        text.lines().filter(|line| !line.starts_with("is-system")).map(str::to_owned).collect()
+    }
+}
+
+fn newest(hub: &Hub) -> Option<(String, String)> {
+    let rows = hub.rows().ok()?;
+    let sql = "SELECT state, detail FROM command ORDER BY n DESC LIMIT 1";
+    rows.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).ok()
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_room_is_done_and_told() {
+    let line = line().await;
+    line.give("refresh", &[]).await;
+    line.becomes(&["successful"]);
+    line.give("doctor", &[]).await;
+    let (_, told) = line.becomes(&["successful", "failed"]);
+    assert!(told.contains("recorder"), "what the doctor says: {told}");
+    line.give("preflight", &[]).await;
+    let (_, told) = line.becomes(&["successful"]);
+    assert!(told.contains("正常"), "{told}");
+    line.give("wake", &[("mac", "aa:bb:cc:dd:ee:ff")]).await;
+    line.becomes(&["successful"]);
+    line.give("debug", &[]).await;
+    line.becomes(&["successful"]);
+    for (verb, field, value) in
+        [("wake", "mac", "elephant"), ("message", "text", " "), ("start", "text", "x")]
+    {
+        let form = [("verb", verb), (field, value)];
+        let answer = line.console.post(&format!("/rooms/{DEVICE}/commands"), &form).await.unwrap();
+        assert_eq!(answer.status(), 422, "{verb}");
+    }
+    assert!(line.was_asked().is_empty(), "nothing of this touches the machine");
+}
+
+#[tokio::test]
+async fn a_machine_that_records_is_not_switched_off_and_the_teacher_can_put_it_off() {
+    let line = line().await;
+    line.agent().press("start").unwrap();
+    line.agent().wait_for_media(1500, PATIENCE).unwrap();
+    line.give("power_off", &[]).await;
+    let (state, told) = line.becomes(&["denied", "failed", "successful"]);
+    assert_eq!((state.as_str(), told.contains("正在录课")), ("denied", true), "{told}");
+    line.agent().press("stop").unwrap();
+    line.agent().wait_for(&["stored"], PATIENCE).unwrap();
+
+    // Put off on the page, by a hand.
+    let browser = Browser::start(&line.school.folder, "teacher").await.unwrap();
+    let page = std::fs::read_to_string(line.agent().data.join("run/page.addr")).unwrap();
+    browser.open(&format!("http://{page}/")).await.unwrap();
+    line.give("power_off", &[]).await;
+    line.becomes(&["running"]);
+    eventually(PATIENCE, "a countdown", || line.agent().status().ok().filter(|s| s["power"]["off"] == true))
+        .unwrap();
+    browser.click("#desk-act").await.unwrap();
+    eventually(PATIENCE, "ten minutes more", || {
+        line.agent().status().ok().filter(|s| s["power"]["in_ms"].as_u64().is_some_and(|ms| ms > 500_000))
+    })
+    .unwrap();
+    browser.screenshot(&pictures().unwrap().join("command-countdown.png")).await.unwrap();
+    let (_, told) = line.becomes(&["running"]);
+    assert!(told.contains("教师推迟到"), "{told}");
+    assert!(line.was_asked().is_empty());
+
+    // A second one while it counts is refused; a lesson ends the first.
+    line.give("reboot", &[]).await;
+    assert_eq!(line.becomes(&["denied"]).0, "denied");
+    line.agent().press("start").unwrap();
+    line.agent().wait_for_media(1500, PATIENCE).unwrap();
+    eventually(PATIENCE, "no countdown", || line.agent().status().ok().filter(|s| s["power"].is_null()))
+        .unwrap();
+    line.agent().press("stop").unwrap();
+    line.agent().wait_for(&["stored"], PATIENCE).unwrap();
+    line.give("reboot", &[]).await;
+    eventually(PATIENCE, "a machine that is asked to restart", || {
+        (line.was_asked() == ["reboot"]).then_some(())
+    })
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_note_stands_on_the_page_until_it_is_read_and_a_restart_is_known_to_be_done() {
+    let mut line = line().await;
+    line.give("message", &[("text", "第3节后请到会议室<b>")]).await;
+    line.becomes(&["running"]);
+    let browser = Browser::start(&line.school.folder, "teacher").await.unwrap();
+    let page = std::fs::read_to_string(line.agent().data.join("run/page.addr")).unwrap();
+    browser.open(&format!("http://{page}/")).await.unwrap();
+    browser.wait_text("#desk-text", "第3节后请到会议室<b>", PATIENCE).await.unwrap();
+    browser.screenshot(&pictures().unwrap().join("command-note.png")).await.unwrap();
+    browser.click("#desk-act").await.unwrap();
+    assert_eq!(line.becomes(&["successful"]).1, "教师已看到");
+    drop(browser);
+
+    // A device that is away gets it when it is back.
+    line.school.agent.process.stop();
+    line.give("refresh", &[]).await;
+    line.school.agent.restart(&line.school.folder).unwrap();
+    line.becomes(&["successful"]);
+
+    line.give("restart_agent", &[]).await;
+    let process = &mut line.school.agent.process;
+    eventually(PATIENCE, "an agent that ends to be started again", || (!process.running()).then_some(()))
+        .unwrap();
+    line.school.agent.restart(&line.school.folder).unwrap();
+    assert_eq!(line.becomes(&["successful"]).1, "重新启动了程序");
+}
