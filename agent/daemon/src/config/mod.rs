@@ -497,6 +497,7 @@ fn keep_leave_in(data_dir: &Path, sources: &mut [Source]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lectern_wire::capture::CameraFormat;
 
     const REFERENCE: &str = include_str!("../../../../config/agent.toml");
 
