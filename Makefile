@@ -6,7 +6,7 @@
 #   make soak                every fault a classroom knows, hundreds of times, and an hour with claps: about two hours
 #   make peers               ten faults, Lectern beside pyCA
 #   make bench               one line per figure
-#   make links            uploads over slow, long, lossy and shared lines
+#   make links               uploads over slow, long, lossy and shared lines
 #   make deb                 packages for Debian, in target/deb
 
 .PHONY: demo test soak peers bench links deb setup

@@ -233,7 +233,7 @@ impl Config {
             off: s.choice_of_bool("off"),
             countdown_s: s.number("countdown_s", 60, 5..=600),
             wake_address: s
-                .parsed("wake_address", |text| {
+                .maybe_parsed("wake_address", |text| {
                     text.parse().map_err(|_| {
                         format!("{text:?} is not an address and port such as \"255.255.255.255:9\"")
                     })
