@@ -41,6 +41,7 @@ peers: setup
 	LECTERN_PYCA=$(PYCA)/bin/python target/debug/lectern-soak --peers
 
 bench: setup
+	@packaging/setup.sh bench
 	cargo build --workspace --bins --release --locked
 	target/release/lectern-bench $(ARGS)
 

@@ -44,6 +44,13 @@ if [ "${1:-}" = wayland ]; then
     )
 fi
 
+# `packaging/setup.sh bench` adds the peers that `make bench` measures Lectern beside.
+if [ "${1:-}" = bench ]; then
+    packages+=(
+        mosquitto collectd-core prometheus-node-exporter # what measuring a room costs
+    )
+fi
+
 # `packaging/setup.sh garage` builds Garage, the S3 store the tests record into, once into a cache outside the checkout
 # (about 20 minutes on two cores). It is a program of its own (AGPL), run by the tests and never linked.
 garage_version=2.5.0

@@ -7,6 +7,8 @@
 //! garage     a long lesson to an S3 store beside rclone
 //! lessons    the idle daemon, press to picture, stop to receipt
 //! links      uploads over slow, long, lossy and shared lines
+//! price      what measuring a room costs, beside collectd and node-exporter
+//!   wire     what a client publishes, counted on its way
 //! upload     a long lesson to the hub beside rclone
 //! verify     `lectern verify` against sha256sum
 //! usage      what a process has used, from /proc
@@ -18,11 +20,13 @@ pub mod garage;
 pub mod lessons;
 pub mod links;
 pub mod peer;
+pub mod price;
 pub mod recording;
 pub mod table;
 pub mod upload;
 pub mod usage;
 pub mod verify;
+pub mod wire;
 
 /// The machine, for whoever compares two reports.
 pub fn machine() -> String {

@@ -24,6 +24,33 @@ pub fn processor(pid: u32) -> anyhow::Result<Processor> {
     parse_stat(&text).with_context(|| format!("{path} is not as expected"))
 }
 
+/// Processor seconds of a process and of its children that have ended.
+///
+/// # Errors
+/// When there is no such process.
+pub fn processor_with_children(pid: u32) -> anyhow::Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let fields = text.get(text.rfind(')').unwrap_or(0) + 1..).unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<u32>().ok());
+    Ok(ticks.map(f64::from).sum::<f64>() / TICKS)
+}
+
+/// How often a process's threads have gone to sleep by themselves so far; threads that have ended are not in it.
+///
+/// # Errors
+/// When there is no such process.
+pub fn wakeups(pid: u32) -> anyhow::Result<u64> {
+    let folder = format!("/proc/{pid}/task");
+    let mut sum = 0;
+    for thread in std::fs::read_dir(&folder).with_context(|| folder.clone())?.flatten() {
+        let text = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sum += line.and_then(|n| n.trim().parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(sum)
+}
+
 /// See proc(5): the name in parentheses may hold anything, so fields count from its end.
 fn parse_stat(text: &str) -> Option<Processor> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_whitespace();

@@ -18,7 +18,7 @@ use lectern_tests::World;
 use lectern_tests::programs::Programs;
 
 use bench::table::Row;
-use bench::{copy, garage, lessons, links, recording, upload, verify};
+use bench::{copy, garage, lessons, links, price, recording, upload, verify};
 
 /// Measures Lectern beside its peers.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ enum Figures {
     Camera,
     /// CPU and memory of the recorder, screen with microphone.
     Screen,
+    /// What measuring a room costs, beside collectd and node-exporter.
+    Price,
     /// A network camera kept as it comes.
     Copy,
     /// Press to picture with a recorder ready.
@@ -79,13 +81,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         only_links || !cfg!(debug_assertions),
         "this is a debug build; `make bench` measures a release build"
     );
+    if wanted(Figures::Price) {
+        rows.extend(price::measure(&programs)?);
+    }
     if wanted(Figures::Upload) {
         rows.extend(upload::measure()?);
     }
     if wanted(Figures::Garage) {
         rows.extend(garage::measure()?);
     }
-    if arguments.only.iter().all(|f| matches!(f, Figures::Links | Figures::Upload | Figures::Garage))
+    if arguments
+        .only
+        .iter()
+        .all(|f| matches!(f, Figures::Links | Figures::Price | Figures::Upload | Figures::Garage))
         && !arguments.only.is_empty()
     {
         bench::table::print(&rows);

@@ -23,6 +23,7 @@
 //! planted          a lesson of any size that waits for its upload
 //! garage, moto     a real S3 store, and one that believes everything
 //! programs         where the built programs are
+//! Projector        PJLink, class 2 with a password
 //! Wayland          a Wayland desktop with its portal, where it is installed
 //! ```
 //!
@@ -48,6 +49,7 @@ pub mod opencast;
 pub mod planted;
 pub mod process;
 pub mod programs;
+pub mod projector;
 pub mod raw_mqtt;
 pub mod recorder;
 pub mod relay;

@@ -1,8 +1,28 @@
 //! Time. Wall time is what people read and may jump; monotonic time only goes forward.
 
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
+
+/// 2026-01-01: older than any Lectern, so an earlier clock is wrong for certain.
+const FIRST_MS: i64 = 1_767_225_600_000;
+
+/// The newest time that was known to be right, Unix milliseconds.
+static FLOOR_MS: AtomicI64 = AtomicI64::new(FIRST_MS);
+
+/// What the kernel says of its clock: 0 not asked, 1 not synchronised, 2 synchronised.
+static KERNEL: AtomicU8 = AtomicU8::new(0);
+
+/// A time that was right once: no clock before it is believed from now on.
+pub fn raise_floor(wall_ms: i64) {
+    FLOOR_MS.fetch_max(wall_ms, Ordering::Relaxed);
+}
+
+/// What the kernel says of its clock, where somebody could ask it.
+pub fn kernel_says(synchronised: Option<bool>) {
+    KERNEL.store(synchronised.map_or(0, |yes| 1 + u8::from(yes)), Ordering::Relaxed);
+}
 
 /// Unix time in milliseconds, as this machine believes it.
 #[must_use]
@@ -55,17 +75,21 @@ pub fn trusted() -> bool {
     plausible() && synchronised
 }
 
-/// Whether the wall clock is at least not one of those a dead battery gives. Enough for the bell: many
-/// schools' networks have no time service, and the teacher can put the bell off.
+/// Whether the wall clock is at least not one of those a dead battery gives, nor before a time that is known to
+/// have been. Enough for the bell: many schools' networks have no time service, and the teacher can put the bell off.
 #[must_use]
 pub fn plausible() -> bool {
-    // 2026-01-01: older than any Lectern, so an earlier clock is wrong for certain.
-    const FLOOR_MS: i64 = 1_767_225_600_000;
-    wall_ms() >= FLOOR_MS
+    /// A clock that is set right by a little is not wrong.
+    const SLACK_MS: i64 = 60_000;
+    wall_ms() >= FLOOR_MS.load(Ordering::Relaxed) - SLACK_MS
 }
 
 /// Whether the kernel's clock is disciplined, whoever does it (chrony, ntpd, a hypervisor's agent).
 fn kernel_synchronised() -> bool {
+    match KERNEL.load(Ordering::Relaxed) {
+        0 => {}
+        said => return said == 2,
+    }
     std::fs::read_to_string("/run/chrony/chronyd.pid").is_ok()
         || std::path::Path::new("/run/ntpd.pid").exists()
 }

@@ -23,12 +23,17 @@ use crate::evidence::device_key;
 use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, identity, machine, notify};
+use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
+use crate::store::line::Line;
 use crate::store::{Store, StoreError};
 use crate::{alarm, beside, command, evidence, home, key, publish, reclaim, record, render, sense, upload};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
+
+/// How often it is looked whether all stages are alive.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +131,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         profiles: profiles.clone(),
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
+    let scope = scope(&config, store.line().clone());
     if let Some((hub, password)) = hub {
         let asked = home::Hub {
             url: hub.url.clone(),
@@ -149,11 +155,14 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         let ask = settings.url.join("/api/v1/ping").ok().filter(|_| !config.upload.whole_line);
         let to_hub =
             upload::hub::Hub::new(settings, store.clone(), road.clone(), proxy.as_ref(), Box::new(pinned));
-        let destination = upload::Destination::Hub(to_hub.context(no_way)?);
+        let to_hub = to_hub.context(no_way)?;
+        let (http, url) = (to_hub.http(), to_hub.url().clone());
+        spawn("hub time", tokio::spawn(sense::hub_time(store.clone(), http, url, stages.clone())));
+        let destination = upload::Destination::Hub(to_hub);
         let settings = upload::Settings { destination, road, schedule: config.upload.schedule, ask };
         spawn("upload", tokio::spawn(upload::run(store.clone(), settings, stages.clone())));
         let topics = Topics { school: config.device.school.clone(), device: config.device.id.clone() };
-        let info = inventory(&config, public);
+        let info = inventory(&config, &scope.host, public);
         let settings = publish::Settings { url: hub.mqtt, topics, password, info };
         spawn("publish", tokio::spawn(publish::run(store.clone(), settings, stages.clone())));
     }
@@ -164,9 +173,10 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     for settings in config.destinations.clone() {
         spawn("beside", tokio::spawn(beside::run(store.clone(), settings, place.clone(), stages.clone())));
     }
-    let interval = Duration::from_secs(u64::from(config.sense.interval_s));
-    spawn("sense", tokio::spawn(sense::run(store.clone(), interval, stages.clone())));
-    spawn("alarm", tokio::spawn(alarm::run(store.clone(), stages.clone())));
+    let settings =
+        sense::Settings { interval: seconds(config.sense.interval_s).unwrap_or(LOOK_EVERY), scope };
+    spawn("sense", tokio::spawn(sense::run(store.clone(), settings, stages.clone())));
+    spawn("alarm", tokio::spawn(alarm::run(store.clone(), config.alarm.clone(), stages.clone())));
     let settings = reclaim::Settings {
         keep_days: config.recording.keep_stored_days,
         keep_free_bytes: u64::from(config.recording.keep_free_mib) << 20,
@@ -306,8 +316,19 @@ async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, So
     Ok((listener, address))
 }
 
-fn inventory(config: &Config, key: PublicKey) -> Info {
-    let (cpu, cpu_count, memory_bytes, os, kernel) = Host::inventory();
+/// What is measured, by the settings.
+#[must_use]
+pub fn scope(config: &Config, line: Arc<Line>) -> Scope {
+    Scope {
+        host: Host::at(&config.sense.host),
+        data_dir: config.device.data_dir.clone(),
+        projector: config.projector.clone(),
+        line,
+    }
+}
+
+fn inventory(config: &Config, host: &Host, key: PublicKey) -> Info {
+    let (cpu, cpu_count, memory_bytes, os, kernel) = host.inventory();
     Info {
         ts: clock::wall_ms(),
         room: config.device.room.clone(),
@@ -329,7 +350,7 @@ async fn wait_for_end(tasks: &[Task]) {
     else {
         return tracing::error!("signals cannot be watched");
     };
-    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    let mut tick = tokio::time::interval(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
     loop {
         tokio::select! {
             _ = terminate.recv() => return,

@@ -123,10 +123,7 @@ fn now_facts(live: &Live) -> Vec<(&'static str, String)> {
         value("uptime_s").map(|s| words::length(format!("{:.0}", s * 1000.0).parse().unwrap_or(0))),
     );
     fact("平均负载", value("load1_load").map(|v| format!("{v:.2}")));
-    fact(
-        "内存",
-        bytes("memory_used_bytes").zip(bytes("memory_total_bytes")).map(|(u, t)| format!("{u} / {t}")),
-    );
+    fact("内存已用", bytes("memory_used_bytes"));
     fact("磁盘剩余", bytes("disk_free_bytes"));
     fact("交换区已用", bytes("swap_used_bytes"));
     fact(

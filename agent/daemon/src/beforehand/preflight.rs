@@ -89,13 +89,14 @@ impl Stage {
 
     /// Runs until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(Duration::from_secs(5));
+        let by_bell = self.settings.timetable.is_some() && !self.settings.before_bell.is_zero();
+        let mut tick = tokio::time::interval(Duration::from_secs(10));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let due = tokio::select! {
                 () = stop.cancelled() => return,
                 Some(wish) = self.wishes.recv() => wish == Wish::Now || self.stale(),
-                _ = tick.tick() => self.bell_is_near(),
+                _ = tick.tick(), if by_bell => self.bell_is_near(),
             };
             if due && !records(&self.store) {
                 tokio::select! {

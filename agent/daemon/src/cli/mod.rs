@@ -42,9 +42,9 @@ enum What {
     Run,
     /// Check the settings and name every fault.
     Check,
-    /// Check this machine: disk, recorder, clock, hub, broker; and list what it could record with, with the lines for
-    /// agent.toml. Or look for network cameras.
-    Doctor(cameras::Search),
+    /// Check this machine: health, disk, recorder, clock, sources, hub, broker; and list what it could record with, with the
+    /// lines for agent.toml. Or look for network cameras.
+    Doctor(doctor::Wish),
     /// Look at every source now, as before a lesson; nothing is kept.
     Preflight,
     /// Press the button.
@@ -189,8 +189,10 @@ pub fn run() -> Exit {
     match arguments.command {
         What::Run => daemon(&arguments.config),
         What::Check => check(&arguments.config, json),
-        What::Doctor(search) if search.wanted() => search.run(json),
-        What::Doctor(_) => with_config(&arguments.config, |config| doctor::run(&config, json)),
+        What::Doctor(wish) if wish.search.wanted() => wish.search.run(json),
+        What::Doctor(wish) => {
+            with_config(&arguments.config, |config| doctor::run(&arguments.config, &config, &wish, json))
+        }
         What::Record(press) => with_config(&arguments.config, |config| {
             let body = match press {
                 Press::Start { live, words } => {

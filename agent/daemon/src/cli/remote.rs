@@ -24,8 +24,10 @@ pub fn ask(data_dir: &Path, path: &str, body: Option<&Value>) -> Result<Value, (
         .build()
         .map_err(|e| (Exit::Failed, e.to_string()))?;
     runtime.block_on(async {
+        // The page is on this machine and without TLS: reading all certificates would take longer than the answer.
         let client =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(40)).build().map_err(failed)?;
+            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(40)).tls_certs_only([]);
+        let client = client.build().map_err(failed)?;
         let request = match body {
             Some(body) => client.post(url).header("X-Lectern", "cli").json(body),
             None => client.get(url),

@@ -8,20 +8,23 @@ mod folder;
 mod key;
 mod profiles;
 mod reader;
+mod room;
 mod schemes;
+mod source;
 mod timetable;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use lectern_wire::capture::{
-    AudioSettings, CameraFormat, CaptureSettings, Encoder, Layout, SoundSystem, Source, SourceKind,
-    Transport, VideoSettings,
+    AudioSettings, CaptureSettings, Encoder, Layout, Source, SourceKind, VideoSettings,
 };
 use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::live::{Live, SCHEMES};
 
+use crate::model::alarm::Limits;
 use crate::model::profile::Profile;
+use crate::model::projector::Projector;
 use crate::model::schedule::{Schedule, Waits};
 use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
@@ -52,6 +55,10 @@ pub struct Config {
     pub school_day: SchoolDay,
     /// `[sense]`
     pub sense: Sense,
+    /// `[projector]`; absent when there is none that can be asked.
+    pub projector: Option<Projector>,
+    /// `[alarm]`
+    pub alarm: Limits,
     /// `[outbox]`
     pub outbox: Outbox,
     /// `[commands]`
@@ -159,6 +166,8 @@ pub struct SchoolDay {
 pub struct Sense {
     /// Seconds between samples.
     pub interval_s: u32,
+    /// Where the machine's `/proc`, `/sys` and `/run` stand.
+    pub host: PathBuf,
 }
 
 /// What waits for MQTT.
@@ -204,7 +213,12 @@ impl Config {
             preflight_before_bell_min: s.number("preflight_before_bell_min", 5, 0..=60),
             speech_reminder: s.choice_of_bool("speech_reminder"),
         });
-        let sense = root.section("sense", |s| Sense { interval_s: s.number("interval_s", 30, 1..=3600) });
+        let sense = root.section("sense", |s| Sense {
+            interval_s: s.number("interval_s", 30, 1..=3600),
+            host: s.path("host", "/"),
+        });
+        let projector = root.optional_section("projector").map(room::projector);
+        let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         let commands = root.section("commands", commands::commands);
         root.end();
@@ -219,6 +233,8 @@ impl Config {
             key,
             school_day,
             sense,
+            projector,
+            alarm,
             outbox,
             commands,
         };
@@ -381,7 +397,7 @@ fn page(root: &mut Section<'_>) -> Page {
 }
 
 fn recording(root: &mut Section<'_>) -> Recording {
-    let sources: Vec<Source> = root.sections("source").into_iter().filter_map(source).collect();
+    let sources: Vec<Source> = root.sections("source").into_iter().filter_map(source::source).collect();
     let faults = root.faults();
     root.section("recording", |s| {
         let layouts = Layout::NAMES.map(|(layout, name)| (name, layout));
@@ -459,69 +475,10 @@ fn keep_leave_in(data_dir: &Path, sources: &mut [Source]) {
     }
 }
 
-/// What a source may be.
-const KINDS: [&str; 6] = ["screen", "wayland_screen", "microphone", "camera", "network_camera", "test"];
-
-fn transport(s: &mut Section<'_>) -> Transport {
-    s.choice("transport", "tcp", &[("tcp", Transport::Tcp), ("udp", Transport::Udp)])
-}
-
-/// Width and height as people write them.
-fn size(text: &str) -> Result<(u32, u32), String> {
-    let side = |text: &str| text.parse::<u32>().ok().filter(|side| (16..=7680).contains(side));
-    let size = text.split_once('x').and_then(|(width, height)| Some((side(width)?, side(height)?)));
-    size.ok_or_else(|| format!("{text:?} is not a size such as \"1280x720\""))
-}
-
-fn source(mut s: Section<'_>) -> Option<Source> {
-    let kind = s.text("kind", None, 40);
-    let kind = match kind.as_str() {
-        "screen" => Some(SourceKind::Screen { display: s.text("display", Some(":0"), 100) }),
-        "wayland_screen" => Some(SourceKind::WaylandScreen { leave: String::new() }),
-        "microphone" => Some(SourceKind::Microphone {
-            device: s.text("device", Some("default"), 200),
-            system: s.choice(
-                "system",
-                "pulse",
-                &[("pulse", SoundSystem::Pulse), ("alsa", SoundSystem::Alsa)],
-            ),
-            gain_db: s.number("gain_db", 0, -40..=40),
-        }),
-        "camera" => {
-            let device = s.path("device", "/dev/video0").to_string_lossy().into_owned();
-            let size = s.maybe_parsed("size", size);
-            let format = s.maybe_parsed("format", |text| match text {
-                "mjpeg" => Ok(CameraFormat::Mjpeg),
-                "raw" => Ok(CameraFormat::Raw),
-                other => Err(format!("{other:?} is not one of \"mjpeg\", \"raw\"")),
-            });
-            Some(SourceKind::Camera { device, size, format })
-        }
-        "network_camera" => s
-            .parsed("url", |text| match url::Url::parse(text) {
-                Ok(url) if url.scheme() == "rtsp" && url.host_str().is_some() => Ok(text.to_owned()),
-                _ => Err("must be an rtsp:// address with a host".to_owned()),
-            })
-            .map(|url| SourceKind::NetworkCamera { url, transport: transport(&mut s) }),
-        "test" => Some(SourceKind::Test),
-        "" => None,
-        other => {
-            s.fault(
-                "kind",
-                &format!("{other:?} is not one of {}", KINDS.map(|kind| format!("{kind:?}")).join(", ")),
-            );
-            s.forgive_unknown();
-            None
-        }
-    };
-    let name = s.text("name", None, 40);
-    s.end();
-    kind.map(|kind| Source { name, kind })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lectern_wire::capture::CameraFormat;
 
     const REFERENCE: &str = include_str!("../../../../config/agent.toml");
 

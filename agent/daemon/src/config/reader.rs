@@ -164,6 +164,11 @@ impl<'f> Section<'f> {
         path
     }
 
+    /// An absolute path, if it is there.
+    pub fn maybe_path(&mut self, key: &str) -> Option<PathBuf> {
+        self.table.contains_key(key).then(|| self.path(key, "/"))
+    }
+
     /// A whole number within bounds.
     pub fn number<T>(&mut self, key: &str, default: T, bounds: RangeInclusive<T>) -> T
     where

@@ -5,6 +5,7 @@
 //! | `GET /` | the page |
 //! | `GET /api/status?after=n` | the status; with `after`, once it is newer (long poll) |
 //! | `GET /api/live` | the status whenever it changes (server-sent events) |
+//! | `GET /api/health` | what was measured last, why some of it is missing, the alarms that stand |
 //! | `GET /api/preview.jpg` | the newest preview; asking keeps previews coming |
 //! | `GET /api/lessons` | the lessons on this machine |
 //! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout" \| "live" \| "extend" \| "dismiss", "about": …, "word": …, "layout": …, "live": …}` |
@@ -20,6 +21,8 @@ mod beyond;
 mod clips;
 mod guard;
 mod view;
+
+pub use view::health as health_view;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -89,6 +92,7 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/words.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/words.js"))))
         .route("/api/status", get(status))
         .route("/api/live", get(live))
+        .route("/api/health", get(health))
         .route("/api/preview.jpg", get(preview))
         .route("/api/lessons", get(lessons))
         .route("/api/record", post(record))
@@ -126,6 +130,11 @@ async fn status(State(page): State<Page>, Query(query): Query<After>) -> Respons
         }
     }
     Json(view::status(&page.store.board().read(), &page)).into_response()
+}
+
+async fn health(State(page): State<Page>) -> Response {
+    let alarms = page.store.alarms().borrow().clone();
+    Json(view::health(&page.store.health().borrow(), &alarms)).into_response()
 }
 
 async fn live(State(page): State<Page>) -> Sse<impl stream::Stream<Item = Result<sse::Event, Infallible>>> {

@@ -1,13 +1,36 @@
 //! The status as the page and the CLI get it: JSON with codes, not sentences; words are the page's.
 
 use lectern_base::clock;
+use lectern_wire::alarm::{Alarm, AlarmState};
 use serde_json::{Value, json};
 
 use super::Page;
 use crate::model::profile::Reason;
+use crate::model::reading::Health;
 use crate::model::status::{Hold, Preflight, Status, Warning};
 use crate::store::deliveries::Delivery;
 use crate::store::lessons::Lesson;
+
+/// What was measured last: numbers by group, why some are missing, words, and the alarms that stand.
+#[must_use]
+pub fn health(health: &Health, alarms: &[Alarm]) -> Value {
+    let groups: serde_json::Map<String, Value> =
+        health.groups.iter().map(|(group, values)| (group.name().to_owned(), json!(values))).collect();
+    let raised: Vec<Value> = alarms
+        .iter()
+        .filter(|alarm| alarm.state == AlarmState::Raised)
+        .map(|alarm| {
+            json!({
+                "code": alarm.code,
+                "title": alarm.code.title(),
+                "since_ts": alarm.since_ts,
+                "detail": alarm.detail,
+                "next_step": alarm.next_step,
+            })
+        })
+        .collect();
+    json!({ "groups": groups, "missing": health.missing, "words": health.words, "alarms": raised })
+}
 
 /// The whole status.
 pub fn status(status: &Status, page: &Page) -> Value {

@@ -1,10 +1,12 @@
 //! Narrow seams to the operating system.
 
+pub mod bus;
 pub mod host;
 pub mod identity;
 pub mod input;
 pub mod machine;
 pub mod notify;
 pub mod onvif;
+pub mod pjlink;
 pub mod power;
 pub mod volume;

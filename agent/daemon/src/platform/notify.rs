@@ -2,6 +2,13 @@
 
 use std::os::unix::net::UnixDatagram;
 
+/// How often systemd wants to hear that we are alive: twice as often as it gives up; none when it does not listen.
+#[must_use]
+pub fn watchdog() -> Option<std::time::Duration> {
+    let us: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
+    (us > 0).then(|| std::time::Duration::from_micros(us / 2))
+}
+
 /// Sends a state such as `READY=1`; does nothing when systemd does not listen.
 pub fn tell(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };

@@ -51,6 +51,9 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
             wait = Duration::from_secs(1);
         }
         if let Err(e) = end {
+            if lasted > Duration::from_secs(5) {
+                store.line().lost();
+            }
             let jitter =
                 Duration::from_millis(chance::below(u64::try_from(wait.as_millis()).unwrap_or(1000)));
             tracing::warn!(retry_s = (wait + jitter).as_secs(), "not connected to the broker: {e}");

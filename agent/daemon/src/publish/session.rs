@@ -6,7 +6,7 @@ use std::time::Duration;
 use lectern_base::clock;
 use lectern_wire::alarm::{Alarm, Code};
 use lectern_wire::command::Outcome;
-use lectern_wire::telemetry::{Ack, MAX_PAYLOAD, Sample};
+use lectern_wire::telemetry::{Ack, MAX_PAYLOAD};
 use lectern_wire::topic::{self, Leaf};
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, Incoming, LastWill, MqttOptions, Outgoing, QoS,
@@ -101,17 +101,22 @@ struct Session<'a> {
     client: AsyncClient,
     /// Handed to the client, packet id not known yet; the client keeps the order.
     handed: VecDeque<Cargo>,
-    /// Sent, by packet id.
-    sent: HashMap<u16, Cargo>,
+    /// Sent, by packet id, and when.
+    sent: HashMap<u16, (Cargo, Duration)>,
     /// Samples under way.
     busy: BTreeSet<i64>,
-    /// Highest event number sent, and when that was.
+    /// Highest event number sent, when that was, and the highest the hub has.
     event_sent: u64,
     event_at: Duration,
+    event_stored: u64,
     /// The newest chain head handed over on this connection.
     head_sent: i64,
     progress: Duration,
     history_at: Duration,
+    /// There may be history that is not under way.
+    history_left: bool,
+    /// There was more to send than the window had room for.
+    more: bool,
     /// The alarms as they were told on this connection.
     alarms: HashMap<Code, Alarm>,
     /// Everything up to here was in the outbox when the connection began.
@@ -151,16 +156,18 @@ pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -
         busy: BTreeSet::new(),
         event_sent: 0,
         event_at: now,
+        event_stored: 0,
         head_sent: 0,
         progress: now,
         history_at: now,
+        history_left: true,
+        more: false,
         alarms: HashMap::new(),
         backlog: store.outbox().newest_sample()?,
     };
     let mut connected = false;
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        let rest = session.rest(connected);
         tokio::select! {
             () = stop.cancelled() => {
                 if connected {
@@ -170,15 +177,19 @@ pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -
             }
             event = line.next() => {
                 let event = event?;
-                if matches!(event, Event::Incoming(Incoming::ConnAck(_))) {
+                let begins = matches!(event, Event::Incoming(Incoming::ConnAck(_)));
+                if begins {
                     connected = true;
                     tracing::info!(broker = %settings.url, "connected to the broker");
                     session.greet()?;
                 }
-                session.hear(event)?;
+                if !session.hear(event)? && !begins {
+                    // What the client tells of itself makes no room.
+                    continue;
+                }
             }
             () = store.bells().publish.notified(), if connected => {}
-            _ = tick.tick() => store.outbox().flush_if_due()?,
+            () = tokio::time::sleep(rest) => store.outbox().flush_if_due()?,
         }
         if connected {
             session.send_more()?;
@@ -213,18 +224,41 @@ impl Session<'_> {
             newest.insert(row.group.clone(), row);
         }
         for (_, row) in newest {
-            self.live(row)?;
+            self.live(row);
         }
         Ok(())
     }
 
-    fn live(&mut self, row: SampleRow) -> Result<bool, SessionError> {
-        let payload = serde_json::to_vec(&row.sample)?;
-        let taken = self.hand(&Leaf::Measurement(row.group), false, payload, Cargo::Samples(vec![row.seq]));
+    fn live(&mut self, row: SampleRow) -> bool {
+        let cargo = Cargo::Samples(vec![row.seq]);
+        let taken = self.hand(&Leaf::Measurement(row.group), false, row.text.into_bytes(), cargo);
         if taken {
             self.busy.insert(row.seq);
         }
-        Ok(taken)
+        taken
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn rest(&self, connected: bool) -> Duration {
+        let now = clock::mono();
+        let mut due = now + Duration::from_secs(3600);
+        if connected && self.under_way() > 0 {
+            due = due.min(self.progress + STUCK + Duration::from_millis(10));
+        }
+        if connected && self.event_sent > self.event_stored {
+            due = due.min(self.event_at + EVENT_PATIENCE + Duration::from_millis(10));
+        }
+        if connected && self.history_left && self.under_way() < WINDOW / 2 {
+            due = due.min(self.history_at);
+        }
+        if let Some(flush) = self.store.outbox().flush_due_in() {
+            due = due.min(now + flush);
+        }
+        if !connected {
+            // Samples come while nobody rings: the bell is for those who are connected.
+            due = due.min(now + Duration::from_secs(5));
+        }
+        due.saturating_sub(now)
     }
 
     fn under_way(&self) -> usize {
@@ -237,11 +271,12 @@ impl Session<'_> {
             return Err(SessionError::Stuck);
         }
         self.send_alarms()?;
+        self.more = false;
         self.send_outcomes()?;
         self.send_heads()?;
         self.send_events(now)?;
         self.send_live()?;
-        if now >= self.history_at && self.under_way() < WINDOW / 2 {
+        if self.history_left && now >= self.history_at && self.under_way() < WINDOW / 2 {
             self.history_at = now + HISTORY_EVERY;
             self.send_history()?;
         }
@@ -267,7 +302,7 @@ impl Session<'_> {
     fn send_outcomes(&mut self) -> Result<(), SessionError> {
         for outcome in self.store.outcomes_to_tell()? {
             let known = |cargo: &Cargo| matches!(cargo, Cargo::Outcome(o) if *o == outcome);
-            if self.handed.iter().any(known) || self.sent.values().any(known) {
+            if self.handed.iter().any(known) || self.sent.values().any(|(cargo, _)| known(cargo)) {
                 continue;
             }
             let (leaf, payload) = (Leaf::CommandResult(outcome.id.clone()), serde_json::to_vec(&outcome)?);
@@ -287,6 +322,7 @@ impl Session<'_> {
             }
             self.head_sent = seq;
         }
+        self.more |= self.under_way() >= WINDOW;
         Ok(())
     }
 
@@ -298,6 +334,7 @@ impl Session<'_> {
         let room = WINDOW.saturating_sub(self.under_way());
         for row in self.store.outbox().events(self.event_sent, u32::try_from(room).unwrap_or(0))? {
             let seq = row.event.seq;
+            self.more |= self.under_way() + 1 >= WINDOW;
             let payload = serde_json::to_vec(&row.event)?;
             if !self.hand(&Leaf::Event(row.kind), false, payload, Cargo::Event) {
                 break;
@@ -312,14 +349,16 @@ impl Session<'_> {
         self.store.outbox().flush()?;
         let room = WINDOW.saturating_sub(self.under_way());
         if room == 0 {
+            self.more = true;
             return Ok(());
         }
         let after = self.busy.last().copied().unwrap_or(0).max(self.backlog);
         for row in self.store.outbox().samples(after, u32::try_from(room).unwrap_or(0))? {
-            if !self.live(row)? {
+            if !self.live(row) {
                 break;
             }
         }
+        self.more |= self.under_way() >= WINDOW;
         Ok(())
     }
 
@@ -328,45 +367,53 @@ impl Session<'_> {
         let rows: Vec<SampleRow> = self.store.outbox().samples(0, 200)?;
         let mut waiting =
             rows.into_iter().filter(|row| row.seq <= self.backlog && !self.busy.contains(&row.seq));
-        let Some(first) = waiting.next() else { return Ok(()) };
+        let Some(first) = waiting.next() else {
+            self.history_left = false;
+            return Ok(());
+        };
         let group = first.group.clone();
-        let mut batch: Vec<(i64, Sample)> = vec![(first.seq, first.sample)];
-        let mut size = serde_json::to_vec(&batch[0].1)?.len() + 2;
+        let (mut seqs, mut payload) = (vec![first.seq], format!("[{}", first.text));
         for row in waiting.filter(|row| row.group == group) {
-            size += serde_json::to_vec(&row.sample)?.len() + 1;
-            if size > MAX_PAYLOAD {
+            if payload.len() + row.text.len() + 2 > MAX_PAYLOAD {
                 break;
             }
-            batch.push((row.seq, row.sample));
+            payload = payload + "," + &row.text;
+            seqs.push(row.seq);
         }
-        let (seqs, samples): (Vec<i64>, Vec<Sample>) = batch.into_iter().unzip();
-        let payload = serde_json::to_vec(&samples)?;
-        if self.hand(&Leaf::History(group), false, payload, Cargo::Samples(seqs.clone())) {
+        payload.push(']');
+        if self.hand(&Leaf::History(group), false, payload.into_bytes(), Cargo::Samples(seqs.clone())) {
             self.busy.extend(seqs);
         }
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), SessionError> {
+    /// Takes in what the client tells; whether there may be something to send now.
+    fn hear(&mut self, event: Event) -> Result<bool, SessionError> {
         match event {
             Event::Outgoing(Outgoing::Publish(id)) => {
                 if let Some(cargo) = self.handed.pop_front() {
-                    self.sent.insert(id, cargo);
+                    self.sent.insert(id, (cargo, clock::mono()));
                 }
             }
             Event::Incoming(Incoming::PubAck(ack)) => {
                 self.progress = clock::mono();
-                match self.sent.remove(&ack.pkid) {
-                    Some(Cargo::Samples(rows)) => {
-                        for row in &rows {
-                            self.busy.remove(row);
+                if let Some((cargo, since)) = self.sent.remove(&ack.pkid) {
+                    self.store.line().heard_after(self.progress.saturating_sub(since));
+                    match cargo {
+                        Cargo::Samples(rows) => {
+                            for row in &rows {
+                                self.busy.remove(row);
+                            }
+                            // Rows of a full look at the history were left out while they were under way.
+                            self.history_left |= rows.iter().any(|row| *row <= self.backlog);
+                            self.store.outbox().samples_sent(&rows)?;
                         }
-                        self.store.outbox().samples_sent(&rows)?;
+                        Cargo::Outcome(outcome) => self.store.outcome_told(&outcome)?,
+                        Cargo::Head(seq) => self.store.outbox().head_sent(seq)?,
+                        _ => {}
                     }
-                    Some(Cargo::Outcome(outcome)) => self.store.outcome_told(&outcome)?,
-                    Some(Cargo::Head(seq)) => self.store.outbox().head_sent(seq)?,
-                    _ => {}
                 }
+                return Ok(self.more || self.history_left);
             }
             Event::Incoming(Incoming::Publish(message)) => {
                 self.progress = clock::mono();
@@ -375,7 +422,10 @@ impl Session<'_> {
                         if topics == self.settings.topics && class == "event" =>
                     {
                         match serde_json::from_slice::<Ack>(&message.payload) {
-                            Ok(ack) => self.store.outbox().events_stored(ack.seq)?,
+                            Ok(ack) => {
+                                self.event_stored = self.event_stored.max(ack.seq);
+                                self.store.outbox().events_stored(ack.seq)?;
+                            }
                             Err(e) => tracing::warn!("an acknowledgement could not be read: {e}"),
                         }
                     }
@@ -393,7 +443,7 @@ impl Session<'_> {
             }
             _ => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Says that the device leaves on purpose, and waits a moment for it to be heard.

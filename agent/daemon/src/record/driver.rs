@@ -28,6 +28,11 @@ use crate::store::Store;
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// The fact that names the lesson whose end was asked for.
 pub(super) const STOPPING: &str = "stopping";
+/// How often time is looked at while something is recorded or owed, and while nothing is: then only the disk and the
+/// timetable may bring something about, and a machine at rest is left at rest.
+const BUSY: Duration = Duration::from_millis(250);
+/// See [`BUSY`].
+const AT_REST: Duration = Duration::from_secs(5);
 /// How long after the last look previews are still made.
 const LOOK: Duration = Duration::from_secs(4);
 
@@ -107,21 +112,38 @@ impl Driver {
         if self.settings.capture.video.encoder.is_none() && self.settings.recorder.is_file() {
             encoders::choose(self.settings.recorder.clone(), chosen);
         }
-        let mut tick = tokio::time::interval(Duration::from_millis(250));
+        let mut tick = tokio::time::interval(BUSY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return self.stand_down().await,
-                Some((ask, reply)) = self.mail.recv() => self.answer(ask, reply).await,
+                Some((ask, reply)) = self.mail.recv() => {
+                    let before = self.at_rest();
+                    self.answer(ask, reply).await;
+                    if before && !self.at_rest() {
+                        tick.reset_after(BUSY);
+                    }
+                }
                 Some((take, heard)) = self.words.recv() => self.hear(take, heard).await,
                 // Only the first word counts: a driver that has failed meanwhile is not trusted again.
                 Some(best) = encoder.recv() => {
                     self.settings.capture.video.encoder.get_or_insert(best);
                     self.show_encoder();
+                    tick.reset_immediately();
                 }
-                _ = tick.tick() => self.look_after().await,
+                _ = tick.tick() => {
+                    self.look_after().await;
+                    if self.at_rest() {
+                        tick.reset_after(AT_REST);
+                    }
+                }
             }
         }
+    }
+
+    /// Whether nothing is recorded, kept ready or still to be written down.
+    fn at_rest(&self) -> bool {
+        self.live.is_none() && self.owed.is_empty() && !self.settings.before.armed
     }
 
     async fn answer(&mut self, ask: Ask, reply: oneshot::Sender<Answer>) {

@@ -1,27 +1,62 @@
 //! Reads the machine's health at an interval and leaves samples in the outbox.
+//!
+//! `sys` and `net` are told every time; groups that hardly ever change (`av`, `agent`, `rec` while nothing is recorded)
+//! when they change, and now and then all the same.
 
+pub mod collect;
+mod hours;
+mod hub_time;
+mod rounds;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_wire::telemetry::Sample;
 use tokio_util::sync::CancellationToken;
 
+pub use hub_time::run as hub_time;
+
 use crate::model::lesson::State;
+use crate::model::reading::{Group, Health, Values};
 use crate::model::status::Status;
-use crate::platform::host::{Host, Readings};
 use crate::store::Store;
+use collect::Scope;
+use hours::Hours;
+use rounds::Rounds;
+
+/// What does not change is told again after this long.
+const REPEAT: Duration = Duration::from_secs(10 * 60);
+
+/// What measuring needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Between two samples.
+    pub interval: Duration,
+    /// What is measured.
+    pub scope: Scope,
+}
+
+/// Looks once: two readings a moment apart, as a rate needs two. For `lectern doctor` when no daemon runs.
+pub async fn look(scope: &Scope) -> Health {
+    let mut rounds = Rounds::new(scope.host.clone(), collect::all(scope));
+    rounds.round().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    rounds.round().await
+}
 
 /// Runs until told to stop.
-pub async fn run(store: Store, interval: Duration, stop: CancellationToken) {
-    let mut host = Host::open(store.folder());
-    let mut tick = tokio::time::interval(interval);
+pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
+    let mut rounds = Rounds::new(settings.scope.host.clone(), collect::all(&settings.scope));
+    let mut hours = Hours::open(&store);
+    let mut tick = tokio::time::interval(settings.interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut board = store.board().watch();
     let mut shown = None;
-    let mut told = 0;
+    let mut told = Told { store: &store, last: HashMap::new(), rec_ts: 0 };
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = async {
                 tokio::select! {
                     _ = tick.tick() => {}
@@ -29,25 +64,19 @@ pub async fn run(store: Store, interval: Duration, stop: CancellationToken) {
                     () = store.bells().sense.notified() => {}
                 }
             } => {
-                // Reading may block on a sick disk; others must not wait for it.
-                let read = tokio::task::spawn_blocking(move || {
-                    let values = host.read();
-                    (host, values)
-                });
-                let mut values;
-                match read.await {
-                    Ok(read) => (host, values) = read,
-                    Err(e) => return tracing::error!("reading the machine's health broke off: {e}"),
+                let mut health = tokio::select! {
+                    () = stop.cancelled() => break,
+                    health = rounds.round() => health,
+                };
+                complete(&store, &mut health, &mut hours);
+                for (group, values) in &health.groups {
+                    let always = matches!(group, Group::Sys | Group::Net);
+                    told.tell(group.name(), clock::wall_ms(), values.clone(), always);
                 }
-                match store.outbox().rows() {
-                    Ok(rows) => drop(values.insert("outbox_rows_count".into(), rows as f64)),
-                    Err(e) => tracing::warn!("the outbox cannot be counted: {e}"),
-                }
-                leave(&store, "sys", clock::wall_ms(), values);
+                store.set_health(health);
                 let status = store.board().read();
                 shown = Some(phase(&status));
-                told = after(told);
-                leave(&store, "rec", told, recording(&status));
+                told.tell_rec(&status);
             }
             Ok(()) = board.changed() => {
                 // A change of phase is told at once, so that the console follows the room.
@@ -55,12 +84,85 @@ pub async fn run(store: Store, interval: Duration, stop: CancellationToken) {
                 let now = phase(&status);
                 if shown != Some(now) {
                     shown = Some(now);
-                    told = after(told);
-                    leave(&store, "rec", told, recording(&status));
+                    told.tell_rec(&status);
                 }
             }
         }
     }
+    hours.keep(&store);
+}
+
+/// What is not read from the machine but known here.
+fn complete(store: &Store, health: &mut Health, hours: &mut Hours) {
+    hours.keep_if_due(store);
+    match store.outbox().rows() {
+        Ok(rows) => {
+            let sys = health.groups.entry(Group::Sys).or_default();
+            sys.insert("outbox_rows_count".into(), rows as f64);
+        }
+        Err(e) => drop(health.missing.insert("outbox_rows_count".into(), e.to_string())),
+    }
+    match store.line().round_trip_ms() {
+        Some(ms) => {
+            let net = health.groups.entry(Group::Net).or_default();
+            net.insert("hub_rtt_ms".into(), (ms * 10.0).round() / 10.0);
+        }
+        None => drop(health.missing.insert(
+            "hub_rtt_ms".into(),
+            "the hub's broker has acknowledged nothing since the last reading".into(),
+        )),
+    }
+    let lacking = health.missing.len();
+    let agent = health.groups.entry(Group::Agent).or_default();
+    agent.insert("reconnects_count".into(), store.line().losses().into());
+    agent.insert("missing_count".into(), lacking as f64);
+    agent.insert("power_on_s".into(), hours.total_s());
+    agent.insert("boots_count".into(), hours.boots());
+}
+
+/// What was told last, by group.
+struct Told<'a> {
+    store: &'a Store,
+    last: HashMap<&'static str, (Duration, Values)>,
+    /// Of the newest sample of `rec`.
+    rec_ts: i64,
+}
+
+impl Told<'_> {
+    /// Leaves a sample, unless it says what was said a moment ago.
+    fn tell(&mut self, group: &'static str, ts: i64, values: Values, always: bool) {
+        if values.is_empty() {
+            return;
+        }
+        let now = clock::mono();
+        let stale = self
+            .last
+            .get(group)
+            .is_none_or(|(at, last)| now.saturating_sub(*at) >= REPEAT || !same(last, &values));
+        if always || stale {
+            self.store.outbox().push_sample(group, Sample { ts, values: values.clone() });
+            self.store.bells().publish.notify_one();
+            if !always {
+                self.last.insert(group, (now, values));
+            }
+        }
+    }
+
+    fn tell_rec(&mut self, status: &Status) {
+        let live = status.lesson.as_ref().is_some_and(|l| l.state.is_live());
+        let before = self.rec_ts;
+        self.rec_ts = after(before);
+        self.tell("rec", self.rec_ts, recording(status), live);
+        if live {
+            // What follows the lesson is told even when it is as before the lesson.
+            self.last.remove("rec");
+        }
+    }
+}
+
+/// Whether two samples say the same; that time goes by is no news.
+fn same(a: &Values, b: &Values) -> bool {
+    a.len() == b.len() && a.iter().all(|(name, value)| name == "power_on_s" || b.get(name) == Some(value))
 }
 
 /// Now, but never the millisecond of the sample before: the hub keeps one sample of a group for each, and two
@@ -70,13 +172,6 @@ fn after(before: i64) -> i64 {
     if (0..1000).contains(&(before - now)) { before + 1 } else { now }
 }
 
-fn leave(store: &Store, group: &str, ts: i64, values: Readings) {
-    if !values.is_empty() {
-        store.outbox().push_sample(group, Sample { ts, values });
-        store.bells().publish.notify_one();
-    }
-}
-
 type Phase = (Option<State>, u64, bool);
 
 fn phase(status: &Status) -> Phase {
@@ -84,8 +179,8 @@ fn phase(status: &Status) -> Phase {
 }
 
 /// The group `rec`: what is being recorded and what waits.
-fn recording(status: &Status) -> Readings {
-    let mut out = Readings::new();
+fn recording(status: &Status) -> Values {
+    let mut out = Values::new();
     let mut put = |name: &str, value: f64| {
         out.insert(name.to_owned(), value);
     };

@@ -22,6 +22,7 @@ pub mod deliveries;
 pub mod fsck;
 pub mod keeping;
 pub mod lessons;
+pub mod line;
 pub mod outbox;
 
 use std::fs::File;
@@ -33,6 +34,8 @@ use lectern_wire::alarm::Alarm;
 use lectern_wire::id::LessonId;
 use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
+
+use crate::model::reading::Health;
 
 /// Why the store cannot do something.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +117,8 @@ struct Inner {
     durable: watch::Sender<Option<Durable>>,
     board: board::Board,
     alarms: watch::Sender<Vec<Alarm>>,
+    health: watch::Sender<Health>,
+    line: Arc<line::Line>,
     required: OnceLock<Vec<String>>,
     _lock: File,
 }
@@ -232,6 +237,8 @@ impl Store {
             durable: watch::channel(None).0,
             board: board::Board::default(),
             alarms: watch::channel(alarms).0,
+            health: watch::channel(Health::default()).0,
+            line: Arc::default(),
             required: OnceLock::new(),
             _lock: lock,
         })))
@@ -279,6 +286,23 @@ impl Store {
         &self.0.board
     }
 
+    /// Follows what was measured last.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.0.health.subscribe()
+    }
+
+    /// Tells what was measured.
+    pub fn set_health(&self, health: Health) {
+        self.0.health.send_replace(health);
+    }
+
+    /// How the line to the hub is.
+    #[must_use]
+    pub fn line(&self) -> &Arc<line::Line> {
+        &self.0.line
+    }
+
     /// Tells how far a take is durable.
     pub fn set_durable(&self, durable: Durable) {
         self.0.durable.send_replace(Some(durable));
@@ -320,7 +344,7 @@ impl Store {
 
 fn open_database(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open(path)?;
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;")?;
     let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let steps = usize::try_from(found).ok().and_then(|done| STEPS.get(done..));
     let Some(steps) = steps else {

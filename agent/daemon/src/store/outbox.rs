@@ -54,6 +54,8 @@ struct Inner {
     bytes: u64,
     /// Samples not committed yet.
     fresh: Vec<(String, Sample)>,
+    /// Rows the broker has; removed with the next commit. A power cut before it sends them again, once.
+    sent: Vec<i64>,
     flushed: Duration,
 }
 
@@ -73,8 +75,8 @@ pub struct SampleRow {
     pub seq: i64,
     /// Its group, a topic level.
     pub group: String,
-    /// The sample.
-    pub sample: Sample,
+    /// The sample as it is told, JSON.
+    pub text: String,
 }
 
 impl Outbox {
@@ -190,15 +192,13 @@ impl Outbox {
         let mut statement = inner
             .db
             .prepare_cached("SELECT seq, grp, sample FROM samples WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-        let rows = statement.query_map(params![after, limit], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+        // Rows the broker has are still there until the next commit; nobody is to see them.
+        let most = i64::from(limit) + i64::try_from(inner.sent.len()).unwrap_or(0);
+        let rows = statement.query_map(params![after, most], |row| {
+            Ok(SampleRow { seq: row.get(0)?, group: row.get(1)?, text: row.get(2)? })
         })?;
-        rows.map(|row| {
-            let (seq, group, text) = row?;
-            let sample = serde_json::from_str(&text).map_err(|e| StoreError::Impossible(e.to_string()))?;
-            Ok(SampleRow { seq, group, sample })
-        })
-        .collect()
+        let waiting = rows.filter(|row| row.as_ref().map_or(true, |row| !inner.sent.contains(&row.seq)));
+        waiting.take(limit as usize).map(|row| row.map_err(StoreError::from)).collect()
     }
 
     /// The number of the newest committed sample; 0 when there is none.
@@ -209,18 +209,23 @@ impl Outbox {
         Ok(self.lock().db.query_row("SELECT coalesce(max(seq), 0) FROM samples", [], |row| row.get(0))?)
     }
 
-    /// Removes samples: the broker has them.
+    /// Samples the broker has: removed with the next commit, or now when there are many.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub fn samples_sent(&self, rows: &[i64]) -> Result<(), StoreError> {
+        /// A commit costs a wait for the disk; what is sent one by one is removed together.
+        const MANY: usize = 100;
         let mut inner = self.lock();
-        let tx = inner.db.transaction()?;
-        for seq in rows {
-            tx.execute("DELETE FROM samples WHERE seq = ?1", [seq])?;
-        }
-        tx.commit()?;
-        inner.measure()
+        inner.sent.extend(rows);
+        if inner.sent.len() >= MANY { inner.flush() } else { Ok(()) }
+    }
+
+    /// How long until what is fresh must be committed; none when nothing is.
+    #[must_use]
+    pub fn flush_due_in(&self) -> Option<Duration> {
+        let inner = self.lock();
+        (!inner.fresh.is_empty()).then(|| (inner.flushed + GROUP_COMMIT).saturating_sub(clock::mono()))
     }
 
     /// Commits a signed chain head.
@@ -264,20 +269,21 @@ impl Outbox {
         let inner = self.lock();
         let sql = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM samples)";
         let rows: i64 = inner.db.query_row(sql, [], |row| row.get(0))?;
-        Ok(rows.cast_unsigned() + inner.fresh.len() as u64)
+        Ok((rows.cast_unsigned() + inner.fresh.len() as u64).saturating_sub(inner.sent.len() as u64))
     }
 }
 
 impl Inner {
     fn open(path: &Path, limit_bytes: u64) -> Result<Self, StoreError> {
         let db = Connection::open(path)?;
-        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;")?;
         db.execute_batch(SCHEMA)?;
         let check: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if check != "ok" {
             return Err(StoreError::Impossible(check));
         }
-        let mut inner = Self { db, limit_bytes, bytes: 0, fresh: Vec::new(), flushed: clock::mono() };
+        let mut inner =
+            Self { db, limit_bytes, bytes: 0, fresh: Vec::new(), sent: Vec::new(), flushed: clock::mono() };
         inner.measure()?;
         Ok(inner)
     }
@@ -301,7 +307,7 @@ impl Inner {
     fn flush(&mut self) -> Result<(), StoreError> {
         const MAX_FRESH: usize = 2000;
         self.flushed = clock::mono();
-        if self.fresh.is_empty() {
+        if self.fresh.is_empty() && self.sent.is_empty() {
             return Ok(());
         }
         if self.fresh.len() > MAX_FRESH {
@@ -311,18 +317,28 @@ impl Inner {
             self.fresh.drain(..drop);
         }
         let tx = self.db.transaction()?;
-        let mut added = 0;
+        let (mut added, mut removed) = (0, 0);
+        {
+            let mut remove =
+                tx.prepare_cached("DELETE FROM samples WHERE seq = ?1 RETURNING length(sample)")?;
+            for seq in &self.sent {
+                let mut gone = remove.query([seq])?;
+                while let Some(row) = gone.next()? {
+                    removed += row.get::<_, i64>(0)?.cast_unsigned() + ROW_COST;
+                }
+            }
+        }
         for (group, sample) in &self.fresh {
             let text = serde_json::to_string(sample).map_err(|e| StoreError::Impossible(e.to_string()))?;
             added += text.len() as u64 + ROW_COST;
-            tx.execute(
-                "INSERT INTO samples (grp, ts, sample) VALUES (?1, ?2, ?3)",
-                params![group, sample.ts, text],
-            )?;
+            let mut insert =
+                tx.prepare_cached("INSERT INTO samples (grp, ts, sample) VALUES (?1, ?2, ?3)")?;
+            insert.execute(params![group, sample.ts, text])?;
         }
         tx.commit()?;
         self.fresh.clear();
-        self.bytes += added;
+        self.sent.clear();
+        self.bytes = (self.bytes + added).saturating_sub(removed);
         if self.bytes > self.limit_bytes { self.make_room() } else { Ok(()) }
     }
 
@@ -374,6 +390,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_the_broker_has_is_never_seen_again_and_leaves_with_the_next_commit() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("outbox.db");
+        let outbox = Outbox::open(&path, 1 << 20).expect("opens");
+        for ts in 0..5 {
+            outbox.push_sample("sys", sample(ts));
+        }
+        outbox.flush().expect("flushes");
+        outbox.samples_sent(&[1, 2, 3]).expect("notes");
+        let seqs = |outbox: &Outbox, limit| {
+            outbox.samples(0, limit).expect("reads").iter().map(|row| row.seq).collect::<Vec<_>>()
+        };
+        assert_eq!((seqs(&outbox, 1), seqs(&outbox, 9)), (vec![4], vec![4, 5]));
+        assert_eq!(outbox.rows().expect("counts"), 2);
+        outbox.flush().expect("flushes");
+        drop(outbox);
+        assert_eq!(seqs(&Outbox::open(&path, 1 << 20).expect("opens"), 9), [4, 5]);
+    }
+
+    #[test]
     fn of_very_many_chain_heads_the_newest_are_kept() {
         let folder = tempfile::tempdir().expect("folder");
         let outbox = Outbox::open(&folder.path().join("outbox.db"), 1 << 20).expect("opens");
@@ -399,7 +435,7 @@ mod tests {
             outbox.flush().expect("flushes");
         }
         let kept = outbox.samples(0, 1000).expect("reads");
-        assert!(kept.len() < 200 && kept.last().is_some_and(|s| s.sample.ts == 499));
+        assert!(kept.len() < 200 && kept.last().is_some_and(|s| s.text.starts_with("{\"ts\":499,")));
         let gaps = outbox.events(0, 1000).expect("reads");
         let dropped: i64 = gaps.iter().map(|g| g.event.data["count"].as_i64().unwrap_or(0)).sum();
         assert_eq!(dropped as usize + kept.len(), 500, "every dropped sample is declared");

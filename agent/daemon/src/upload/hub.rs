@@ -170,6 +170,18 @@ impl Hub {
         Ok(())
     }
 
+    /// The hub's address.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.settings.url
+    }
+
+    /// The same connections and certificates, for other questions to the hub.
+    #[must_use]
+    pub fn http(&self) -> reqwest::Client {
+        self.http.clone()
+    }
+
     fn join(&self, path: &str) -> Result<Url, UploadError> {
         self.settings
             .url

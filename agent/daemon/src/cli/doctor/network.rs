@@ -1,0 +1,51 @@
+//! The hub, its broker, and the destinations beside it.
+
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use super::{Finding, finding};
+use crate::beside::share;
+use crate::config::Config;
+use crate::config::destination::{Settings, Way};
+use crate::platform::identity;
+
+/// Whether what is recorded can leave this machine.
+pub(super) fn findings(config: &Config) -> Vec<Finding> {
+    let mut found = match &config.hub {
+        None => vec![finding("hub", Ok("none set: lessons stay on this machine".into()))],
+        Some(hub) => vec![
+            finding("password", identity::password(&hub.password_file).map(|_| "there".into())),
+            finding("hub", reach(&hub.url)),
+            finding("broker", reach(&hub.mqtt)),
+        ],
+    };
+    found.extend(config.destinations.iter().map(destination));
+    found
+}
+
+/// Whether a destination can be reached.
+fn destination(settings: &Settings) -> Finding {
+    let outcome = match &settings.way {
+        Way::Folder { path } => share::look(path),
+        Way::S3(bucket) => identity::password(&bucket.secret_file).and_then(|_| reach(&bucket.url)),
+        Way::Opencast(core) => identity::password(&core.password_file).and_then(|_| reach(&core.url)),
+    };
+    let named = |text: String| format!("{} ({}): {text}", settings.name, settings.way.place());
+    finding("destination", outcome.map(named).map_err(named))
+}
+
+/// Whether somebody listens at an address.
+pub(super) fn reach(url: &url::Url) -> Result<String, String> {
+    let port = url.port_or_known_default().unwrap_or(match url.scheme() {
+        "rtsp" => 554,
+        "mqtts" => 8883,
+        _ => 1883,
+    });
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let mut addresses = (host, port).to_socket_addrs().map_err(|e| format!("{host}: {e}"))?;
+    let address = addresses.next().ok_or_else(|| format!("{host} has no address"))?;
+    match TcpStream::connect_timeout(&address, Duration::from_secs(3)) {
+        Ok(_) => Ok(format!("{address} answers")),
+        Err(e) => Err(format!("{address}: {e}")),
+    }
+}

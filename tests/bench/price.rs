@@ -1,0 +1,240 @@
+//! What measuring a room costs, beside collectd with its mqtt plugin and prometheus-node-exporter, all three at once.
+//!
+//! Every second each of them measures processor, memory, disk, network and the rest it knows, and tells it: Lectern and
+//! collectd to the same mosquitto, the exporter to somebody who asks. Processor time is the whole process's, children too,
+//! over one minute. Then Lectern alone at its own pace: memory, wake-ups, bytes. Its first publish is timed from the start of
+//! the program.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use lectern_base::clock;
+use lectern_tests::programs::Programs;
+use lectern_tests::{Folder, Process, eventually, free_port};
+
+use super::table::{Bar, Row};
+use super::wire::{Relay, Seen};
+use super::{figure, usage};
+
+/// How long all measure every second.
+const BUSY: Duration = Duration::from_secs(60);
+/// How long Lectern is at rest, at its own pace of a sample every 30 s.
+const REST: Duration = Duration::from_secs(90);
+/// Before each: what a start costs is not what running costs.
+const SETTLE: Duration = Duration::from_secs(8);
+/// Starts that the time to the first publish is taken from.
+const STARTS: usize = 5;
+
+/// What one of the peers took over [`BUSY`].
+struct Taken {
+    cpu_ms: f64,
+    bytes: f64,
+    share_kib: u64,
+}
+
+/// Measures.
+///
+/// # Errors
+/// When something does not start: `packaging/setup.sh bench` installs the peers.
+pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
+    eprintln!("the price of measuring, beside collectd and node-exporter …");
+    let folder = Folder::new()?;
+    let broker_port = free_port()?;
+    let settings = folder.join("mosquitto.conf");
+    std::fs::write(&settings, format!("listener {broker_port} 127.0.0.1\nallow_anonymous true\n"))?;
+    let mut mosquitto = Command::new(first(&["/usr/sbin/mosquitto"])?);
+    mosquitto.arg("-c").arg(&settings);
+    let _broker = Process::start(&folder, "mosquitto", mosquitto)?;
+    eventually(Duration::from_secs(10), "mosquitto", || TcpStream::connect(("127.0.0.1", broker_port)).ok())?;
+
+    let (ours, collectd, exporter, seen) = side_by_side(&folder, programs, broker_port)?;
+    let rest = at_rest(&folder, programs, broker_port)?;
+    let mut starts = Vec::new();
+    for n in 0..STARTS {
+        let relay = Relay::before(broker_port)?;
+        let from = clock::mono();
+        let agent = agent(&folder, programs, &format!("start-{n}"), 30, relay.port)?;
+        let first = eventually(Duration::from_secs(20), "a first publish", || relay.seen().first);
+        starts
+            .push((first.with_context(|| agent.tail_of_log())?.saturating_sub(from)).as_secs_f64() * 1000.0);
+    }
+    println!(
+        "\nprice: {} values a sample; collectd {:.0} KiB PSS, {:.1} ms and {:.0} bytes a sample; node-exporter {} KiB PSS, \
+         {:.1} ms and {:.0} bytes a scrape",
+        seen.names.len(),
+        figure(collectd.share_kib),
+        collectd.cpu_ms,
+        collectd.bytes,
+        exporter.share_kib,
+        exporter.cpu_ms,
+        exporter.bytes
+    );
+    println!("values: {}", seen.names.iter().cloned().collect::<Vec<_>>().join(" "));
+    let size = stripped(&folder, &programs.lectern)?;
+    let alone = |name: &str, ours, unit, bar| Row { name: name.to_owned(), ours, peer: None, unit, bar };
+    let beside =
+        |name: &str, ours, peer, unit, bar| Row { name: name.to_owned(), ours, peer: Some(peer), unit, bar };
+    Ok(vec![
+        alone("daemon at rest, PSS", rest.share_mib, "MiB", Bar::AtMost(10.0)),
+        alone("wake-ups at rest", rest.wakeups, "1/s", Bar::AtMost(1.0)),
+        alone("values in a sample", figure(seen.names.len() as u64), "", Bar::AtLeast(30.0)),
+        alone("processor per sample", ours.cpu_ms, "ms", Bar::AtMost(1.5)),
+        beside("processor per sample, collectd", ours.cpu_ms, collectd.cpu_ms, "ms", Bar::AtMost(0.25)),
+        beside("processor per sample, node-exporter", ours.cpu_ms, exporter.cpu_ms, "ms", Bar::AtMost(0.25)),
+        alone("bytes per sample, all groups", ours.bytes, "bytes", Bar::AtMost(600.0)),
+        beside("bytes per sample, collectd", ours.bytes, collectd.bytes, "bytes", Bar::AtMost(0.25)),
+        alone("start to first publish", super::median(starts), "ms", Bar::AtMost(150.0)),
+        alone("stripped daemon", size, "MB", Bar::AtMost(12.0)),
+    ])
+}
+
+fn side_by_side(
+    folder: &Folder,
+    programs: &Programs,
+    broker: u16,
+) -> anyhow::Result<(Taken, Taken, Taken, Seen)> {
+    let (our_relay, their_relay) = (Relay::before(broker)?, Relay::before(broker)?);
+    let agent = agent(folder, programs, "busy", 1, our_relay.port)?;
+    let collectd = collectd(folder, their_relay.port)?;
+    let port = free_port()?;
+    let mut exporter = Command::new(first(&["/usr/bin/prometheus-node-exporter"])?);
+    exporter.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let exporter = Process::start(folder, "exporter", exporter)?;
+    eventually(Duration::from_secs(10), "node-exporter", || scrape(port).ok())?;
+    std::thread::sleep(SETTLE);
+    let (ours_before, theirs_before) = (our_relay.seen(), their_relay.seen());
+    let pids = [agent.pid(), collectd.pid(), exporter.pid()];
+    let cpu = || -> anyhow::Result<Vec<f64>> {
+        pids.iter().map(|pid| Ok(usage::processor_with_children(*pid)? * 1000.0)).collect()
+    };
+    let (before, from) = (cpu()?, clock::mono());
+    let (mut scrapes, mut scraped) = (0_u32, 0_usize);
+    while clock::mono() - from < BUSY {
+        scraped += scrape(port)?;
+        scrapes += 1;
+        std::thread::sleep((from + Duration::from_secs(1) * scrapes).saturating_sub(clock::mono()));
+    }
+    let after = cpu()?;
+    let seconds = (clock::mono() - from).as_secs_f64();
+    let (ours, theirs) = (our_relay.seen(), their_relay.seen());
+    let samples = figure(ours.samples - ours_before.samples);
+    ensure!(samples > 30.0, "Lectern told {samples} samples\n{}", agent.tail_of_log());
+    ensure!(theirs.messages > theirs_before.messages, "collectd told nothing\n{}", collectd.tail_of_log());
+    let taken = |n: usize, per: f64, bytes: f64| -> anyhow::Result<Taken> {
+        let share_kib = usage::share_kib(pids[n])?;
+        Ok(Taken { cpu_ms: (after[n] - before[n]) / per, bytes: bytes / per, share_kib })
+    };
+    Ok((
+        taken(0, samples, figure(ours.bytes - ours_before.bytes))?,
+        taken(1, seconds, figure(theirs.bytes - theirs_before.bytes))?,
+        taken(2, f64::from(scrapes), figure(scraped as u64))?,
+        ours,
+    ))
+}
+
+/// Lectern alone.
+struct Rest {
+    share_mib: f64,
+    wakeups: f64,
+}
+
+fn at_rest(folder: &Folder, programs: &Programs, broker: u16) -> anyhow::Result<Rest> {
+    let relay = Relay::before(broker)?;
+    let agent = agent(folder, programs, "rest", 30, relay.port)?;
+    eventually(Duration::from_secs(20), "a sample", || (relay.seen().samples > 0).then_some(()))?;
+    std::thread::sleep(SETTLE);
+    let (before, from) = (usage::wakeups(agent.pid())?, clock::mono());
+    std::thread::sleep(REST);
+    let after = usage::wakeups(agent.pid())?;
+    let seconds = (clock::mono() - from).as_secs_f64();
+    Ok(Rest {
+        share_mib: figure(usage::share_kib(agent.pid())?) / 1024.0,
+        wakeups: figure(after.saturating_sub(before)) / seconds,
+    })
+}
+
+/// An agent that only measures: the hub's own address does not answer, its broker does.
+fn agent(
+    folder: &Folder,
+    programs: &Programs,
+    name: &str,
+    interval_s: u32,
+    mqtt: u16,
+) -> anyhow::Result<Process> {
+    let own = folder.make(name)?;
+    let secret = own.join("device.password");
+    std::fs::write(&secret, "bench-bench-bench")?;
+    let (data, config) = (own.join("data"), own.join("agent.toml"));
+    let text = format!(
+        "[device]\nid = \"bench\"\nschool = \"3401000001\"\nroom = \"301\"\ndata_dir = {data:?}\n\
+         [hub]\nurl = \"http://127.0.0.1:9\"\nmqtt = \"mqtt://127.0.0.1:{mqtt}\"\npassword_file = {secret:?}\n\
+         [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = {interval_s}\n\
+         [recording]\nrecorder = {:?}\n[[source]]\nname = \"screen\"\nkind = \"screen\"\n",
+        programs.recorder
+    );
+    std::fs::write(&config, text)?;
+    let mut command = Command::new(&programs.lectern);
+    command.args(["run", "--config"]).arg(&config);
+    Process::start(folder, name, command)
+}
+
+/// collectd with the collectors that Lectern has, every second.
+fn collectd(folder: &Folder, mqtt: u16) -> anyhow::Result<Process> {
+    let settings = folder.join("collectd.conf");
+    let own = folder.make("collectd")?;
+    let plugins = [
+        "cpu",
+        "load",
+        "memory",
+        "swap",
+        "df",
+        "disk",
+        "interface",
+        "sensors",
+        "thermal",
+        "uptime",
+        "wireless",
+    ];
+    let plugins: String = plugins.iter().map(|plugin| format!("LoadPlugin {plugin}\n")).collect();
+    let text = format!(
+        "Hostname \"bench\"\nInterval 1\nBaseDir {own:?}\nPIDFile \"{}/pid\"\nLoadPlugin logfile\n\
+         <Plugin logfile>\n File stderr\n</Plugin>\n{plugins}LoadPlugin mqtt\n<Plugin mqtt>\n <Publish \"bench\">\n  \
+         Host \"127.0.0.1\"\n  Port {mqtt}\n  ClientId \"collectd\"\n  QoS 1\n </Publish>\n</Plugin>\n",
+        own.display()
+    );
+    std::fs::write(&settings, text)?;
+    let mut command = Command::new(first(&["/usr/sbin/collectd"])?);
+    command.arg("-f").arg("-C").arg(&settings);
+    Process::start(folder, "collectd", command)
+}
+
+fn first(programs: &[&str]) -> anyhow::Result<PathBuf> {
+    let there = programs.iter().map(PathBuf::from).find(|path| path.is_file());
+    there.with_context(|| {
+        format!("{} is missing; `packaging/setup.sh bench` installs it", programs.join(" or "))
+    })
+}
+
+/// One scrape: its bytes.
+fn scrape(port: u16) -> anyhow::Result<usize> {
+    let mut line = TcpStream::connect(("127.0.0.1", port))?;
+    line.set_read_timeout(Some(Duration::from_secs(5)))?;
+    line.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+    let mut said = Vec::new();
+    line.read_to_end(&mut said)?;
+    ensure!(said.starts_with(b"HTTP/1.0 200"), "node-exporter says no");
+    Ok(said.len())
+}
+
+/// Megabytes of the program without its symbols.
+fn stripped(folder: &Folder, program: &Path) -> anyhow::Result<f64> {
+    let copy = folder.join("stripped");
+    let mut strip = Command::new("strip");
+    strip.arg("-o").arg(&copy).arg(program);
+    lectern_tests::process::output(strip)?;
+    Ok(figure(std::fs::metadata(&copy)?.len()) / 1e6)
+}
