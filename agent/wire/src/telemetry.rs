@@ -135,7 +135,7 @@ mod tests {
         let values = [("a_pct".to_owned(), 12.0), ("b_pct".to_owned(), 0.5), ("c_bytes".to_owned(), 1e18)];
         let sample = Sample { ts: 1, values: values.into() };
         let text = serde_json::to_string(&sample).expect("json");
-        assert_eq!(text, r#"{"ts":1,"values":{"a_pct":12,"b_pct":0.5,"c_bytes":1e18}}"#);
+        assert_eq!(text, r#"{"ts":1,"values":{"a_pct":12,"b_pct":0.5,"c_bytes":1e+18}}"#);
         assert_eq!(serde_json::from_str::<Sample>(&text).expect("json"), sample);
     }
 }
