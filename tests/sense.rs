@@ -289,7 +289,8 @@ fn a_bundle_helps_and_holds_neither_a_secret_nor_a_name() {
     school.agent.lectern(&said).unwrap();
     school.agent.wait_for_media(1500, PATIENCE).unwrap();
     school.agent.press("stop").unwrap();
-    let status = school.agent.wait_for(&["stored"], PATIENCE).unwrap();
+    // On a machine whose disk is nearly full the bytes go as soon as the hub has them.
+    let status = school.agent.wait_for(&["stored", "reclaimed"], PATIENCE).unwrap();
     arrives(&school, "sys", "temperature_celsius", 61.0);
     let bundle = school.folder.join("bundle.tar.gz");
 
