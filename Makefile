@@ -43,6 +43,8 @@ peers: setup
 bench: setup
 	@packaging/setup.sh bench
 	cargo build --workspace --bins --release --locked
+	cargo build --package lectern --profile daemon --locked
+	cp target/daemon/lectern target/release/lectern
 	target/release/lectern-bench $(ARGS)
 
 # Lines as schools have them, emulated between two network namespaces: needs root. About eight minutes.
@@ -52,6 +54,8 @@ links: setup
 
 deb: setup
 	cargo build --workspace --exclude lectern-tests --release --locked
+	cargo build --package lectern --profile daemon --locked
+	cp target/daemon/lectern target/release/lectern
 	packaging/deb/build.sh
 
 setup:
