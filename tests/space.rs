@@ -40,7 +40,8 @@ fn a_lesson_is_ended_in_order_before_the_disk_is_full() {
     agent.wait_for_media(4000, PATIENCE).unwrap();
     // Somebody else fills the disk: less than two minutes are left.
     std::fs::write(folder.join("agent/somebody-elses"), vec![1; 150 << 20]).unwrap();
-    let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
+    // On a disk this full the bytes may go as soon as the hub's receipt is here.
+    let status = agent.wait_for(&["stored", "reclaimed"], PATIENCE).unwrap();
     assert_eq!(status["lesson"]["cut_short"], "disk_full");
     let lesson = status["lesson"]["id"].as_str().unwrap();
     let report = agent.verify(&hub.lesson_folder(lesson)).unwrap();
