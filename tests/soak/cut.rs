@@ -62,7 +62,7 @@ pub fn power(plan: &Plan) -> anyhow::Result<Row> {
         Disk::of_image(copy, &school.folder.join("agent"))?.context("the copy could not be mounted")?;
     let kept_ms = playable_ms(&school.agent.data.join(&take))?;
     school.agent.restart(&school.folder)?;
-    school.agent.wait_for(&["recording", "stored"], PATIENCE)?;
+    school.agent.wait_for(&["recording", "stored", "reclaimed"], PATIENCE)?;
     // It may have ended already: then there is nothing to press.
     school.agent.press("stop").ok();
     let lesson = stored(&school, &lesson, 1, &mut row)?;

@@ -32,7 +32,7 @@ pub fn disk(plan: &Plan) -> anyhow::Result<Row> {
         std::thread::sleep(Duration::from_secs(4));
         std::fs::remove_file(filler)?;
         // The lesson either goes on in its next take or was ended; both are right.
-        let status = school.agent.wait_for(&["recording", "sealed", "stored"], PATIENCE)?;
+        let status = school.agent.wait_for(&["recording", "sealed", "stored", "reclaimed"], PATIENCE)?;
         if status["lesson"]["state"] == "recording" {
             record_for(&school.agent, 2000)?;
             school.agent.press("stop")?;

@@ -101,7 +101,10 @@ pub fn stored(school: &School, lesson: &str, lessons: usize, row: &mut Row) -> a
     let listed = eventually(PATIENCE, "the receipt", || {
         let (list, _) = school.agent.lectern(&["lessons"]).ok()?;
         let list = list.as_array()?.clone();
-        list.iter().any(|l| l["id"] == lesson && l["state"] == "stored").then_some(list.len())
+        let there = |l: &serde_json::Value| {
+            l["id"] == lesson && (l["state"] == "stored" || l["state"] == "reclaimed")
+        };
+        list.iter().any(there).then_some(list.len())
     });
     let listed = listed.with_context(|| school.agent.process.tail_of_log())?;
     let at_hub = school.hub.lessons().len();
