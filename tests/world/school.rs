@@ -169,7 +169,7 @@ impl Hub {
                 let take = name.strip_prefix("take-").and_then(|n| n.strip_suffix(".mp4"));
                 if path.is_dir() {
                     folders.push(path);
-                } else if !["manifest.json", "receipt.json"].contains(&name)
+                } else if !["manifest.json", "receipt.json", "heads.jsonl"].contains(&name)
                     && take.is_none_or(|n| n.parse::<u32>().is_err())
                 {
                     left.push(path);
