@@ -81,7 +81,7 @@ pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
     Ok(vec![
         alone("daemon at rest, PSS", rest.share_mib, "MiB", Bar::AtMost(10.0)),
         alone("wake-ups at rest", rest.wakeups, "1/s", Bar::AtMost(1.0)),
-        alone("values in a sample", figure(seen.names.len() as u64), "", Bar::AtLeast(30.0)),
+        alone("names in all groups", figure(seen.names.len() as u64), "", Bar::AtLeast(30.0)),
         alone("processor per sample", ours.cpu_ms, "ms", Bar::AtMost(1.5)),
         beside("processor per sample, collectd", ours.cpu_ms, collectd.cpu_ms, "ms", Bar::AtMost(0.25)),
         beside("processor per sample, node-exporter", ours.cpu_ms, exporter.cpu_ms, "ms", Bar::AtMost(0.25)),

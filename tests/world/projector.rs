@@ -1,6 +1,6 @@
 //! A projector in the network: PJLink class 2 with a password, as the standard has it.
 //!
-//! Held against an independent client too (aiopjlink 1.0.5): see `tests/sense.rs`.
+//! Written from the standard; not yet held against an independent client.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,7 +1,6 @@
 //! The machine's own words about itself: files below a root, which is `/` except in a container and in tests.
 //!
-//! Read directly. sysinfo gave seven of these numbers for the price of all processes' folders being listed and
-//! a clone of every name; here a reading is a file opened, read and split.
+//! Read directly: a reading is a file opened, read and split.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
