@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
+use lectern_tests::browser::pictures;
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Disk, Folder, Hub, Room, School, eventually};
+use lectern_tests::{Agent, Browser, Disk, Folder, Hub, Room, School, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -31,8 +32,8 @@ fn a_lesson_that_would_not_fit_is_refused_with_the_reason() {
     assert_eq!(agent.lectern(&["lessons"]).unwrap().0, serde_json::json!([]));
 }
 
-#[test]
-fn a_lesson_is_ended_in_order_before_the_disk_is_full() {
+#[tokio::test]
+async fn a_lesson_is_ended_in_order_before_the_disk_is_full() {
     let folder = Folder::new().unwrap();
     let Some(_disk) = Disk::small(&folder.join("agent"), 200).unwrap() else { return };
     let (hub, agent) = line(&folder, 1);
@@ -46,6 +47,13 @@ fn a_lesson_is_ended_in_order_before_the_disk_is_full() {
     let lesson = status["lesson"]["id"].as_str().unwrap();
     let report = agent.verify(&hub.lesson_folder(lesson)).unwrap();
     assert!(report["sound"] == true && report["duration_ms"].as_u64().unwrap() >= 4000, "{report:#}");
+    // Its bytes here may be gone already; the teacher is told what counts.
+    let page = std::fs::read_to_string(agent.data.join("run/page.addr")).unwrap();
+    let browser = Browser::start(&folder, "teacher").await.unwrap();
+    browser.open(&format!("http://{page}/")).await.unwrap();
+    browser.wait_text("#small", "已存入学校资源库", PATIENCE).await.unwrap();
+    browser.wait_text("#lamp", "可以关机", PATIENCE).await.unwrap();
+    browser.screenshot(&pictures().unwrap().join("page-cleared.png")).await.unwrap();
 }
 
 #[test]

@@ -151,7 +151,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             machine: machine::marks(Path::new("/sys")),
         };
         let no_way = "uploads cannot be set up";
-        let road = Arc::new(upload::Road::new(proxy.clone()).context(no_way)?);
+        let road = Arc::new(upload::Road::new(proxy.clone()));
         let ask = settings.url.join("/api/v1/ping").ok().filter(|_| !config.upload.whole_line);
         let to_hub =
             upload::hub::Hub::new(settings, store.clone(), road.clone(), proxy.as_ref(), Box::new(pinned));
@@ -201,6 +201,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             config: config_file.to_owned(),
             wake_address: config.commands.wake_address,
             countdown: Duration::from_secs(config.commands.countdown_s.into()),
+            systemctl: "systemctl".into(),
             look_now: {
                 let preflight = preflight.clone();
                 Arc::new(move || preflight.now())

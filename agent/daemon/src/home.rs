@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::model::home::{Doubt, Memory};
-use crate::platform::volume;
+use crate::platform::{http, volume};
 use crate::store::{Store, StoreError};
 
 /// A call that takes longer has come to nothing.
@@ -78,19 +78,9 @@ async fn ask(hub: &Hub, home: &Home) -> Result<Remembered, String> {
     // The address may hold a password of its own one day; it stays out of logs.
     let said = |e: reqwest::Error| e.without_url().to_string();
     let url = hub.url.join("/api/v1/home").map_err(|e| e.to_string())?;
-    // By the way the settings name, and no other.
-    let mut http =
-        reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(CALL);
-    if let Some((proxy, login)) = &hub.proxy {
-        let proxy = reqwest::Proxy::all(proxy.clone()).map_err(said)?;
-        let login = login.as_deref().and_then(|login| login.split_once(':'));
-        http = http.proxy(match login {
-            Some((user, password)) => proxy.basic_auth(user, password),
-            None => proxy,
-        });
-    }
-    let request =
-        http.build().map_err(said)?.post(url).basic_auth(&hub.device, Some(&hub.password)).json(home);
+    let way = hub.proxy.as_ref().map(|(proxy, login)| (proxy, login.as_deref()));
+    let http = http::client(&hub.url, way).and_then(|http| http.timeout(CALL).build()).map_err(said)?;
+    let request = http.post(url).basic_auth(&hub.device, Some(&hub.password)).json(home);
     let response = request.send().await.map_err(said)?.error_for_status().map_err(said)?;
     response.json().await.map_err(said)
 }

@@ -10,6 +10,7 @@ use lectern_wire::alarm::Code;
 use lectern_wire::id::DeviceId;
 
 use super::guard::Who;
+use super::wish::Wish;
 use super::{Console, Frame, Oops, show, words};
 use crate::store::alarms::{self, Filter};
 use crate::store::devices;
@@ -78,49 +79,8 @@ struct ListPart {
     wish: Wish,
 }
 
-/// What is asked for: checked, so that it can stand in a link again.
-#[derive(Debug, Clone)]
-struct Wish {
-    /// `now` or `all`.
-    show: &'static str,
-    device: Option<DeviceId>,
-    page: u32,
-}
-
-impl Wish {
-    fn of(query: &HashMap<String, String>) -> Self {
-        Self {
-            show: if query.get("show").is_some_and(|s| s == "all") { "all" } else { "now" },
-            device: query.get("room").and_then(|r| DeviceId::new(r.as_str()).ok()),
-            page: query.get("page").and_then(|p| p.parse().ok()).unwrap_or(0).min(100_000),
-        }
-    }
-
-    fn query(&self, show: &str, page: u32) -> String {
-        let room = self.device.as_ref().map(|d| format!("&room={d}")).unwrap_or_default();
-        format!("show={show}{room}&page={page}")
-    }
-
-    /// The query of a link to another choice.
-    fn of_kind(&self, show: &str) -> String {
-        self.query(show, 0)
-    }
-
-    /// The query of a link to this page.
-    fn here(&self) -> String {
-        self.query(self.show, self.page)
-    }
-
-    /// The query of a link to the page before.
-    fn before(&self) -> String {
-        self.query(self.show, self.page.saturating_sub(1))
-    }
-
-    /// The query of a link to the next page.
-    fn after(&self) -> String {
-        self.query(self.show, self.page + 1)
-    }
-}
+/// What can be chosen; the first is shown first.
+const CHOICES: [&str; 2] = ["now", "all"];
 
 async fn part(console: &Console, wish: &Wish) -> Result<ListPart, Oops> {
     let filter =
@@ -146,7 +106,7 @@ pub async fn list(
     _: Who,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, Oops> {
-    let wish = Wish::of(&query);
+    let wish = Wish::of(&query, CHOICES);
     let part = part(&console, &wish).await?;
     Ok(show(&ListPage { frame: console.frame("告警", "/alarms"), wish, part }))
 }
@@ -157,7 +117,7 @@ pub async fn list_part(
     _: Who,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, Oops> {
-    Ok(show(&part(&console, &Wish::of(&query)).await?))
+    Ok(show(&part(&console, &Wish::of(&query, CHOICES)).await?))
 }
 
 /// Takes note of a problem, and of who did. Pressed twice is pressed once.
@@ -170,5 +130,5 @@ pub async fn know(
     if console.store.write(move |db| alarms::know(db, n, &who, clock::wall_ms())).await? {
         console.bell.ring();
     }
-    Ok(Redirect::to(&format!("/alarms?{}", Wish::of(&query).here())).into_response())
+    Ok(Redirect::to(&format!("/alarms?{}", Wish::of(&query, CHOICES).here())).into_response())
 }

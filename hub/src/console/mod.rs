@@ -21,6 +21,7 @@ mod room;
 mod rooms;
 #[cfg(test)]
 mod tests;
+mod wish;
 mod words;
 
 use std::path::PathBuf;

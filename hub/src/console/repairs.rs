@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::condition::{self, Condition};
 use super::guard::Who;
+use super::wish::Wish;
 use super::{Console, Frame, Oops, show, words};
 use crate::model::repair::{self, Answer};
 use crate::store::devices;
@@ -83,50 +84,8 @@ struct ListPart {
     wish: Wish,
 }
 
-/// What is asked for: checked, so that it can stand in a link again.
-#[derive(Debug, Clone)]
-struct Wish {
-    /// `pending`, `done` or `all`.
-    show: &'static str,
-    device: Option<DeviceId>,
-    page: u32,
-}
-
-impl Wish {
-    fn of(query: &HashMap<String, String>) -> Self {
-        let shown = query.get("show").map_or("pending", String::as_str);
-        Self {
-            show: ["pending", "done", "all"].into_iter().find(|s| *s == shown).unwrap_or("pending"),
-            device: query.get("room").and_then(|r| DeviceId::new(r.as_str()).ok()),
-            page: query.get("page").and_then(|p| p.parse().ok()).unwrap_or(0).min(100_000),
-        }
-    }
-
-    /// The query of a link to another choice of the same room.
-    fn of_kind(&self, show: &str) -> String {
-        self.query(show, 0)
-    }
-
-    /// The query of a link to this page.
-    fn here(&self) -> String {
-        self.query(self.show, self.page)
-    }
-
-    /// The query of a link to the page before.
-    fn before(&self) -> String {
-        self.query(self.show, self.page.saturating_sub(1))
-    }
-
-    /// The query of a link to the next page.
-    fn after(&self) -> String {
-        self.query(self.show, self.page + 1)
-    }
-
-    fn query(&self, show: &str, page: u32) -> String {
-        let room = self.device.as_ref().map(|d| format!("&room={d}")).unwrap_or_default();
-        format!("show={show}{room}&page={page}")
-    }
-}
+/// What can be chosen; the first is shown first.
+const CHOICES: [&str; 3] = ["pending", "done", "all"];
 
 async fn part(console: &Console, wish: &Wish) -> Result<(ListPart, String), Oops> {
     let done = match wish.show {
@@ -156,7 +115,7 @@ pub async fn list(
     _: Who,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, Oops> {
-    let wish = Wish::of(&query);
+    let wish = Wish::of(&query, CHOICES);
     let (part, room) = part(&console, &wish).await?;
     Ok(show(&ListPage { frame: console.frame("报修", "/repairs"), wish, room, part }))
 }
@@ -167,7 +126,7 @@ pub async fn list_part(
     _: Who,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, Oops> {
-    Ok(show(&part(&console, &Wish::of(&query)).await?.0))
+    Ok(show(&part(&console, &Wish::of(&query, CHOICES)).await?.0))
 }
 
 /// What a button sends.
@@ -200,6 +159,6 @@ pub async fn change(
             return Err(Oops::new(StatusCode::CONFLICT, sentence));
         }
     }
-    let wish = Wish::of(&query);
+    let wish = Wish::of(&query, CHOICES);
     Ok(Redirect::to(&format!("/repairs?{}", wish.here())).into_response())
 }

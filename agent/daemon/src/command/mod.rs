@@ -40,6 +40,8 @@ pub struct Settings {
     pub wake_address: std::net::SocketAddr,
     /// How long before the machine restarts or goes off.
     pub countdown: Duration,
+    /// The program that does it.
+    pub systemctl: PathBuf,
     /// Asks for a look at the sources.
     pub look_now: Arc<dyn Fn() + Send + Sync>,
     /// Ends the daemon, so that systemd starts it again.
@@ -157,6 +159,10 @@ impl Stage {
                 Step::Over(state, detail) => self.end(&row.id, state, &detail)?,
                 Step::Lasts(detail) => self.end(&row.id, CommandState::Running, &detail)?,
             }
+        }
+        // A doctor takes its time: what the teacher said meanwhile counts before anything runs out.
+        while let Ok(word) = self.words.try_recv() {
+            self.hear(word);
         }
         self.look_after_message()?;
         self.look_after_countdown().await
@@ -307,5 +313,51 @@ mod tests {
         assert_eq!(refused(&other, "d", 1_030_000, true), Some(CommandState::Denied));
         let odd = signed(&Command { verb: Verb::Message { text: String::new() }, ..command }, &hub);
         assert_eq!(refused(&odd, "d", 1_030_000, true), Some(CommandState::Denied));
+    }
+
+    #[tokio::test]
+    async fn what_the_teacher_said_while_something_else_was_done_counts_before_the_countdown_ends() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path(), 1 << 20).expect("opens");
+        let hub = SigningKey::from_bytes(&[1; 32]);
+        store.set_fact("hub_key", &String::from(PublicKey::of(&hub))).expect("sets");
+        let topics =
+            Topics { school: SchoolId::new("s").expect("id"), device: DeviceId::new("d").expect("id") };
+        let command = Command {
+            v: 1,
+            id: "0123456789abcdef".into(),
+            school: topics.school.clone(),
+            device: topics.device.clone(),
+            verb: Verb::PowerOff,
+            given_ms: clock::wall_ms(),
+            good_for_ms: 60_000,
+            who: "admin".into(),
+        };
+        let settings = Settings {
+            topics,
+            config: PathBuf::new(),
+            wake_address: std::net::SocketAddr::from(([127, 0, 0, 1], 9)),
+            countdown: Duration::ZERO,
+            // Nobody's machine goes off, whatever this test finds.
+            systemctl: folder.path().join("none"),
+            look_now: Arc::new(|| {}),
+            restart: Arc::new(Notify::new()),
+        };
+        let (mut stage, handle) = Stage::new(store.clone(), settings);
+        let signed = Signed::sign(command.clone(), &hub).expect("signs");
+        let row = CommandRow {
+            id: command.id.clone(),
+            document: signed.clone(),
+            state: CommandState::Running,
+            boot_id: String::new(),
+        };
+        store.take_command(&command.id, &signed).expect("takes");
+        store.advance_command(&command.id, CommandState::Running, "").expect("no fault");
+        assert!(matches!(stage.begin_countdown(&row, &Verb::PowerOff), Step::Lasts(_)));
+        handle.say(Word::PutOff);
+        stage.look().await.expect("no fault");
+        let told = store.outcomes_to_tell().expect("reads").remove(0);
+        assert!(told.state == CommandState::Running && told.detail.starts_with("教师推迟到"), "{told:?}");
+        assert!(store.board().read().power.is_some_and(|power| power.at_boot_ms > now_ms() + 500_000));
     }
 }

@@ -84,7 +84,8 @@ impl Stage {
             return Ok(());
         }
         let what = if countdown.off { "poweroff" } else { "reboot" };
-        let asked = tokio::process::Command::new("systemctl").arg(what).kill_on_drop(true).output();
+        let asked =
+            tokio::process::Command::new(&self.settings.systemctl).arg(what).kill_on_drop(true).output();
         match tokio::time::timeout(Duration::from_secs(30), asked).await {
             Ok(Ok(out)) if out.status.success() => {
                 if let Some(countdown) = &mut self.countdown {

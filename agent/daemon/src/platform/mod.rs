@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod host;
+pub mod http;
 pub mod identity;
 pub mod input;
 pub mod machine;

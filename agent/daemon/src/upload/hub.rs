@@ -21,6 +21,7 @@ use super::line::{Proxy, Source};
 use super::road::Road;
 use super::{receipt, witness};
 use crate::model::lesson::State;
+use crate::platform::http;
 use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
 
@@ -69,21 +70,10 @@ impl Hub {
         proxy: Option<&Proxy>,
         pinned: Pinned,
     ) -> Result<Self, UploadError> {
-        let http = reqwest::Client::builder()
+        let way = proxy.map(|proxy| (&proxy.url, proxy.login.as_deref()));
+        let http = http::client(&settings.url, way)?
             .connect_timeout(Duration::from_secs(10))
-            .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(2);
-        let http = match proxy {
-            // The settings say how this machine gets out, not the environment.
-            None => http.no_proxy(),
-            Some(proxy) => {
-                let mut all = reqwest::Proxy::all(proxy.url.clone())?;
-                if let Some((user, password)) = proxy.login.as_deref().and_then(|l| l.split_once(':')) {
-                    all = all.basic_auth(user, password);
-                }
-                http.proxy(all)
-            }
-        };
         Ok(Self { http: http.build()?, settings, store, road, pinned })
     }
 

@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use lectern_base::clock;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use url::Url;
 
 use super::error::{UploadError, chain};
@@ -79,7 +80,8 @@ pub struct Source {
 /// Connections to whoever takes parts.
 pub struct Lines {
     proxy: Option<Proxy>,
-    tls: tokio_native_tls::TlsConnector,
+    /// Made when TLS is first spoken: it reads all the world's certificates.
+    tls: OnceCell<tokio_native_tls::TlsConnector>,
     idle: Mutex<Vec<Idle>>,
 }
 
@@ -91,13 +93,13 @@ struct Idle {
 
 impl Lines {
     /// No connection yet.
-    ///
-    /// # Errors
-    /// [`UploadError::Network`] when TLS cannot be set up.
-    pub fn new(proxy: Option<Proxy>) -> Result<Self, UploadError> {
-        let tls = tokio_native_tls::native_tls::TlsConnector::new();
-        let tls = tls.map_err(|e| UploadError::Network(chain(&e)))?.into();
-        Ok(Self { proxy, tls, idle: Mutex::default() })
+    pub fn new(proxy: Option<Proxy>) -> Self {
+        Self { proxy, tls: OnceCell::new(), idle: Mutex::default() }
+    }
+
+    async fn tls(&self) -> Result<&tokio_native_tls::TlsConnector, UploadError> {
+        let make = async || tokio_native_tls::native_tls::TlsConnector::new().map(Into::into);
+        self.tls.get_or_try_init(make).await.map_err(|e| UploadError::Network(chain(&e)))
     }
 
     /// Sends a part straight from its file, at the pace, without a copy of it in memory.
@@ -215,7 +217,7 @@ impl Lines {
         if let Some(proxy) = &self.proxy {
             tunnel(&mut stream, proxy, &host, port).await?;
         }
-        let stream = self.tls.connect(&host, stream).await;
+        let stream = self.tls().await?.connect(&host, stream).await;
         over(stream.map_err(|e| UploadError::Network(format!("TLS with {host}: {}", chain(&e))))?).await
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lectern_base::clock;
+use tokio::sync::Notify;
 
 /// A piece takes about this long at the rate.
 const PIECE: Duration = Duration::from_millis(4);
@@ -38,6 +39,7 @@ pub struct Pace {
     bucket: Mutex<(Limits, Duration)>,
     moved: AtomicU64,
     under_way: AtomicUsize,
+    begun: Notify,
 }
 
 /// A part that is under way, while it lives.
@@ -98,7 +100,15 @@ impl Pace {
     /// Counts a part in until the answer is dropped.
     pub fn under_way(&self) -> UnderWay<'_> {
         self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.begun.notify_one();
         UnderWay(self)
+    }
+
+    /// Comes back when a part is under way.
+    pub async fn begins(&self) {
+        while !self.is_busy() {
+            self.begun.notified().await;
+        }
     }
 
     /// Whether any part is under way.

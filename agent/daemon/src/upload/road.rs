@@ -7,7 +7,6 @@ use lectern_base::clock;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::error::UploadError;
 use super::line::{Lines, Proxy};
 use super::manners::{ASK_EVERY, LOST, Manners};
 use super::pace::Pace;
@@ -25,11 +24,8 @@ pub struct Road {
 
 impl Road {
     /// A road on which nothing goes yet.
-    ///
-    /// # Errors
-    /// [`UploadError::Network`] when TLS cannot be set up.
-    pub fn new(proxy: Option<Proxy>) -> Result<Self, UploadError> {
-        Ok(Self { lines: Lines::new(proxy)?, pace: Arc::default() })
+    pub fn new(proxy: Option<Proxy>) -> Self {
+        Self { lines: Lines::new(proxy), pace: Arc::default() }
     }
 
     /// Asks the other end while parts are under way, and sets the pace by its answers, until told to stop.
@@ -52,6 +48,11 @@ impl Road {
             } else {
                 if asked.saturating_sub(busy) > RESTED {
                     manners.rested();
+                    // Asleep until there is something to ask about.
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = self.pace.begins() => busy = clock::mono(),
+                    }
                 }
                 continue;
             }

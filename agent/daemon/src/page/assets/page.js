@@ -39,14 +39,15 @@ function situation() {
   if (!status) return "connecting";
   if (performance.now() - heardAt > 20000) return "gone";
   const lesson = status.lesson;
-  if (!lesson || lesson.state === "reclaimed") return beforehand();
+  if (!lesson) return beforehand();
   if (lesson.state === "discarded" && lesson.thrown_away) return "thrownAway";
   if (lesson.bell && lesson.bell.counts_down && ["recording", "paused", "interrupted"].includes(lesson.state)) return "bell";
   if (lesson.state === "sealed") {
     if (!status.upload.configured) return "local";
     return status.upload.reachable === false ? "offline" : "sealed";
   }
-  if (lesson.state === "stored" && !status.safe_to_switch_off) return "storedWaiting";
+  // A lesson whose bytes here made room at once is stored as well as any.
+  if (["stored", "reclaimed"].includes(lesson.state)) return status.safe_to_switch_off ? "stored" : "storedWaiting";
   return lesson.state;
 }
 
@@ -197,7 +198,7 @@ function warnings(w) {
 }
 
 function actions(w, now, short) {
-  const live = status && status.live, wanted = short ? ["keep", "again"] : [...ACTIONS[now] || []], more = [...MORE[now] || []];
+  const live = status && status.live, wanted = short ? ["keep", "again"] : [...ACTIONS[now] || []], more = (MORE[now] || []).filter((one) => one !== "clip" || lesson.state !== "reclaimed");
   if (live && live.can && ["idle", "speech"].includes(now)) wanted.push("startLive");
   if (live && live.can && ["recording", "paused", "bell"].includes(now)) more.push(live.state === "off" ? "liveOn" : "liveOff");
   const key = [wanted, more, language].join();
