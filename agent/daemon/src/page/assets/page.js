@@ -198,7 +198,7 @@ function warnings(w) {
 }
 
 function actions(w, now, short) {
-  const live = status && status.live, wanted = short ? ["keep", "again"] : [...ACTIONS[now] || []], more = (MORE[now] || []).filter((one) => one !== "clip" || lesson.state !== "reclaimed");
+  const live = status && status.live, wanted = short ? ["keep", "again"] : [...ACTIONS[now] || []], more = (MORE[now] || []).filter((one) => one !== "clip" || status.lesson.state !== "reclaimed");
   if (live && live.can && ["idle", "speech"].includes(now)) wanted.push("startLive");
   if (live && live.can && ["recording", "paused", "bell"].includes(now)) more.push(live.state === "off" ? "liveOn" : "liveOff");
   const key = [wanted, more, language].join();
