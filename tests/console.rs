@@ -287,7 +287,7 @@ async fn log_in(browser: &Browser, password: &str) {
 async fn room_page(eyes: &Eyes, hub: &Hub) {
     eyes.browser.open(&format!("{}/rooms/room-301", hub.url())).await.unwrap();
     let charts = eyes.ask("[...document.querySelectorAll('svg.chart')].map(c => c.ariaLabel)").await;
-    for name in ["处理器", "内存", "磁盘已用"] {
+    for name in ["处理器", "内存", "磁盘已用", "网络"] {
         let drawn =
             format!("document.querySelector('svg.chart[aria-label=\"{name}\"] path').getAttribute('d')");
         let drawn = eyes.ask(&drawn).await;

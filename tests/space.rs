@@ -53,6 +53,9 @@ async fn a_lesson_is_ended_in_order_before_the_disk_is_full() {
     browser.open(&format!("http://{page}/")).await.unwrap();
     browser.wait_text("#small", "已存入学校资源库", PATIENCE).await.unwrap();
     browser.wait_text("#lamp", "可以关机", PATIENCE).await.unwrap();
+    let color = "return [...document.querySelectorAll('#big, #lamp')].map(e => getComputedStyle(e).color)";
+    let colors = browser.run(color).await.unwrap();
+    assert_ne!(colors[0], colors[1], "what was cut short is not as green as what is safe");
     browser.screenshot(&pictures().unwrap().join("page-cleared.png")).await.unwrap();
 }
 

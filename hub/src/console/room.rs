@@ -1,6 +1,6 @@
 //! The page of one room: charts, inventory, lessons, events.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use askama::Template;
 use axum::extract::{Path, Query, State};
@@ -14,7 +14,7 @@ use super::lessons::{LessonRow, rows};
 use super::rooms::{Room, room_of};
 use super::{Console, Frame, Oops, show, words};
 use crate::store::devices::{self, Device};
-use crate::store::samples::{self, Live};
+use crate::store::samples;
 use crate::store::{alarms, events, lessons, repairs};
 
 /// What a room's charts look back on.
@@ -70,51 +70,76 @@ pub(super) async fn find(console: &Console, id: &str) -> Result<Device, Oops> {
     found.ok_or_else(|| Oops::missing("这间教室"))
 }
 
-type Label = fn(f64) -> String;
-/// Title, values, top of the scale, label.
-const CHARTS: [(&str, &[&str], Option<f64>, Label); 5] = [
-    ("处理器", &["cpu_pct"], Some(100.0), |v| format!("{v:.0}%")),
-    ("内存", &["memory_used_pct"], Some(100.0), |v| format!("{v:.0}%")),
-    ("磁盘已用", &["disk_used_pct"], Some(100.0), |v| format!("{v:.0}%")),
-    ("温度", &["temperature_celsius"], None, |v| format!("{v:.0}℃")),
-    ("网络", &["net_rx_bps", "net_tx_bps"], None, |v| words::size_of(v / 8.0) + "/s"),
+/// One chart of a room.
+struct Drawn {
+    title: &'static str,
+    group: &'static str,
+    names: &'static [&'static str],
+    top: Option<f64>,
+    label: fn(f64) -> String,
+}
+
+const fn percent(title: &'static str, names: &'static [&'static str]) -> Drawn {
+    Drawn { title, group: "sys", names, top: Some(100.0), label: |v| format!("{v:.0}%") }
+}
+
+const CHARTS: [Drawn; 5] = [
+    percent("处理器", &["cpu_pct"]),
+    percent("内存", &["memory_used_pct"]),
+    percent("磁盘已用", &["disk_used_pct"]),
+    Drawn {
+        title: "温度",
+        group: "sys",
+        names: &["temperature_celsius"],
+        top: None,
+        label: |v| format!("{v:.0}℃"),
+    },
+    Drawn {
+        title: "网络",
+        group: "net",
+        names: &["net_rx_bps", "net_tx_bps"],
+        top: None,
+        label: |v| words::size_of(v / 8.0) + "/s",
+    },
 ];
 
 async fn charts(console: &Console, device: &Device, span: Span) -> Result<ChartsPart, Oops> {
     let now = clock::wall_ms();
-    let id = device.id.clone();
-    let (series, sys, rec, repairs, alarms) = console
+    let of = now - span.length_ms..now;
+    let (id, over) = (device.id.clone(), of.clone());
+    let (series, [sys, net, av, rec], repairs, alarms) = console
         .store
         .read(move |db| {
-            let names: Vec<&str> = CHARTS.iter().flat_map(|c| c.1).copied().collect();
-            let series = samples::series(db, &id, "sys", &names, now - span.length_ms..now, span.step_ms)?;
+            let series = |chart: &Drawn| {
+                samples::series(db, &id, chart.group, chart.names, over.clone(), span.step_ms)
+            };
+            let series = CHARTS.iter().map(series).collect::<rusqlite::Result<Vec<_>>>()?;
+            let live = |group| samples::live(db, &id, group);
+            let live = [live("sys")?, live("net")?, live("av")?, live("rec")?];
             let repairs = repairs::pending(db)?.get(id.as_str()).copied().unwrap_or(0);
-            let alarms = alarms::standing(db)?.remove(&id).unwrap_or_default();
-            Ok((series, samples::live(db, &id, "sys")?, samples::live(db, &id, "rec")?, repairs, alarms))
+            Ok((series, live, repairs, alarms::standing(db)?.remove(&id).unwrap_or_default()))
         })
         .await?;
-    let mut column = 0;
     let mut out = Vec::new();
-    for (title, names, top, label) in CHARTS {
-        let lines: Vec<Vec<_>> = (column..column + names.len())
+    for (Drawn { title, names, top, label, .. }, series) in CHARTS.into_iter().zip(series) {
+        let lines = (0..names.len())
             .map(|k| series.iter().map(|(ts, values)| (*ts, values.get(k).copied().flatten())).collect())
             .collect();
-        column += names.len();
-        let chart =
-            Chart { title, span: now - span.length_ms..now, step_ms: span.step_ms, top, lines, label };
+        let chart = Chart { title, span: of.clone(), step_ms: span.step_ms, top, lines, label };
         let svg = chart.svg();
         if !svg.is_empty() {
             out.push((title, svg));
         }
     }
-    let facts = sys.as_ref().map(now_facts).unwrap_or_default();
+    let values = [&sys, &net, &av].into_iter().flatten().flat_map(|live| live.values.clone());
+    let facts = now_facts(&values.collect());
     let room = room_of(device.clone(), sys, rec, now).with(repairs, alarms);
     Ok(ChartsPart { room, charts: out, now: facts })
 }
 
 /// Measured values that have no chart.
-fn now_facts(live: &Live) -> Vec<(&'static str, String)> {
-    let value = |name: &str| live.values.get(name).copied();
+fn now_facts(values: &BTreeMap<String, f64>) -> Vec<(&'static str, String)> {
+    let value = |name: &str| values.get(name).copied();
     let bytes = |name: &str| value(name).map(words::size_of);
     let mut out = Vec::new();
     let mut fact = |name, text: Option<String>| out.extend(text.map(|t| (name, t)));
@@ -133,6 +158,12 @@ fn now_facts(live: &Live) -> Vec<(&'static str, String)> {
             None => m,
         }),
     );
+    fact("风扇", value("fan_rpm").map(|v| format!("{v:.0} 转/分")));
+    fact("网口速率", value("net_link_bps").map(|v| format!("{:.0} Mb/s", v / 1e6)));
+    fact("到中心往返", value("hub_rtt_ms").map(|v| format!("{} 毫秒", words::number(v))));
+    fact("摄像头", value("camera_count").map(|n| format!("{n:.0} 个")));
+    fact("话筒", value("microphone_count").map(|n| format!("{n:.0} 个")));
+    fact("投影机灯泡", value("projector_lamp_s").map(|s| format!("已用 {:.0} 小时", s / 3600.0)));
     fact("待发送记录", value("outbox_rows_count").map(|n| format!("{n:.0} 条")));
     out
 }

@@ -15,6 +15,8 @@ use crate::store::{StoreError, alarms, repairs};
 
 /// A recording state older than this is not shown as now.
 const REC_FRESH_MS: i64 = 60 * 1000;
+/// What waits is told when it changes, and every ten minutes: older than this it is not shown as now.
+const WAITING_FRESH_MS: i64 = 15 * 60 * 1000;
 
 /// How a room is, from what came from it and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,8 +136,12 @@ pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -
     if online && gauges.iter().any(|g| g.class == "bad") {
         (mood, state, class) = (Mood::Troubled, "需要看看", "warn");
     }
-    let rec = rec.filter(|live| online && now - live.arrived_ms < REC_FRESH_MS);
-    let value = |name: &str| rec.as_ref().and_then(|live| live.values.get(name)).copied();
+    let rec = rec.filter(|_| online);
+    let told = |name: &str, within_ms: i64| {
+        rec.as_ref().filter(|live| now - live.arrived_ms < within_ms)?.values.get(name).copied()
+    };
+    let value = |name: &str| told(name, REC_FRESH_MS);
+    let waits = |name: &str| told(name, WAITING_FRESH_MS);
     let counts = |name: &str| value(name).is_some_and(|n| n > 0.0);
     // A room says either that it records or that it is paused, never both.
     let paused = counts("paused_count");
@@ -146,11 +152,11 @@ pub fn room_of(device: Device, sys: Option<Live>, rec: Option<Live>, now: i64) -
             lectern_wire::manifest::clock_text(whole.saturating_mul(1000))
         })
     });
-    let waiting = value("pending_upload_bytes").filter(|b| *b > 0.0);
+    let waiting = waits("pending_upload_bytes").filter(|b| *b > 0.0);
     Room {
         seen: device.seen_ms.map_or_else(|| "–".into(), |seen| words::ago(seen, now)),
         paused,
-        upload: waiting.map(|bytes| match value("lessons_waiting_count").filter(|n| *n > 0.0) {
+        upload: waiting.map(|bytes| match waits("lessons_waiting_count").filter(|n| *n > 0.0) {
             Some(n) => format!("{} 节 {}", words::number(n), words::size_of(bytes)),
             None => words::size_of(bytes),
         }),
@@ -237,4 +243,37 @@ pub async fn overview(State(console): State<Console>, _: Who) -> Result<Response
 /// The moving part of 总览.
 pub async fn overview_part(State(console): State<Console>, _: Who) -> Result<Response, Oops> {
     Ok(show(&part(&console).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit;
+
+    #[test]
+    fn what_waits_stays_shown_between_two_words_about_it_and_a_recording_does_not() {
+        let topics = testkit::topics("room-1");
+        let now = 100 * 60_000;
+        let device = Device {
+            id: topics.device,
+            school: topics.school,
+            room: "301教室".into(),
+            key: None,
+            presence: Some(Presence::Online),
+            reason: None,
+            seen_ms: Some(now),
+            info: None,
+        };
+        let shown = |age_ms: i64| {
+            let values =
+                [("recording_count", 1.0), ("pending_upload_bytes", 5e6), ("lessons_waiting_count", 2.0)];
+            let values = values.map(|(name, value)| (name.to_owned(), value)).into();
+            let rec = Live { values, arrived_ms: now - age_ms };
+            let room = room_of(device.clone(), None, Some(rec), now);
+            (room.recording.is_some(), room.upload.is_some())
+        };
+        assert_eq!(shown(30_000), (true, true));
+        assert_eq!(shown(9 * 60_000), (false, true), "told every ten minutes while nothing changes");
+        assert_eq!(shown(20 * 60_000), (false, false));
+    }
 }
