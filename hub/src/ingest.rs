@@ -12,6 +12,7 @@ use lectern_base::clock;
 use lectern_wire::alarm::{Alarm, AlarmState, Code};
 use lectern_wire::chain::ChainHead;
 use lectern_wire::command::Outcome;
+use lectern_wire::desired::Reported;
 use lectern_wire::id::DeviceId;
 use lectern_wire::sign::Signed;
 use lectern_wire::telemetry::{Ack, Event, Info, MAX_PAYLOAD, Sample, State, well_formed};
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::{Store, afterwards, alarms, commands, devices, events, heads, repairs, samples};
+use crate::store::{Store, afterwards, alarms, commands, desired, devices, events, heads, repairs, samples};
 
 /// Most messages in one change.
 const GROUP: usize = 256;
@@ -197,6 +198,14 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Ok(_) => dropped(counts, device, leaf, "the id is not the topic's"),
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
+        Leaf::Reported => match serde_json::from_slice::<Reported>(payload) {
+            Ok(said) => {
+                desired::heard(db, device, &said, now)?;
+                devices::seen(db, device, now)?;
+            }
+            Err(_) if payload.is_empty() => {}
+            Err(e) => dropped(counts, device, leaf, &e.to_string()),
+        },
         Leaf::Chain => match serde_json::from_slice::<Signed<ChainHead>>(payload) {
             Ok(head) => {
                 if let Err(why) = heads::add(db, device, &head, now)? {
@@ -207,7 +216,7 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Err(_) if payload.is_empty() => {}
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
-        Leaf::Ack(_) | Leaf::CommandRequest(_) => dropped(counts, device, leaf, "this goes down only"),
+        Leaf::Ack(_) | Leaf::CommandRequest(_) | Leaf::Desired => dropped(counts, device, leaf, "this goes down only"),
     }
     Ok(None)
 }

@@ -29,6 +29,10 @@ pub enum Leaf {
     CommandRequest(String),
     /// What became of a command, by its id.
     CommandResult(String),
+    /// Down, retained: what the room is to go by; see [`crate::desired`].
+    Desired,
+    /// Retained: what the room made of it.
+    Reported,
     /// Down: the hub has stored everything of this class up to a sequence number.
     Ack(String),
 }
@@ -57,14 +61,16 @@ impl Topics {
             Leaf::Alarm(code) => format!("{base}/a/{}", code.name()),
             Leaf::CommandRequest(id) => format!("{base}/cmd/req/{id}"),
             Leaf::CommandResult(id) => format!("{base}/cmd/res/{id}"),
+            Leaf::Desired => format!("{base}/cfg/desired"),
+            Leaf::Reported => format!("{base}/cfg/reported"),
             Leaf::Ack(class) => format!("{base}/ack/{class}"),
         }
     }
 
     /// The filters for everything the hub sends down to this device.
     #[must_use]
-    pub fn down(&self) -> [String; 2] {
-        ["ack/+", "cmd/req/+"].map(|rest| format!("{ROOT}/{}/{}/{rest}", self.school, self.device))
+    pub fn down(&self) -> [String; 3] {
+        ["ack/+", "cmd/req/+", "cfg/desired"].map(|rest| format!("{ROOT}/{}/{}/{rest}", self.school, self.device))
     }
 }
 
@@ -91,6 +97,8 @@ pub fn parse(topic: &str) -> Option<(Topics, Leaf)> {
         ("e", Some(kind), None) => Leaf::Event(name(kind)?),
         ("chain", None, None) => Leaf::Chain,
         ("a", Some(code), None) => Leaf::Alarm(crate::alarm::Code::from_name(code)?),
+        ("cfg", Some("desired"), None) => Leaf::Desired,
+        ("cfg", Some("reported"), None) => Leaf::Reported,
         ("ack", Some(class), None) => Leaf::Ack(name(class)?),
         _ => return None,
     };
@@ -121,6 +129,8 @@ mod tests {
             Leaf::History("rec".into()),
             Leaf::Event("lesson".into()),
             Leaf::Chain,
+            Leaf::Desired,
+            Leaf::Reported,
             Leaf::Alarm(crate::alarm::Code::Hot),
             Leaf::Ack("event".into()),
             Leaf::CommandRequest("0123456789abcdef".into()),
@@ -142,6 +152,9 @@ mod tests {
             "lectern/v1/s/../state",
             "lectern/v1/s/d/m/A",
             "lectern/v1/s/d/a/nonsense",
+            "lectern/v1/s/d/cfg",
+            "lectern/v1/s/d/cfg/other",
+            "lectern/v1/s/d/cfg/desired/x",
             "lectern/v1/s/d/cmd/req/x",
             "lectern/v1/s/d/cmd/req/0123456789abcdef/x",
             "lectern/v1/s/d/cmd/run/0123456789abcdef",

@@ -130,7 +130,7 @@ impl Access {
     fn own(&self, client: &str, topic: &str) -> Option<(Topics, Leaf)> {
         let known = self.known(client)?;
         let (topics, leaf) = topic::parse(topic)?;
-        let up = !matches!(leaf, Leaf::Ack(_) | Leaf::CommandRequest(_));
+        let up = !matches!(leaf, Leaf::Ack(_) | Leaf::CommandRequest(_) | Leaf::Desired);
         (up && topics == known.topics).then_some((topics, leaf))
     }
 

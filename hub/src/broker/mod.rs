@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lectern_wire::topic::Leaf;
 use rmqtt::codec::types::Publish as Packet;
 use rmqtt::context::ServerContext;
 use rmqtt::hook::Type;
@@ -116,10 +117,12 @@ impl Broker {
 /// Publishes one message to its device, as the hub itself.
 async fn publish(context: &ServerContext, address: SocketAddr, down: Down) {
     let topic = down.topics.of(&down.leaf);
+    // What a room is to go by stands at the broker until something newer does.
+    let retain = down.leaf == Leaf::Desired;
     let id = Id::new(context.node.id(), address.port(), Some(address), None, "lectern-hub".into(), None);
     let packet = Packet {
         dup: false,
-        retain: false,
+        retain,
         qos: QoS::AtLeastOnce,
         topic: topic.into(),
         packet_id: None,

@@ -10,4 +10,5 @@ pub mod playlist;
 pub mod repair;
 pub mod retention;
 pub mod sound;
+pub mod timetable;
 pub mod watch;

@@ -10,6 +10,7 @@ pub mod alarms;
 pub mod at_s3;
 pub mod audit;
 pub mod commands;
+pub mod desired;
 pub mod device_keys;
 pub mod devices;
 pub mod events;
@@ -26,6 +27,8 @@ pub mod reliance;
 pub mod repairs;
 pub mod samples;
 pub mod succession;
+pub mod timetable;
+pub mod usage;
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -35,7 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     include_str!("schema.sql"),
     include_str!("afterwards.sql"),
     include_str!("s3.sql"),
@@ -44,6 +47,7 @@ const STEPS: [&str; 8] = [
     include_str!("home.sql"),
     include_str!("evidence.sql"),
     include_str!("commands.sql"),
+    include_str!("usage.sql"),
 ];
 
 /// Why the state cannot be used.
@@ -292,8 +296,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         drop(Store::open(folder.path()).expect("opens"));
         let db = Connection::open(folder.path().join("hub.db")).expect("opens");
-        db.pragma_update(None, "user_version", 9).expect("set");
+        db.pragma_update(None, "user_version", 99).expect("set");
         drop(db);
-        assert!(matches!(Store::open(folder.path()), Err(StoreError::Newer(9))));
+        assert!(matches!(Store::open(folder.path()), Err(StoreError::Newer(99))));
     }
 }

@@ -42,7 +42,7 @@ fn parse(text: &str) -> Result<Timetable, Vec<String>> {
                 );
             }
         }
-        Timetable { periods, plans, first_monday, bell_offset_s }
+        Timetable { periods, plans, first_monday, bell_offset_s, ..Timetable::default() }
     })
 }
 
