@@ -10,7 +10,10 @@
 //! seen is not counted as used: where it could have made the difference, the row says [`Used::Unknown`].
 //!
 //! Seconds are measured by a clock that only goes forward; every `_s` lies within the period and is at most its length.
-//! `used_s ≤ known_s`, and `known_s` may exceed `powered_s` by the time the machine was certainly off.
+//! `used_s ≤ known_s`, and `known_s` may exceed `powered_s` by the time the machine was certainly off or asleep.
+//!
+//! A period in which the room's machine was off from end to end has a row too, once the machine is on again and only where
+//! a lesson was planned; rooms that stay away have none, and the hub says so. A row may thus arrive days late.
 
 use std::collections::BTreeMap;
 
@@ -113,7 +116,7 @@ pub struct Usage {
     pub recorded_s: u32,
     /// Seconds of which it is known whether they count as use. The rest of the period is unknown.
     pub known_s: u32,
-    /// Seconds the machine was on and awake, as far as the agent can vouch for it.
+    /// Seconds the machine was on and awake, as far as the agent can vouch for it; 0 where it was certainly off.
     pub powered_s: u32,
     /// Seconds each category of application was in the foreground; only where the school switched it on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -291,7 +294,8 @@ mod tests {
     #[test]
     fn a_row_that_says_too_much_or_nothing_is_refused_by_the_name_of_its_field() {
         assert_eq!(row().check(), Ok(()));
-        let wrong: [(&str, fn(&mut Usage)); 10] = [
+        type Spoil = fn(&mut Usage);
+        let wrong: [(&str, Spoil); 10] = [
             ("v is", |r| r.v = 2),
             ("date", |r| r.date = "2026-9-14".into()),
             ("date", |r| r.date = "第十四日".into()),
