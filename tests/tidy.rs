@@ -27,6 +27,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("afterwards", 3),
     ("alarm", 3),
     ("command", 3),
+    ("desired", 3),
     ("home", 3),
     ("beside", 3),
     ("store", 2),

@@ -16,6 +16,7 @@ use crate::broker::{self, Broker};
 use crate::command;
 use crate::config::Config;
 use crate::console;
+use crate::hand;
 use crate::ingest;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
@@ -67,6 +68,7 @@ pub struct Hub {
     ingest: ingest::Deps,
     watch: watch::Deps,
     command: command::Deps,
+    hand: hand::Deps,
     pub(crate) receive: Receive,
     retention: Retention,
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -131,6 +133,15 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     };
     let watch = watch::Deps { store: store.clone(), bell: bell.clone(), rules: config.watch.clone() };
     let given = Arc::new(Notify::new());
+    let changed = Arc::new(Notify::new());
+    let hand = hand::Deps {
+        store: store.clone(),
+        downs: downs_in.clone(),
+        bell: bell.clone(),
+        changed: Arc::clone(&changed),
+        key: keys.signing.clone(),
+        thresholds: config.thresholds,
+    };
     let command = command::Deps {
         store: store.clone(),
         downs: downs_in,
@@ -166,6 +177,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         mqtt_port,
         key: keys.signing.clone(),
         given,
+        changed,
     };
     let read_back = Box::pin(read_back);
     let retention = config.retention;
@@ -175,6 +187,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         ingest,
         watch,
         command,
+        hand,
         receive,
         retention,
         read_back,
@@ -237,6 +250,7 @@ impl Hub {
         let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
         let command = named("command", command::run(self.command, stop.clone()));
+        let hand = named("hand", hand::run(self.hand, stop.clone()));
         let watch = named("watch", watch::run(self.watch, stop.clone()));
         let read_back = named("read back", self.read_back);
         let broker = named("broker", self.broker.run(stop.clone()));
@@ -261,6 +275,7 @@ impl Hub {
         drop(self.receive);
         stop.cancelled().await;
         end(command).await;
+        end(hand).await;
         end(watch).await;
         end(broker).await;
         end(web).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use lectern_wire::desired::Thresholds;
 use toml::{Table, Value};
 use url::Url;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub keep_free_bytes: u64,
     /// How long lessons are kept.
     pub retention: Retention,
+    /// Thresholds of alarms that every room is handed.
+    pub thresholds: Thresholds,
     /// When rooms are missed.
     pub watch: watch::Rules,
     /// Days without news after which a lesson that was never sealed loses the parts it has here.
@@ -85,6 +88,7 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
             away_ms: i64::from(reader.number("alarms.away_minutes", 5, 1..=1440)) * 60_000,
             hours: reader.hours("alarms.school_hours", "1-5 07:30-16:30"),
         },
+        thresholds: reader.thresholds(),
         abandoned_days: reader.number("store.abandoned_days", 30, 1..=400),
         s3: reader.s3(),
     };
@@ -163,6 +167,23 @@ impl Reader<'_> {
             self.fault(path, &format!("must be a whole number from {} to {}", range.start(), range.end()));
             default
         })
+    }
+
+    /// What every room is handed; 0 leaves it to the room.
+    fn thresholds(&mut self) -> Thresholds {
+        let mut one = |path: &'static str| Some(self.number(path, 0, 0..=86_400)).filter(|n| *n > 0);
+        let all = Thresholds {
+            temperature_celsius: one("room_alarms.temperature_celsius"),
+            disk_minutes: one("room_alarms.disk_minutes"),
+            disk_used_pct: one("room_alarms.disk_used_pct"),
+            round_trip_ms: one("room_alarms.round_trip_ms"),
+            resent_pct: one("room_alarms.resent_pct"),
+            clock_off_s: one("room_alarms.clock_off_s"),
+        };
+        if let Some(what) = all.fault() {
+            self.fault("room_alarms", &format!("{what}, or 0 to leave it to the room"));
+        }
+        all
     }
 
     /// Days, where 0 stands for good.

@@ -216,7 +216,9 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Err(_) if payload.is_empty() => {}
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
-        Leaf::Ack(_) | Leaf::CommandRequest(_) | Leaf::Desired => dropped(counts, device, leaf, "this goes down only"),
+        Leaf::Ack(_) | Leaf::CommandRequest(_) | Leaf::Desired => {
+            dropped(counts, device, leaf, "this goes down only")
+        }
     }
     Ok(None)
 }

@@ -110,16 +110,17 @@ struct Seen<'a> {
 }
 
 /// Runs until told to stop.
-pub async fn run(store: Store, limits: Limits, stop: CancellationToken) {
+pub async fn run(store: Store, stop: CancellationToken) {
     let raised = store.alarms().borrow().clone();
     let mut latches: HashMap<Code, Latch> = HashMap::new();
     for alarm in raised.iter().filter(|a| a.state == AlarmState::Raised) {
         latches.insert(alarm.code, Latch { raised: true, changed: None });
     }
-    let (mut board, mut health) = (store.board().watch(), store.health());
+    let (mut board, mut health, mut rules) = (store.board().watch(), store.health(), store.rules());
     loop {
         board.mark_unchanged();
         health.mark_unchanged();
+        let limits = rules.borrow_and_update().limits.clone();
         let again = look(&store, &limits, &mut latches);
         let due = async {
             match again {
@@ -131,6 +132,8 @@ pub async fn run(store: Store, limits: Limits, stop: CancellationToken) {
             () = stop.cancelled() => return,
             Ok(()) = board.changed() => {}
             Ok(()) = health.changed() => {}
+            // Another threshold is handed down.
+            Ok(()) = rules.changed() => {}
             () = due => {}
         }
         tokio::select! {

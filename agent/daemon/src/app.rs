@@ -20,14 +20,15 @@ use crate::afterwards::{self, Desk};
 use crate::beforehand::{preflight, reminder};
 use crate::config::Config;
 use crate::evidence::device_key;
-use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, http, identity, machine, notify};
 use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
 use crate::store::{Store, StoreError};
-use crate::{alarm, beside, command, evidence, home, key, publish, reclaim, record, render, sense, upload};
+use crate::{
+    alarm, beside, command, desired, evidence, home, key, publish, reclaim, record, render, sense, upload,
+};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -95,6 +96,12 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     let schemes = config.schemes().map_err(faulty)?;
     let timetable = config.timetable().map_err(faulty)?;
     write_keys(&store, public)?;
+    let handed = desired::Settings {
+        topics: Topics { school: config.device.school.clone(), device: config.device.id.clone() },
+        own: timetable.map(Arc::new),
+        limits: config.alarm.clone(),
+    };
+    desired::begin(&store, &handed).context("what the hub handed down cannot be read")?;
     require(&config, &store).context("stored lessons cannot be told from others")?;
     let volume = home::look(&store, config.device.trust_volume).context("this boot cannot be counted")?;
     let (listener, address) = listen(config.page.listen, &data_dir).await?;
@@ -116,7 +123,6 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         max_minutes: config.recording.max_minutes,
         reserve_minutes: config.recording.reserve_minutes,
         bytes_per_minute: config.bytes_per_minute(),
-        timetable: timetable.clone(),
         end_after_bell: seconds(config.school_day.end_after_bell_s),
     };
     let (driver, handle) = record::Driver::new(store.clone(), settings);
@@ -176,7 +182,8 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     let settings =
         sense::Settings { interval: seconds(config.sense.interval_s).unwrap_or(LOOK_EVERY), scope };
     spawn("sense", tokio::spawn(sense::run(store.clone(), settings, stages.clone())));
-    spawn("alarm", tokio::spawn(alarm::run(store.clone(), config.alarm.clone(), stages.clone())));
+    spawn("desired", tokio::spawn(desired::run(store.clone(), handed, stages.clone())));
+    spawn("alarm", tokio::spawn(alarm::run(store.clone(), stages.clone())));
     let settings = reclaim::Settings {
         keep_days: config.recording.keep_stored_days,
         keep_free_bytes: u64::from(config.recording.keep_free_mib) << 20,
@@ -193,7 +200,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     if let Err(e) = afterwards::resume(&store) {
         tracing::error!("a lesson that was thrown away could not be removed: {e}");
     }
-    let preflight = before_lessons(&config, &store, timetable, &stages, &mut spawn);
+    let preflight = before_lessons(&config, &store, &stages, &mut spawn);
     let restart = Arc::new(Notify::new());
     let command = (config.hub.is_some() && !config.commands.off).then(|| {
         let settings = command::Settings {
@@ -269,20 +276,17 @@ fn require(config: &Config, store: &Store) -> Result<(), StoreError> {
 fn before_lessons(
     config: &Config,
     store: &Store,
-    timetable: Option<Timetable>,
     stop: &CancellationToken,
     spawn: &mut impl FnMut(&'static str, JoinHandle<()>),
 ) -> preflight::Handle {
     let (recorder, capture) = (config.recording.recorder.clone(), config.recording.capture.clone());
     if config.school_day.speech_reminder {
-        let only_in_periods = timetable.is_some();
-        let settings =
-            reminder::Settings { recorder: recorder.clone(), capture: capture.clone(), only_in_periods };
+        let settings = reminder::Settings { recorder: recorder.clone(), capture: capture.clone() };
         spawn("reminder", tokio::spawn(reminder::run(store.clone(), settings, stop.clone())));
     }
     let before_bell = jiff::SignedDuration::from_mins(config.school_day.preflight_before_bell_min.into());
     let armed = config.recording.armed || config.recording.ring_s > 0;
-    let settings = preflight::Settings { recorder, capture, armed, timetable, before_bell };
+    let settings = preflight::Settings { recorder, capture, armed, before_bell };
     let (stage, handle) = preflight::Stage::new(store.clone(), settings);
     spawn("preflight", tokio::spawn(stage.run(stop.clone())));
     handle

@@ -12,7 +12,7 @@
 //! | 6 | `main`, [`cli`] |
 //! | 5 | [`app`]: wires everything top to bottom, tears it down in reverse |
 //! | 4 | [`page`]: the teacher's page; [`key`]: a physical key |
-//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`], [`render`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`], [`home`], [`beside`], [`command`] |
+//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`], [`render`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`], [`home`], [`beside`], [`command`], [`desired`] |
 //! | 2 | [`store`], [`platform`], [`config`] |
 //! | 1 | [`model`]: pure types and state machines |
 //! | 0 | `lectern_wire`, `lectern_base` |
@@ -25,6 +25,7 @@ mod beside;
 mod cli;
 mod command;
 mod config;
+mod desired;
 mod evidence;
 mod home;
 mod key;

@@ -70,7 +70,8 @@ impl Topics {
     /// The filters for everything the hub sends down to this device.
     #[must_use]
     pub fn down(&self) -> [String; 3] {
-        ["ack/+", "cmd/req/+", "cfg/desired"].map(|rest| format!("{ROOT}/{}/{}/{rest}", self.school, self.device))
+        ["ack/+", "cmd/req/+", "cfg/desired"]
+            .map(|rest| format!("{ROOT}/{}/{}/{rest}", self.school, self.device))
     }
 }
 

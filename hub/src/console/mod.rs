@@ -22,6 +22,7 @@ mod room;
 mod rooms;
 #[cfg(test)]
 mod tests;
+mod timetable;
 mod wish;
 mod words;
 
@@ -30,6 +31,7 @@ use std::sync::{Arc, Mutex};
 
 use askama::Template;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -42,6 +44,9 @@ use crate::model::bell::Bell;
 use crate::model::count::Counts;
 use crate::store::objects::Objects;
 use crate::store::{Store, StoreError};
+
+/// A timetable's file and what a browser wraps it in.
+const BODY_MAX: usize = crate::model::timetable::sheet::MAX_FILE + 64 * 1024;
 
 /// What the console shows and how it gets there.
 #[derive(Debug)]
@@ -66,6 +71,8 @@ pub struct Deps {
     pub key: SigningKey,
     /// Rung when a command was given.
     pub given: Arc<Notify>,
+    /// Rung when a timetable changed.
+    pub changed: Arc<Notify>,
 }
 
 /// The console. Cheap to clone.
@@ -82,6 +89,7 @@ struct Inner {
     hashing: Semaphore,
     checking: Semaphore,
     heads: joined::Heads,
+    drafts: Mutex<timetable::Drafts>,
     stop: CancellationToken,
 }
 
@@ -100,6 +108,7 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         hashing: Semaphore::new(2),
         checking: Semaphore::new(1),
         heads: joined::Heads::default(),
+        drafts: Mutex::default(),
         stop,
     };
     let console = Console { inner: Arc::new(inner) };
@@ -126,6 +135,12 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         .route("/repairs", get(repairs::list))
         .route("/repairs.part", get(repairs::list_part))
         .route("/repairs/{device}/{id}", post(repairs::change))
+        .route("/timetable", get(timetable::page))
+        .route("/timetable/bells", post(timetable::bells))
+        .route("/timetable/import", post(timetable::import).layer(DefaultBodyLimit::max(BODY_MAX)))
+        .route("/timetable/apply", post(timetable::apply))
+        .route("/timetable/changes", post(timetable::change))
+        .route("/timetable/changes/{n}/remove", post(timetable::take_back))
         .route("/devices", get(devices::page).post(devices::add))
         .route("/devices/{device}/password", post(devices::new_password))
         .route("/live", get(live::live))

@@ -46,7 +46,11 @@ pub fn of(db: &Connection, device: &DeviceId) -> rusqlite::Result<Option<Row>> {
             (Some(revision), Some(at)) => Some((
                 Reported {
                     revision: revision.cast_unsigned(),
-                    state: if state.as_deref() == Some("applied") { ReportState::Applied } else { ReportState::Refused },
+                    state: if state.as_deref() == Some("applied") {
+                        ReportState::Applied
+                    } else {
+                        ReportState::Refused
+                    },
                     detail: row.get::<_, Option<String>>(5)?.unwrap_or_default(),
                     running: row.get::<_, Option<i64>>(6)?.unwrap_or(0).cast_unsigned(),
                     ts: at,
@@ -117,7 +121,11 @@ pub fn refresh(
         let signed = Signed::sign(wanted, key).map_err(unwritable)?;
         let text = serde_json::to_string(&signed).map_err(unwritable)?;
         if text.len() > MAX_DESIRED {
-            faults.push(format!("{}: its timetable has {} bytes, at most {MAX_DESIRED} fit", device.id, text.len()));
+            faults.push(format!(
+                "{}: its timetable has {} bytes, at most {MAX_DESIRED} fit",
+                device.id,
+                text.len()
+            ));
             continue;
         }
         db.execute(

@@ -28,7 +28,6 @@ pub mod repairs;
 pub mod samples;
 pub mod succession;
 pub mod timetable;
-pub mod usage;
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::{Looker, ask_armed, lesson_begins, records};
 use crate::model::status::Preflight;
-use crate::model::timetable::Timetable;
 use crate::store::Store;
 
 /// A verdict this old is no longer shown as news, and the page asks for another.
@@ -34,8 +33,6 @@ pub struct Settings {
     pub capture: CaptureSettings,
     /// Whether a recorder is kept ready.
     pub armed: bool,
-    /// The school's bells.
-    pub timetable: Option<Timetable>,
     /// How long before a bell to look; zero for never.
     pub before_bell: SignedDuration,
 }
@@ -89,7 +86,7 @@ impl Stage {
 
     /// Runs until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
-        let by_bell = self.settings.timetable.is_some() && !self.settings.before_bell.is_zero();
+        let by_bell = !self.settings.before_bell.is_zero();
         let mut tick = tokio::time::interval(Duration::from_secs(10));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -114,7 +111,7 @@ impl Stage {
 
     /// Whether a bell is near that was not looked at yet.
     fn bell_is_near(&mut self) -> bool {
-        let (Some(table), true) = (&self.settings.timetable, clock::plausible()) else { return false };
+        let (Some(table), true) = (self.store.timetable(), clock::plausible()) else { return false };
         if self.settings.before_bell.is_zero() {
             return false;
         }

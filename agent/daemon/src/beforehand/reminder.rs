@@ -22,22 +22,20 @@ pub struct Settings {
     pub recorder: PathBuf,
     /// The sources.
     pub capture: CaptureSettings,
-    /// Whether only a period of the timetable counts.
-    pub only_in_periods: bool,
 }
 
 impl Settings {
     /// Whether a voice counts now: the break before a period is shown on the page already, and is no lesson.
-    fn now(&self, store: &Store) -> bool {
+    fn now(store: &Store) -> bool {
         let on = |slot: Slot| slot.start_ms <= clock::wall_ms();
-        !self.only_in_periods || store.board().read().slot.is_some_and(on)
+        store.timetable().is_none() || store.board().read().slot.is_some_and(on)
     }
 }
 
 /// Runs until told to stop.
 pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     loop {
-        let wanted = !records(&store) && settings.now(&store);
+        let wanted = !records(&store) && Settings::now(&store);
         if wanted {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -79,7 +77,7 @@ async fn listen(store: &Store, settings: &Settings) {
             }
             Err(e) => tracing::warn!("what the recorder heard cannot be read: {e}"),
         }
-        if !settings.now(store) {
+        if !Settings::now(store) {
             break;
         }
     }

@@ -110,7 +110,7 @@ mod tests {
             first_monday = \"2026-09-01\"
             [[period]]\nname = \"第1节\"\nstart = \"08:00\"\nend = \"08:40\"
             [[period]]\nname = \"第2节\"\nstart = \"08:30\"\nend = \"8点\"
-            [[lesson]]\nperiod = \"第9节\"\nweeks = \"单\"\nclas = \"x\"
+            [[lesson]]\nperiod = \"第9节\"\nweeks = \"半\"\nclas = \"x\"
         ";
         let faults = parse(text).expect_err("faults");
         for path in [

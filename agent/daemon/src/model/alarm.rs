@@ -1,7 +1,7 @@
 //! From where on something is wrong with the machine.
 
 /// `[alarm]` in the settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Hottest sensor, °C.
     pub temperature_celsius: u32,

@@ -9,6 +9,7 @@ pub mod lesson;
 pub mod profile;
 pub mod projector;
 pub mod reading;
+pub mod rules;
 pub mod schedule;
 pub mod scheme;
 pub mod status;

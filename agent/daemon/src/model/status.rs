@@ -15,6 +15,7 @@ use super::answer::Refusal;
 use super::home::Doubt;
 use super::lesson::{CutShort, State};
 use super::profile::Reason;
+use super::rules::Origin;
 use super::timetable::{Bell, Slot};
 
 /// The whole status.
@@ -44,6 +45,8 @@ pub struct Status {
     pub disk_free_minutes: Option<u64>,
     /// The period that is on or about to begin, by the timetable.
     pub slot: Option<Slot>,
+    /// Where the timetable is from, and the revision that the hub handed down; 0 for none.
+    pub timetable: (Origin, u64),
     /// How the sources were found before the lesson, last time somebody looked.
     pub preflight: Option<Preflight>,
     /// Somebody talks at the lectern and nothing records.

@@ -102,6 +102,7 @@ pub fn status(status: &Status, page: &Page) -> Value {
         },
         "home": status.home.as_ref().map(|doubt| json!({ "code": doubt.code(), "detail": doubt.detail() })),
         "slot": status.slot.as_ref().map(|slot| json!({ "about": slot.about, "times": slot.times })),
+        "timetable": { "from": status.timetable.0.name(), "revision": status.timetable.1 },
         "preflight": preflight(status.preflight.as_ref()),
         "speech": status.speech,
         "note": status.note.as_ref().map(|note| json!({ "text": note.text, "from": note.from })),

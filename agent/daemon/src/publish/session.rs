@@ -6,6 +6,7 @@ use std::time::Duration;
 use lectern_base::clock;
 use lectern_wire::alarm::{Alarm, Code};
 use lectern_wire::command::Outcome;
+use lectern_wire::desired::Reported;
 use lectern_wire::telemetry::{Ack, MAX_PAYLOAD};
 use lectern_wire::topic::{self, Leaf};
 use rumqttc::{
@@ -119,6 +120,8 @@ struct Session<'a> {
     more: bool,
     /// The alarms as they were told on this connection.
     alarms: HashMap<Code, Alarm>,
+    /// What was told on this connection of what the hub handed down.
+    reported: Option<Reported>,
     /// Everything up to here was in the outbox when the connection began.
     backlog: i64,
 }
@@ -163,6 +166,7 @@ pub async fn run(store: &Store, settings: &Settings, stop: &CancellationToken) -
         history_left: true,
         more: false,
         alarms: HashMap::new(),
+        reported: None,
         backlog: store.outbox().newest_sample()?,
     };
     let mut connected = false;
@@ -271,6 +275,7 @@ impl Session<'_> {
             return Err(SessionError::Stuck);
         }
         self.send_alarms()?;
+        self.send_reported()?;
         self.more = false;
         self.send_outcomes()?;
         self.send_heads()?;
@@ -294,6 +299,18 @@ impl Session<'_> {
                 break;
             }
             self.alarms.insert(alarm.code, alarm);
+        }
+        Ok(())
+    }
+
+    /// What became of what was handed down, told once on each connection and when it changes.
+    fn send_reported(&mut self) -> Result<(), SessionError> {
+        let said = self.store.reported();
+        if said != self.reported
+            && let Some(said) = said
+            && self.hand(&Leaf::Reported, true, serde_json::to_vec(&said)?, Cargo::Word)
+        {
+            self.reported = Some(said);
         }
         Ok(())
     }
@@ -437,6 +454,9 @@ impl Session<'_> {
                             }
                             Err(e) => tracing::warn!(command = id, "a command could not be read: {e}"),
                         }
+                    }
+                    Some((topics, Leaf::Desired)) if topics == self.settings.topics => {
+                        self.store.hand_in(message.payload.to_vec());
                     }
                     _ => tracing::warn!(topic = message.topic, "a message nobody asked for was ignored"),
                 }

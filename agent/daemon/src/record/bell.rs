@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_secs(2);
 impl Driver {
     /// The period that is on or about to begin; none while the clock cannot be believed.
     pub(super) fn slot(&self) -> Option<Slot> {
-        let table = self.settings.timetable.as_ref()?;
+        let table = self.store.timetable()?;
         if !clock::plausible() {
             return None;
         }

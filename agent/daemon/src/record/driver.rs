@@ -21,7 +21,7 @@ use super::process::{self, Heard};
 use super::{Answer, Ask, Handle, Mail, STUCK, bell, no};
 use crate::model::lesson::{Admission, Because, CutShort, Request, State, admit};
 use crate::model::status::{self, Warning};
-use crate::model::timetable::{Bell, Timetable};
+use crate::model::timetable::Bell;
 use crate::store::Store;
 
 /// How long a stop may take before the recorder is ended.
@@ -53,8 +53,6 @@ pub struct Settings {
     pub reserve_minutes: u32,
     /// Bytes a minute takes at most.
     pub bytes_per_minute: u64,
-    /// The school's bells and this room's lessons.
-    pub timetable: Option<Timetable>,
     /// How long after the bell a lesson ends by itself; `None` for never.
     pub end_after_bell: Option<Duration>,
 }

@@ -24,6 +24,7 @@ pub mod keeping;
 pub mod lessons;
 pub mod line;
 pub mod outbox;
+pub mod rules;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,8 @@ pub struct Bells {
     pub render: Notify,
     /// A command arrived.
     pub command: Notify,
+    /// The hub handed something down.
+    pub desired: Notify,
     /// A fresh sample is wanted now.
     pub sense: Notify,
 }
@@ -119,6 +122,7 @@ struct Inner {
     alarms: watch::Sender<Vec<Alarm>>,
     health: watch::Sender<Health>,
     line: Arc<line::Line>,
+    handed: rules::Handed,
     required: OnceLock<Vec<String>>,
     _lock: File,
 }
@@ -239,6 +243,7 @@ impl Store {
             alarms: watch::channel(alarms).0,
             health: watch::channel(Health::default()).0,
             line: Arc::default(),
+            handed: rules::Handed::default(),
             required: OnceLock::new(),
             _lock: lock,
         })))

@@ -46,7 +46,9 @@ pub fn read(text: &str, is_room: impl Fn(&str) -> bool) -> Result<Vec<Said>, Str
             } else if said.room.is_empty() {
                 said.room = word;
             } else {
-                return Err(format!("“{word}”不知道是什么：一格里先写课程，再写教师、周次、教室，一项一行。"));
+                return Err(format!(
+                    "“{word}”不知道是什么：一格里先写课程，再写教师、周次、教室，一项一行。"
+                ));
             }
         }
         lessons.push(said);
@@ -65,7 +67,9 @@ fn weeks(word: &str) -> Option<Result<Weeks, String>> {
         return None;
     }
     let text = if bare.contains(['[', '(']) { word } else { bare };
-    Some(Weeks::parse(text).map_err(|_| format!("“{word}”不是周次，周次写成 1-16、1-16[单周] 或 1-16[1/3]。")))
+    Some(
+        Weeks::parse(text).map_err(|_| format!("“{word}”不是周次，周次写成 1-16、1-16[单周] 或 1-16[1/3]。")),
+    )
 }
 
 fn names_a_place(word: &str) -> bool {

@@ -43,8 +43,10 @@ pub fn find(table: &SchoolTable, knows: impl Fn(&str) -> bool) -> Clashes {
             *unknown.entry(room.to_owned()).or_default() += 1;
         }
     }
-    out.unknown_rooms =
-        unknown.into_iter().map(|(room, n)| format!("“{room}”没有登记过的设备，那里的 {n} 节课不会显示在教室里。")).collect();
+    out.unknown_rooms = unknown
+        .into_iter()
+        .map(|(room, n)| format!("“{room}”没有登记过的设备，那里的 {n} 节课不会显示在教室里。"))
+        .collect();
     out
 }
 
@@ -66,7 +68,8 @@ fn clash(one: &Lesson, other: &Lesson) -> Option<String> {
     } else {
         a.teacher_id == b.teacher_id
     };
-    teacher.then(|| format!("{}同时要上两节课", if a.teacher.is_empty() { &a.teacher_id } else { &a.teacher }))
+    teacher
+        .then(|| format!("{}同时要上两节课", if a.teacher.is_empty() { &a.teacher_id } else { &a.teacher }))
 }
 
 /// A lesson, and where it stood when it came from a file.

@@ -160,7 +160,8 @@ pub fn read(
     for (days, weeks, (start, end), about, room, title, k) in found {
         // A minute or two beside the bell is the same period.
         let near = |period: &&Period| {
-            let off = |a: Time, b: Time| a.since(b).is_ok_and(|s| s.get_minutes().abs() <= 5 && s.get_hours() == 0);
+            let off =
+                |a: Time, b: Time| a.since(b).is_ok_and(|s| s.get_minutes().abs() <= 5 && s.get_hours() == 0);
             off(period.start, start) && off(period.end, end)
         };
         let Some(period) = bells.iter().find(near) else {

@@ -65,7 +65,8 @@ fn number(text: &str) -> Option<u32> {
     if let Ok(n) = text.parse() {
         return Some(n);
     }
-    let digit = |c: char| "一二三四五六七八九".chars().position(|d| d == c).and_then(|n| u32::try_from(n + 1).ok());
+    let digit =
+        |c: char| "一二三四五六七八九".chars().position(|d| d == c).and_then(|n| u32::try_from(n + 1).ok());
     let mut chars = text.chars();
     match (chars.next()?, chars.next(), chars.next()) {
         ('十', None, _) => Some(10),

@@ -43,7 +43,8 @@ pub fn read(
 ) -> Result<Found, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut found = Found::default();
-    let yaml = (!bytes.starts_with(b"PK")).then(|| sheet::decoded(bytes)).flatten().filter(|t| cses::is_one(t));
+    let yaml =
+        (!bytes.starts_with(b"PK")).then(|| sheet::decoded(bytes)).flatten().filter(|t| cses::is_one(t));
     if let Some(text) = yaml.filter(|_| bytes.len() <= sheet::MAX_FILE) {
         let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
         let class = if class.trim().is_empty() { stem } else { class.trim() };
@@ -91,7 +92,14 @@ pub fn read(
 
 /// The columns of a sheet of bells: name, start, end, and the row of headings.
 fn is_bells(sheet: &Sheet) -> Option<(usize, [usize; 3])> {
-    columns(sheet, &[&["节次", "节", "名称"], &["开始", "开始时间", "上课", "上课时间"], &["结束", "结束时间", "下课", "下课时间"]])
+    columns(
+        sheet,
+        &[
+            &["节次", "节", "名称"],
+            &["开始", "开始时间", "上课", "上课时间"],
+            &["结束", "结束时间", "下课", "下课时间"],
+        ],
+    )
 }
 
 fn is_staff(sheet: &Sheet) -> Option<(usize, [usize; 2])> {
@@ -165,7 +173,8 @@ pub fn merged(before: &SchoolTable, found: &Found, scope: Scope) -> SchoolTable 
         after.periods.clone_from(periods);
     }
     if !found.lessons.is_empty() {
-        let brought = |class: &str| found.lessons.iter().any(|l| fold::text(&l.about.class) == fold::text(class));
+        let brought =
+            |class: &str| found.lessons.iter().any(|l| fold::text(&l.about.class) == fold::text(class));
         after.lessons.retain(|lesson| scope == Scope::Classes && !brought(&lesson.about.class));
         after.lessons.extend(found.lessons.iter().cloned());
     }

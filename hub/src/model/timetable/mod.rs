@@ -170,7 +170,11 @@ pub struct Fault {
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.at.sheet.is_empty() { f.write_str(&self.what) } else { write!(f, "{}：{}", self.at, self.what) }
+        if self.at.sheet.is_empty() {
+            f.write_str(&self.what)
+        } else {
+            write!(f, "{}：{}", self.at, self.what)
+        }
     }
 }
 
@@ -198,7 +202,9 @@ pub fn bells(text: &str) -> Result<Vec<Period>, Vec<String>> {
         };
         match read() {
             Some(period) => periods.push(period),
-            None => faults.push(format!("第 {} 行“{}”不是“第1节 08:00-08:40”这样的节次。", n + 1, line.trim())),
+            None => {
+                faults.push(format!("第 {} 行“{}”不是“第1节 08:00-08:40”这样的节次。", n + 1, line.trim()))
+            }
         }
     }
     faults.extend(bells_fault(&periods));

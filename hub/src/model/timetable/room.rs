@@ -68,14 +68,14 @@ fn plain<'a>(table: &SchoolTable, lessons: impl Iterator<Item = &'a Lesson>) -> 
 /// A lesson of a class at a time, by the week: what it is about and where.
 #[must_use]
 pub fn lesson_of(table: &SchoolTable, class: &str, date: Date, period: &str) -> Option<(About, String)> {
-    let own: Vec<_> = table.lessons.iter().filter(|l| fold::text(&l.about.class) == fold::text(class)).collect();
+    let own: Vec<_> =
+        table.lessons.iter().filter(|l| fold::text(&l.about.class) == fold::text(class)).collect();
     let (by, week) = match days(table).into_iter().find(|day| day.date == date) {
         Some(day) => (day.goes_by?, plain(table, std::iter::empty()).week(day.goes_by?)),
         None => (date, plain(table, std::iter::empty()).week(date)),
     };
     let weekday = by.weekday().to_monday_one_offset();
-    let found =
-        own.into_iter().find(|l| l.weekday == weekday && l.period == period && l.weeks.hold(week));
+    let found = own.into_iter().find(|l| l.weekday == weekday && l.period == period && l.weeks.hold(week));
     found.map(|l| (l.about.clone(), of(l).to_owned()))
 }
 
@@ -94,7 +94,9 @@ fn changes(table: &SchoolTable) -> BTreeMap<(Date, String, String), About> {
                 let room = |own: &Option<(About, String)>, others: &Option<(About, String)>| {
                     own.as_ref().or(others.as_ref()).map(|(_, room)| room.clone()).unwrap_or_default()
                 };
-                let about = |l: &Option<(About, String)>| l.as_ref().map(|(about, _)| about.clone()).unwrap_or_default();
+                let about = |l: &Option<(About, String)>| {
+                    l.as_ref().map(|(about, _)| about.clone()).unwrap_or_default()
+                };
                 put(one, &room(&first, &second), about(&second));
                 put(other, &room(&second, &first), about(&first));
             }
@@ -117,11 +119,17 @@ pub fn timetable(table: &SchoolTable, device: &str, room: &str) -> Option<Timeta
     }
     let own = table.lessons.iter().filter(|lesson| means(of(lesson), device, room));
     let mut out = plain(table, own);
-    out.plans.sort_by(|a, b| (a.weekday, &a.period, a.weeks.to_string()).cmp(&(b.weekday, &b.period, b.weeks.to_string())));
+    out.plans.sort_by(|a, b| {
+        (a.weekday, &a.period, a.weeks.to_string()).cmp(&(b.weekday, &b.period, b.weeks.to_string()))
+    });
     out.changes = changes(table)
         .into_iter()
         .filter(|((_, _, place), _)| means(place, device, room))
-        .map(|((date, period, _), about)| Change { date, period, about: About { period: String::new(), ..about } })
+        .map(|((date, period, _), about)| Change {
+            date,
+            period,
+            about: About { period: String::new(), ..about },
+        })
         .collect();
     Some(out)
 }
@@ -134,8 +142,9 @@ pub fn change_fault(table: &SchoolTable, change: &Otherwise) -> Option<String> {
     match change {
         Otherwise::Off { from, to } => {
             let days = to.since(*from).map_or(-1, |span| span.get_days());
-            (!(0..LONGEST_OFF_DAYS).contains(&days))
-                .then(|| format!("停课要从前一天到后一天，最多 {LONGEST_OFF_DAYS} 天，不能是 {from} 到 {to}。"))
+            (!(0..LONGEST_OFF_DAYS).contains(&days)).then(|| {
+                format!("停课要从前一天到后一天，最多 {LONGEST_OFF_DAYS} 天，不能是 {from} 到 {to}。")
+            })
         }
         Otherwise::GoesBy { date, goes_by } => {
             (date == goes_by).then(|| "补班的日子和照着上课的日子不能是同一天。".to_owned())
@@ -145,8 +154,9 @@ pub fn change_fault(table: &SchoolTable, change: &Otherwise) -> Option<String> {
             if let Some(at) = [one, other].into_iter().find(|at| !known(&at.1)) {
                 return Some(format!("作息时间里没有“{}”这一节。", at.1));
             }
-            (!has(class, one) && !has(class, other))
-                .then(|| format!("{class}在 {} {} 和 {} {} 都没有课，没有可调的。", one.0, one.1, other.0, other.1))
+            (!has(class, one) && !has(class, other)).then(|| {
+                format!("{class}在 {} {} 和 {} {} 都没有课，没有可调的。", one.0, one.1, other.0, other.1)
+            })
         }
         Otherwise::Cancel { class, at } => {
             (!has(class, at)).then(|| format!("{class}在 {} {} 没有课，没有可停的。", at.0, at.1))

@@ -82,7 +82,8 @@ pub fn sheets(name: &str, bytes: &[u8]) -> Result<Vec<Sheet>, Vec<Fault>> {
 }
 
 fn xlsx(name: &str, bytes: &[u8]) -> Result<Vec<Sheet>, Vec<Fault>> {
-    let broken = |e: calamine::XlsxError| whole(name, format!("不是能读的 .xlsx 表格（{e}），请重新保存一次。"));
+    let broken =
+        |e: calamine::XlsxError| whole(name, format!("不是能读的 .xlsx 表格（{e}），请重新保存一次。"));
     let mut book: Xlsx<_> = Xlsx::new(Cursor::new(bytes)).map_err(broken)?;
     let (rows, columns, sheets) = MOST;
     let names = book.sheet_names();
@@ -142,7 +143,11 @@ fn written(value: &DataRef<'_>) -> String {
         DataRef::Bool(yes) => yes.to_string(),
         DataRef::DateTime(moment) => {
             let (year, month, day, hour, minute, ..) = moment.to_ymd_hms_milli();
-            if moment.as_f64() < 1.0 { format!("{hour:02}:{minute:02}") } else { format!("{year:04}-{month:02}-{day:02}") }
+            if moment.as_f64() < 1.0 {
+                format!("{hour:02}:{minute:02}")
+            } else {
+                format!("{year:04}-{month:02}-{day:02}")
+            }
         }
         DataRef::Error(_) | DataRef::Empty => String::new(),
     };
@@ -158,8 +163,11 @@ fn csv(name: &str, bytes: &[u8]) -> Result<Sheet, Vec<Fault>> {
     let delimiter = [b'\t', b';'].into_iter().find(|d| count(char::from(*d)) > count(',')).unwrap_or(b',');
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let mut sheet = Sheet { name: stem.to_owned(), rows: Vec::new() };
-    let mut reader =
-        ::csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
+    let mut reader = ::csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter)
+        .from_reader(text.as_bytes());
     let (rows, columns, _) = MOST;
     for record in reader.records() {
         let record = record.map_err(|e| whole(name, format!("不是能读的 CSV（{e}）。")))?;

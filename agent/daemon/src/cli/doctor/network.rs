@@ -8,6 +8,7 @@ use crate::beside::share;
 use crate::config::Config;
 use crate::config::destination::{Settings, Way};
 use crate::platform::identity;
+use crate::store::rules;
 
 /// Whether what is recorded can leave this machine.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
@@ -19,8 +20,28 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
             finding("broker", reach(&hub.mqtt)),
         ],
     };
+    found.push(finding("timetable", timetable(config)));
     found.extend(config.destinations.iter().map(destination));
     found
+}
+
+/// Which timetable counts: what the hub handed down, or the file on this machine.
+fn timetable(config: &Config) -> Result<String, String> {
+    let handed = rules::kept_in(&config.device.data_dir)?;
+    if let Some((revision, true)) = handed {
+        return Ok(format!("revision {revision} from the hub counts"));
+    }
+    let file = config.school_day.timetable.display();
+    let own = config.timetable().map_err(|faults| faults.join("; "))?;
+    let nothing = handed.map_or(String::new(), |(revision, _)| {
+        format!("; revision {revision} from the hub holds thresholds alone")
+    });
+    Ok(match own {
+        Some(own) => {
+            format!("{file} counts: {} periods, {} lessons{nothing}", own.periods.len(), own.plans.len())
+        }
+        None => format!("none: neither from the hub nor in {file}{nothing}"),
+    })
 }
 
 /// Whether a destination can be reached.
