@@ -12,6 +12,7 @@ mod room;
 mod schemes;
 mod source;
 mod timetable;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
 pub use commands::Commands;
 pub use key::Key;
+pub use usage::Usage;
 use reader::{Faults, Section};
 
 /// All settings of the daemon.
@@ -63,6 +65,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[commands]`
     pub commands: Commands,
+    /// `[usage]`
+    pub usage: Usage,
 }
 
 /// Who and where this device is.
@@ -221,6 +225,7 @@ impl Config {
         let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         let commands = root.section("commands", commands::commands);
+        let usage = root.section("usage", usage::usage);
         root.end();
         let config = Self {
             device,
@@ -237,6 +242,7 @@ impl Config {
             alarm,
             outbox,
             commands,
+            usage,
         };
         faults.into_result(config)
     }

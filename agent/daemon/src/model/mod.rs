@@ -13,3 +13,4 @@ pub mod schedule;
 pub mod scheme;
 pub mod status;
 pub mod timetable;
+pub mod usage;
