@@ -27,7 +27,9 @@ use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
 use crate::store::{Store, StoreError};
-use crate::{alarm, beside, command, evidence, home, key, publish, reclaim, record, render, sense, upload, usage};
+use crate::{
+    alarm, beside, command, evidence, home, key, publish, reclaim, record, render, sense, upload, usage,
+};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);

@@ -88,7 +88,10 @@ fn line(row: &Value) -> String {
         Some(source) => format!(
             "  {} {}: {} {} min",
             if source == "confirmed" { "确认" } else { "更正" },
-            row["said"]["by"].as_str().filter(|by| !by.is_empty()).unwrap_or(row["said"]["by_id"].as_str().unwrap_or("")),
+            row["said"]["by"]
+                .as_str()
+                .filter(|by| !by.is_empty())
+                .unwrap_or(row["said"]["by_id"].as_str().unwrap_or("")),
             used(&row["said"]),
             minutes(&row["said"], "used_s")
         ),

@@ -31,8 +31,8 @@ use crate::model::scheme::Scheme;
 use crate::model::timetable::Timetable;
 pub use commands::Commands;
 pub use key::Key;
-pub use usage::Usage;
 use reader::{Faults, Section};
+pub use usage::Usage;
 
 /// All settings of the daemon.
 #[derive(Debug, Clone, PartialEq)]

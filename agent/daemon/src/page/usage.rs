@@ -30,7 +30,9 @@ fn rows(store: &Store) -> Result<Value, crate::store::StoreError> {
     let first = today.checked_sub(jiff::Span::new().days(OPEN_DAYS)).unwrap_or(today);
     let rows = store.usages_since(&first.to_string())?;
     let rows: Vec<Value> = rows.iter().map(|row| view(row, open(&row.auto, today))).collect();
-    Ok(json!({ "today": today.to_string(), "open_days": OPEN_DAYS, "rows": rows, "why": store.presence().why }))
+    Ok(
+        json!({ "today": today.to_string(), "open_days": OPEN_DAYS, "rows": rows, "why": store.presence().why }),
+    )
 }
 
 fn view(row: &UsageRow, open: bool) -> Value {

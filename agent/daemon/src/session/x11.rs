@@ -30,7 +30,9 @@ impl X11 {
     pub fn open(name: &str) -> Result<Self, String> {
         let failed = |e: &dyn std::fmt::Display| format!("the X display {name}: {e}");
         let (server, screen) = x11rb::connect(Some(name)).map_err(|e| failed(&e))?;
-        let has = |extension| server.extension_information(extension).map(|found| found.is_some()).map_err(|e| failed(&e));
+        let has = |extension| {
+            server.extension_information(extension).map(|found| found.is_some()).map_err(|e| failed(&e))
+        };
         let idle = has(screensaver::X11_EXTENSION_NAME)?;
         let dpms = has(dpms::X11_EXTENSION_NAME)?;
         if !idle {
@@ -57,7 +59,8 @@ impl X11 {
             self.server.get_property(false, window, name, kind, 0, units)?.reply()
         };
         let active = property(self.root, self.active_window, AtomEnum::WINDOW.into(), 1)?;
-        let Some(window) = active.value32().and_then(|mut all| all.next()).filter(|window| *window != 0) else {
+        let Some(window) = active.value32().and_then(|mut all| all.next()).filter(|window| *window != 0)
+        else {
             return Ok(Vec::new());
         };
         Ok(property(window, AtomEnum::WM_CLASS.into(), AtomEnum::STRING.into(), CLASS_UNITS)?.value)

@@ -188,7 +188,10 @@ mod tests {
         let store = Store::open(folder.path(), 1 << 20).expect("opens");
         store.tell_usage().expect("tells");
         assert_eq!(told(&store), [(Source::Auto, Used::Not)]);
-        let word = Usage { used: Used::Used, source: Source::Corrected, by: "李老师".into(), said_ms: 9, ..row() };
+        let word =
+            Usage {
+                used: Used::Used, source: Source::Corrected, by: "李老师".into(), said_ms: 9, ..row()
+            };
         assert!(store.say_usage(&word).expect("says"));
         assert!(!store.say_usage(&Usage { period: "第9节".into(), ..word.clone() }).expect("says"));
         for _ in 0..2 {

@@ -86,7 +86,13 @@ impl Helpers {
         fresh
             .map(|(uid, at, report)| {
                 let passed = u64::try_from(now.saturating_sub(*at).as_millis()).unwrap_or(0);
-                (*uid, Report { idle_ms: report.idle_ms.map(|idle| idle.saturating_add(passed)), ..report.clone() })
+                (
+                    *uid,
+                    Report {
+                        idle_ms: report.idle_ms.map(|idle| idle.saturating_add(passed)),
+                        ..report.clone()
+                    },
+                )
             })
             .collect()
     }

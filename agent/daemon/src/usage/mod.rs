@@ -194,11 +194,8 @@ impl Stage {
         let desktop = reports.iter().filter_map(|(_, r)| r.display).reduce(|a, b| a || b);
         let projector = health.value("projector_power_code").map(|code| code != 0.0 && code != 2.0);
         let words = [card, desktop, projector];
-        let display = if words.contains(&Some(false)) {
-            Some(false)
-        } else {
-            words.into_iter().flatten().next()
-        };
+        let display =
+            if words.contains(&Some(false)) { Some(false) } else { words.into_iter().flatten().next() };
         let shown = |uid: u32| {
             sessions.as_ref().is_none_or(|all| all.iter().find(|at| at.uid == uid).is_none_or(|at| at.shown))
         };
@@ -330,7 +327,9 @@ pub enum SayError {
     #[error("there is no row of that day and period")]
     NoSuchRow,
     /// It is too late.
-    #[error("a row can be confirmed or corrected for {OPEN_DAYS} days; this one is closed: ask the technician")]
+    #[error(
+        "a row can be confirmed or corrected for {OPEN_DAYS} days; this one is closed: ask the technician"
+    )]
     Closed,
     /// Something about it is wrong.
     #[error("{0}")]
@@ -347,10 +346,11 @@ pub enum SayError {
 pub fn say(store: &Store, date: &str, period: &str, word: &Word) -> Result<(), SayError> {
     let row = store.usage(date, period)?.ok_or(SayError::NoSuchRow)?;
     let now_ms = clock::wall_ms();
-    let row = said(&row.auto, word, clock::local(now_ms).date(), now_ms).map_err(|refused| match refused {
-        Refused::Closed => SayError::Closed,
-        Refused::Wrong(why) => SayError::Wrong(why),
-    })?;
+    let row =
+        said(&row.auto, word, clock::local(now_ms).date(), now_ms).map_err(|refused| match refused {
+            Refused::Closed => SayError::Closed,
+            Refused::Wrong(why) => SayError::Wrong(why),
+        })?;
     if !store.say_usage(&row)? {
         return Err(SayError::NoSuchRow);
     }

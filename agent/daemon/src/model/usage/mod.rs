@@ -88,7 +88,8 @@ pub fn input(sessions: Option<&[At]>, helpers: &[(u32, Option<u64>)], counts_ms:
     let known = sessions.unwrap_or_default();
     // A helper in a session the login service knows nothing of, as in a container.
     let others = helpers.iter().filter(|(uid, _)| known.iter().all(|at| at.uid != *uid));
-    let words: Vec<Option<bool>> = known.iter().map(of_session).chain(others.map(|(uid, _)| told(*uid))).collect();
+    let words: Vec<Option<bool>> =
+        known.iter().map(of_session).chain(others.map(|(uid, _)| told(*uid))).collect();
     if words.contains(&Some(true)) {
         Some(true)
     } else if words.contains(&None) || sessions.is_none() && words.is_empty() {
@@ -267,7 +268,9 @@ pub fn said(auto: &Usage, word: &Word, today: Date, now_ms: i64) -> Result<Usage
     };
     match word.used {
         None if auto.used == Used::Unknown => {
-            return Err(Refused::Wrong("it is not known whether this period was used: say whether it was".into()));
+            return Err(Refused::Wrong(
+                "it is not known whether this period was used: say whether it was".into(),
+            ));
         }
         None => {}
         Some(used) => {
@@ -287,6 +290,7 @@ pub fn said(auto: &Usage, word: &Word, today: Date, now_ms: i64) -> Result<Usage
 /// Whether a row can still be confirmed or corrected.
 #[must_use]
 pub fn open(row: &Usage, today: Date) -> bool {
-    let days = row.date.parse::<Date>().ok().and_then(|date| today.since(date).ok()).map(|span| span.get_days());
+    let days =
+        row.date.parse::<Date>().ok().and_then(|date| today.since(date).ok()).map(|span| span.get_days());
     days.is_some_and(|days| i64::from(days) < OPEN_DAYS)
 }

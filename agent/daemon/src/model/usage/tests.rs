@@ -328,7 +328,11 @@ fn input_is_what_the_shown_session_has_and_a_silent_one_is_unknown() {
     let fresh = [(1000, Some(5_000)), (1001, Some(900_000))];
     assert_eq!(input(Some(&[teacher, pupil]), &fresh, 120_000), Some(true));
     let other = [(1000, Some(900_000)), (1001, Some(5_000))];
-    assert_eq!(input(Some(&[teacher, pupil]), &other, 120_000), Some(false), "a session behind does not count");
+    assert_eq!(
+        input(Some(&[teacher, pupil]), &other, 120_000),
+        Some(false),
+        "a session behind does not count"
+    );
     assert_eq!(input(Some(&[teacher]), &[], 120_000), None, "no helper, and no hint proves nothing");
     assert_eq!(input(Some(&[at(1000, true, true)]), &[], 120_000), Some(false), "its desktop says idle");
     assert_eq!(input(Some(&[at(1000, false, false)]), &fresh[..1], 120_000), Some(false), "locked");
@@ -396,12 +400,17 @@ fn a_row_says_what_was_planned_or_what_the_teacher_said_and_nobodys_empty_period
 #[test]
 fn a_teacher_confirms_or_corrects_for_seven_days_and_never_overwrites() {
     let (found, _) = ended(&table(), TEN, &local(TEN + 2_400_000));
-    let auto = row(&found[0], &Sums { powered_s: 60, ..Sums::default() }, RULE, Beside::default()).expect("row");
+    let auto =
+        row(&found[0], &Sums { powered_s: 60, ..Sums::default() }, RULE, Beside::default()).expect("row");
     assert_eq!(auto.used, Used::Unknown);
-    let day = |days: i64| Date::constant(2026, 8, 31).checked_add(jiff::Span::new().days(days)).expect("date");
+    let day =
+        |days: i64| Date::constant(2026, 8, 31).checked_add(jiff::Span::new().days(days)).expect("date");
     let word = Word { used: Some(true), minutes: Some(35), by: " 李老师 ".into(), ..Word::default() };
     let row = said(&auto, &word, day(6), 7).expect("open");
-    assert_eq!((row.source, row.used, row.used_s, row.by.as_str()), (Source::Corrected, Used::Used, 2100, "李老师"));
+    assert_eq!(
+        (row.source, row.used, row.used_s, row.by.as_str()),
+        (Source::Corrected, Used::Used, 2100, "李老师")
+    );
     assert_eq!(row.known_s, auto.known_s, "what the agent saw stays as it saw it");
     assert_eq!(said(&auto, &word, day(7), 7), Err(Refused::Closed));
     let wrong = |word: Word| matches!(said(&auto, &word, day(0), 7), Err(Refused::Wrong(_)));
