@@ -62,7 +62,7 @@ fn arrived(school: &School) -> Vec<Value> {
     let sql = "SELECT body FROM event WHERE device = ? AND kind = 'usage' ORDER BY seq";
     let mut statement = rows.prepare(sql).unwrap();
     let found = statement.query_map([DEVICE], |row| row.get::<_, String>(0)).unwrap();
-    found.map(|data| serde_json::from_str(&data.unwrap()).unwrap()).collect()
+    found.map(|body| serde_json::from_str::<Value>(&body.unwrap()).unwrap()["data"].take()).collect()
 }
 
 fn wait_for_row(school: &School, n: usize) -> Value {

@@ -204,6 +204,7 @@ impl Stage {
         let live = status.lesson.as_ref().filter(|l| l.state == State::Recording);
         self.store.set_presence(Presence {
             sessions: sessions.as_ref().map(|all| u32::try_from(all.len()).unwrap_or(0)),
+            unasked: self.sessions.as_ref().err().cloned(),
             helpers: u32::try_from(reports.len()).unwrap_or(0),
             idle_ms: idles.iter().filter_map(|(_, idle)| *idle).min(),
             input,

@@ -46,8 +46,10 @@ pub struct App {
 /// Who is at the machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Presence {
-    /// Sessions with a desktop; none when logind could not be asked.
+    /// Sessions with a desktop; none when the login service could not be asked.
     pub sessions: Option<u32>,
+    /// Why it could not.
+    pub unasked: Option<String>,
     /// Sessions in which the helper runs.
     pub helpers: u32,
     /// Milliseconds since the last input, by the helpers.
