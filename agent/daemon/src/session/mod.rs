@@ -37,7 +37,7 @@ pub fn run(socket: &Path) -> Result<(), String> {
         match UnixStream::connect(socket) {
             Ok(stream) => {
                 said = false;
-                if let Told::DesktopGone(why) = tell(stream, desktop.as_mut()) {
+                if let Told::DesktopGone(why) = tell(&stream, desktop.as_mut()) {
                     // The session has ended, and with it this.
                     tracing::info!("{why}");
                     return Ok(());
@@ -78,16 +78,16 @@ enum Told {
     DesktopGone(String),
 }
 
-fn tell(stream: UnixStream, desktop: &mut dyn Desktop) -> Told {
+fn tell(stream: &UnixStream, desktop: &mut dyn Desktop) -> Told {
     let gone = |e: &dyn std::fmt::Display| {
         tracing::debug!("the daemon is gone: {e}");
         Told::DaemonGone
     };
-    let wanted = match greet(&stream) {
+    let wanted = match greet(stream) {
         Ok(wanted) => wanted,
         Err(e) => return gone(&e),
     };
-    let mut to = &stream;
+    let mut to = stream;
     // Bounds on what the daemon asks for: neither a busy loop nor silence.
     let every = Duration::from_millis(wanted.every_ms.clamp(1_000, 60_000));
     loop {

@@ -119,7 +119,7 @@ fn an_awake_display_and_activity_must_come_together_and_a_recording_counts_by_it
     }
     let slides = Seen { display: yes, input: no, teaching: true, ..Seen::default() };
     assert_eq!(slides.used(), yes, "a teaching activity in the foreground is activity");
-    assert_eq!(Seen { display: no, ..slides.clone() }.used(), no, "but not on a dark display");
+    assert_eq!(Seen { display: no, ..slides }.used(), no, "but not on a dark display");
     let lesson = LessonId::new("l").expect("id");
     assert_eq!(Seen { recording: Some(lesson.clone()), ..Seen::default() }.used(), yes);
     assert_eq!(Seen { recording: Some(lesson), asleep: true, ..Seen::default() }.used(), no);
