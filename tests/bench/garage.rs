@@ -6,7 +6,7 @@ use lectern_tests::garage::Garage;
 use lectern_tests::{Folder, Room, School, eventually};
 
 use super::table::Row;
-use super::upload::{MIB, PATIENCE, RUNS, by_rclone, in_turns};
+use super::upload::{MIB, PATIENCE, RUNS, by_rclone, in_turns, lesson_of};
 
 /// Measures; nothing where Garage is not built, which is then said.
 ///
@@ -33,8 +33,7 @@ pub fn measure() -> anyhow::Result<Vec<Row>> {
     let (key, secret) = keys.trim().split_once('\n').context("no keys")?;
     let endpoint = format!("--s3-endpoint=http://127.0.0.1:{}", garage.port);
     in_turns("upload to Garage", &mut school, |folder, take| {
-        let place = take.parent().and_then(|lesson| lesson.file_name()).context("a lesson's folder")?;
-        by_rclone(folder, take, &format!(":s3:lessons/rclone/{}", place.display()), &|rclone| {
+        by_rclone(folder, take, &format!(":s3:lessons/rclone/{}", lesson_of(take)?), &|rclone| {
             rclone.args([
                 "--s3-provider=Other",
                 &endpoint,
