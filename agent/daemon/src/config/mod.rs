@@ -225,7 +225,7 @@ impl Config {
         let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         let commands = root.section("commands", commands::commands);
-        let usage = root.section("usage", usage::usage);
+        let usage = usage::usage(&mut root);
         root.end();
         let config = Self {
             device,

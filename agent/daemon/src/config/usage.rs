@@ -1,4 +1,4 @@
-//! `[usage]`: when a period counts as used.
+//! `[usage]`: when a period counts as used. `[[application]]`: what in the foreground is what.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,15 @@ pub struct Usage {
     pub apps: Vec<App>,
 }
 
-pub(super) fn usage(s: &mut Section<'_>) -> Usage {
+pub(super) fn usage(root: &mut Section<'_>) -> Usage {
+    let apps: Vec<App> = root.sections("application").into_iter().map(app).collect();
+    if apps.len() > 200 {
+        root.fault("application", "there are more than 200");
+    }
+    root.section("usage", |s| read(s, apps))
+}
+
+fn read(s: &mut Section<'_>, apps: Vec<App>) -> Usage {
     let rule = Rule {
         needed_s: s.number("used_after_s", 600, 10..=7200),
         input_counts_ms: s.number("input_counts_s", 120_u64, 30..=1800) * 1000,
@@ -26,10 +34,6 @@ pub(super) fn usage(s: &mut Section<'_>) -> Usage {
     // A socket's path has room for 107 bytes.
     if socket.as_os_str().len() > 107 {
         s.fault("socket", "is longer than 107 bytes; that is no path of a socket");
-    }
-    let apps: Vec<App> = s.sections("app").into_iter().map(app).collect();
-    if apps.len() > 200 {
-        s.fault("app", "holds more than 200 applications");
     }
     Usage { rule, socket, apps }
 }

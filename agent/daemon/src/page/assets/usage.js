@@ -3,13 +3,13 @@
 const USAGE = {
   "zh-CN": {
     open: "使用记录", none: "还没有记录。每节下课后自动记一条。", today: "今天", days: ["一", "二", "三", "四", "五", "六", "日"], day: "{date} 星期{day}",
-    used: { used: "使用", not: "未使用", unknown: "不明" }, minutes: "{n} 分钟", unseen: "有 {n} 分钟没有看到", off: "没有开机", recorded: "录课 {n} 分钟",
+    used: { used: "使用", not: "未使用", unknown: "不明" }, minutes: "{n} 分钟", only: "（{minutes}）", unseen: "有 {n} 分钟没有看到", off: "没有开机", recorded: "录课 {n} 分钟",
     said: { confirmed: "{by} 已确认", corrected: "{by} 更正为：{used} {minutes}" }, confirm: "确认", correct: "更正", closed: "已过 7 天，不能再改；需要修改请找电教员。",
     unseenNote: "看不到有没有人在操作，这样的节次记为不明。请重新登录一次桌面，仍然这样请联系电教员。",
   },
   "en": {
     open: "Use of this room", none: "Nothing yet. A line is written after each period.", today: "Today", days: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], day: "{day} {date}",
-    used: { used: "Used", not: "Not used", unknown: "Unknown" }, minutes: "{n} min", unseen: "{n} min not seen", off: "switched off", recorded: "{n} min recorded",
+    used: { used: "Used", not: "Not used", unknown: "Unknown" }, minutes: "{n} min", only: " ({minutes})", unseen: "{n} min not seen", off: "switched off", recorded: "{n} min recorded",
     said: { confirmed: "Confirmed by {by}", corrected: "{by} says: {used} {minutes}" }, confirm: "Confirm", correct: "Correct", closed: "Closed after 7 days; please ask the technician.",
     unseenNote: "It cannot be seen whether somebody is at work here; such periods are unknown. Please log in to the desktop again, or ask the technician.",
   },
@@ -59,10 +59,11 @@ PANELS.usageCorrect = { fields: (w) => usageFields(w, true), send: usageSend };
 function usageLine(row) {
   const w = USAGE[language], line = document.createElement("li"), said = row.said, minutes = (of) => of.used_s >= 30 ? say(w.minutes, { n: whole(of.used_s) }) : "";
   const put = (name, words, to = line) => to.append(Object.assign(document.createElement("span"), { className: name, textContent: words }));
-  line.dataset.used = (said || row).used;
+  line.dataset.used = row.used;
   put("period", row.period);
   put("times", row.times);
-  put("verdict", [w.used[row.used], minutes(row)].filter(Boolean).join(" "));
+  const seen = minutes(row);
+  put("verdict", row.used === "used" ? `${w.used.used} ${seen}` : w.used[row.used] + (seen ? say(w.only, { minutes: seen }) : ""));
   const length = (row.planned_end_ms - row.planned_start_ms) / 1000, unseen = length - row.known_s;
   const off = row.powered_s === 0 && row.known_s > 0 && unseen < 120;
   put("what", [[row.class, row.subject, row.teacher].filter(Boolean).join(" "), off ? w.off : "", unseen >= 60 && row.used !== "used" ? say(w.unseen, { n: whole(unseen) }) : "", row.recorded_s >= 30 ? say(w.recorded, { n: whole(row.recorded_s) }) : ""].filter(Boolean).join(" · "));
