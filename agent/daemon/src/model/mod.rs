@@ -12,4 +12,5 @@ pub mod reading;
 pub mod schedule;
 pub mod scheme;
 pub mod status;
+pub mod telling;
 pub mod timetable;
