@@ -201,14 +201,13 @@ pub fn seen(db: &Connection, id: &DeviceId, now: i64) -> rusqlite::Result<()> {
 }
 
 /// Notes that a device speaks, so that it is not lost, whatever was said before: a broker may tell an old
-/// connection's last will after the new connection's first word, and after the hub's start nobody says anew that
-/// they are there.
+/// connection's last will after the new connection's first word, or not tell its first word at all, and after the hub's
+/// start nobody says anew that they are there.
 ///
 /// # Errors
 /// What the database says.
 pub fn alive(db: &Connection, id: &DeviceId, now: i64) -> rusqlite::Result<()> {
-    let found =
-        "UPDATE device SET state = 'online', reason = NULL, state_ms = ? WHERE id = ? AND state = 'lost'";
+    let found = "UPDATE device SET state = 'online', reason = NULL, state_ms = ? WHERE id = ? AND coalesce(state, 'lost') = 'lost'";
     db.execute(found, params![now, id.as_str()])?;
     seen(db, id, now)
 }
