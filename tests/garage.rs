@@ -30,9 +30,13 @@ struct AtGarage {
 
 impl AtGarage {
     fn start(more: &str) -> Option<Self> {
+        Self::with(Garage::start, more)
+    }
+
+    fn with(start: fn(&Folder, &Path) -> anyhow::Result<Garage>, more: &str) -> Option<Self> {
         let program = Garage::find().map_err(|why| println!("{why}")).ok()?;
         let folder = Folder::new().unwrap();
-        let garage = Garage::start(&folder, &program).unwrap();
+        let garage = start(&folder, &program).unwrap();
         let school = School::start_with(folder, &Room::card(), &garage.settings(more)).unwrap();
         let started = Self { school, garage };
         eventually(PATIENCE, "what the store can be trusted with", || started.trust()).unwrap();
@@ -51,6 +55,12 @@ impl AtGarage {
         agent.press("stop").unwrap();
         let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
         status["lesson"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// How many parts of a lesson the hub knows to be at the store.
+    fn arrived(&self, lesson: &str) -> Option<i64> {
+        let count = "SELECT count(*) FROM part WHERE lesson = ?1";
+        self.school.hub.rows().ok()?.query_row(count, [lesson], |row| row.get(0)).ok()
     }
 
     fn key(lesson: &str, name: &str) -> String {
@@ -189,13 +199,7 @@ async fn store_and_hub_die_in_mid_upload_and_every_lesson_is_stored_once_and_who
     let first = at.record();
     plant(&mut at.school.agent, &first, "long-1", 80 << 20).unwrap();
     at.school.agent.restart(&at.school.folder).unwrap();
-    let arrived = |at: &AtGarage| {
-        let rows = at.school.hub.rows().ok()?;
-        let count = rows
-            .query_row("SELECT count(*) FROM part WHERE lesson = 'long-1'", [], |row| row.get::<_, i64>(0));
-        count.ok().filter(|count| *count > 0)
-    };
-    eventually(PATIENCE, "the first part", || arrived(&at)).unwrap();
+    eventually(PATIENCE, "the first part", || at.arrived("long-1").filter(|n| *n > 0)).unwrap();
     at.garage.process.kill();
     std::thread::sleep(Duration::from_secs(1));
     at.garage.restart(&at.school.folder).unwrap();
@@ -236,6 +240,19 @@ async fn store_and_hub_die_in_mid_upload_and_every_lesson_is_stored_once_and_who
         uploads.ok().filter(|uploads| !uploads.contains(&orphan))
     };
     assert_eq!(eventually(PATIENCE, "the janitor", left).unwrap(), [other]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_nodes_one_dies_in_mid_upload_and_nobody_notices() {
+    let Some(mut at) = AtGarage::with(Garage::three, "") else { return };
+    let first = at.record();
+    plant(&mut at.school.agent, &first, "long-1", 60 << 20).unwrap();
+    at.school.agent.restart(&at.school.folder).unwrap();
+    eventually(PATIENCE, "the first part", || at.arrived("long-1").filter(|n| *n > 0)).unwrap();
+    at.garage.others.pop().expect("a third node").kill();
+    eventually(PATIENCE, "the receipt", || is_stored(&at.school.agent, "long-1").ok()?.then_some(()))
+        .unwrap();
+    at.assert_sound("long-1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
-//! A network camera's own pictures kept as they come: what of a core that takes. Beside it the ffmpeg command line
-//! doing the same: `-c:v copy` of the camera, the microphone as AAC.
+//! A network camera's own pictures kept as they come, alone and with a microphone: what of a core that takes. Beside
+//! it the ffmpeg command line doing the same: `-c:v copy` of the camera, the microphone as AAC.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,34 +21,42 @@ use super::{figure, median};
 /// # Errors
 /// When either cannot record, or lost pictures.
 pub fn measure(world: &World, programs: &Programs, rounds: Rounds) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for heard in [false, true] {
+        rows.extend(one(world, programs, rounds, heard)?);
+    }
+    Ok(rows)
+}
+
+fn one(world: &World, programs: &Programs, rounds: Rounds, heard: bool) -> anyhow::Result<Vec<Row>> {
     let seconds = rounds.seconds;
-    println!(
-        "\nnetwork camera copied, 1280x720, {FPS} pictures a second; {} pairs of {seconds} s",
-        rounds.pairs
-    );
-    println!("ours: lectern-recorder record, with this job: {}", job(world, Path::new("")));
-    println!("peer: ffmpeg {}", arguments(world, seconds).join(" "));
+    let name = if heard { "network camera copied, microphone" } else { "network camera copied" };
+    println!("\n{name}, 1280x720, {FPS} pictures a second; {} pairs of {seconds} s", rounds.pairs);
+    println!("ours: lectern-recorder record, with this job: {}", job(world, Path::new(""), heard));
+    println!("peer: ffmpeg {}", arguments(world, seconds, heard).join(" "));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for n in 1..=rounds.pairs {
-        let folder = world.folder.make(&format!("bench-copy-{n}"))?;
-        let used = recorder_process(world, programs, &job(world, &folder), seconds, &folder)?;
+        let folder = world.folder.make(&format!("bench-copy-{heard}-{n}"))?;
+        let used = recorder_process(world, programs, &job(world, &folder, heard), seconds, &folder)?;
         ours.push(per_cent("lectern", n, used, &folder.join("take.mp4"), seconds)?);
         let file = folder.join("peer.mp4");
-        let used = peer_process(world, arguments(world, seconds), seconds, &file)?;
+        let used = peer_process(world, arguments(world, seconds, heard), seconds, &file)?;
         theirs.push(per_cent("ffmpeg", n, used, &file, seconds)?);
     }
-    let row = |name: &str, values: &[(f64, f64)], which: fn(&(f64, f64)) -> f64| {
-        (format!("network camera copied: {name}"), median(values.iter().map(which)))
+    let row = |what: &str, which: fn(&(f64, f64)) -> f64, unit, bar| {
+        let (ours, peer) = (median(ours.iter().map(which)), median(theirs.iter().map(which)));
+        Row { name: format!("{name}: {what}"), ours, peer: Some(peer), unit, bar }
     };
-    let (name, cpu) = row("of a core", &ours, |v| v.0);
-    let (peer_name, peer_cpu) = row("of a core, ffmpeg", &theirs, |v| v.0);
-    println!("{peer_name}: {peer_cpu:.2} %");
-    let (memory, mib) = row("most memory", &ours, |v| v.1);
-    let (_, peer_mib) = row("", &theirs, |v| v.1);
-    Ok(vec![
-        Row { name, ours: cpu, peer: None, unit: "%", bar: Bar::AtMost(3.0) },
-        Row { name: memory, ours: mib, peer: Some(peer_mib), unit: "MiB", bar: Bar::AtMost(1.0) },
-    ])
+    let mut rows = vec![
+        row("of a core, beside ffmpeg", |v| v.0, "%", Bar::AtMost(1.0)),
+        row("most memory", |v| v.1, "MiB", Bar::AtMost(1.0)),
+    ];
+    if !heard {
+        let cpu = median(ours.iter().map(|v| v.0));
+        let bar = Bar::AtMost(3.0);
+        rows.push(Row { name: format!("{name}: of a core"), ours: cpu, peer: None, unit: "%", bar });
+    }
+    Ok(rows)
 }
 
 /// Per cent of a core over the recorded time, and the most memory, MiB.
@@ -68,28 +76,40 @@ fn per_cent(who: &str, n: u32, used: Used, file: &Path, seconds: u32) -> anyhow:
     Ok((part, mib))
 }
 
-fn job(world: &World, folder: &Path) -> Value {
+fn job(world: &World, folder: &Path, heard: bool) -> Value {
     let path = |name: &str| folder.join(name);
+    let mut sources = vec![json!({ "name": "camera", "kind": "network_camera", "url": world.camera.url() })];
+    if heard {
+        sources.push(json!({ "name": "microphone", "kind": "microphone", "device": MICROPHONE }));
+    }
     json!({
         "lesson_id": "20260101-000000-00", "take": 1, "max_minutes": 10,
         "take_path": path("take.mp4"), "journal_path": path("take.jsonl"), "socket_path": path("socket"),
         "capture": {
             "layout": "camera", "copy_camera": true,
-            "sources": [
-                { "name": "microphone", "kind": "microphone", "device": MICROPHONE },
-                { "name": "camera", "kind": "network_camera", "url": world.camera.url() },
-            ],
+            "sources": sources,
             "video": { "width": WIDTH, "height": HEIGHT, "fps": FPS, "max_kbps": MAX_KBPS, "gop_s": GOP_S },
             "audio": { "kbps": SOUND_KBPS },
         },
     })
 }
 
-fn arguments(world: &World, seconds: u32) -> Vec<String> {
+fn arguments(world: &World, seconds: u32, heard: bool) -> Vec<String> {
+    let (microphone, sound) = if heard {
+        (
+            format!(
+                "-thread_queue_size 512 -f pulse -sample_rate 48000 -channels 2 -fragment_size 3840 -i {MICROPHONE}"
+            ),
+            format!(
+                "-map 1:a -af aresample=async=1 -c:a aac -aac_coder fast -b:a {SOUND_KBPS}k -ar 48000 -ac 2"
+            ),
+        )
+    } else {
+        (String::new(), String::new())
+    };
     let line = format!(
         "-hide_banner -nostdin -loglevel error -y -thread_queue_size 512 -rtsp_transport tcp -timeout 5000000 -i {} \
-         -thread_queue_size 512 -f pulse -sample_rate 48000 -channels 2 -fragment_size 3840 -i {MICROPHONE} \
-         -map 0:v -map 1:a -af aresample=async=1 -c:v copy -c:a aac -b:a {SOUND_KBPS}k -ar 48000 -ac 2 \
+         {microphone} -map 0:v -c:v copy {sound} \
          -movflags +empty_moov+default_base_moof -frag_duration 1000000 -t {seconds}",
         world.camera.url()
     );

@@ -63,7 +63,7 @@ pub fn arguments(world: &World, with_camera: bool, seconds: u32) -> Vec<String> 
          -maxrate {MAX_KBPS}k -bufsize {}k -sc_threshold 0 -forced-idr 1 -threads:v {threads} -bf 0 -g {} \
          -force_key_frames expr:gte(t,n_forced*{GOP_S}) \
          -colorspace bt709 -color_primaries bt709 -color_trc bt709 -color_range tv \
-         -c:a aac -b:a {SOUND_KBPS}k -ar 48000 -ac 2 \
+         -c:a aac -aac_coder fast -b:a {SOUND_KBPS}k -ar 48000 -ac 2 \
          -movflags +empty_moov+default_base_moof -frag_duration 1000000 -t {seconds}",
         MAX_KBPS * 2,
         FPS * GOP_S * 2,

@@ -155,6 +155,12 @@ def main():
         body = canonical(json.loads(case["json"]))
         assert body == case["canonical_utf8"], (body, case["canonical_utf8"])
         assert sha(body.encode()).hex() == case["sha256"]
+    for case in load("usage.json")["cases"]:
+        body, row = canonical(case["row"]), case["row"]
+        assert body == case["canonical_utf8"] and sha(body.encode()).hex() == case["sha256"]
+        length = (row["planned_end_ms"] - row["planned_start_ms"]) / 1000
+        assert all(row[name] <= length for name in row if name.endswith("_s") and name != "needed_s")
+        assert (row["used"] == "used") == (row["used_s"] >= row["needed_s"])
     for name in ("manifest.json", "rotation.json"):
         for case in load(name)["cases"]:
             signed(case)

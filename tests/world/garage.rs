@@ -1,5 +1,5 @@
-//! A real S3 store: Garage, one node on the loopback address with a bucket of its own. `packaging/setup.sh garage` builds
-//! it once into a cache outside the checkout.
+//! A real S3 store: Garage, one node or three on the loopback address with a bucket of its own. `packaging/setup.sh garage`
+//! builds it once into a cache outside the checkout.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use rusty_s3::signing::sign;
 use rusty_s3::{Credentials, Method, UrlStyle};
 
 use crate::folder::Folder;
-use crate::process::{Process, eventually, free_port};
+use crate::process::{Process, eventually, free_port, output};
 
 /// Where the version stands that is built.
 const SETUP: &str = include_str!("../../packaging/setup.sh");
@@ -23,10 +23,12 @@ const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbcc
 /// A running Garage.
 #[derive(Debug)]
 pub struct Garage {
-    /// The program, to be killed and frozen.
+    /// The program, to be killed and frozen; of three nodes the one that is talked to.
     pub process: Process,
+    /// The other nodes.
+    pub others: Vec<Process>,
     program: PathBuf,
-    config: PathBuf,
+    node: Node,
     /// Its port.
     pub port: u16,
     /// The file with its keys, as the hub wants it.
@@ -55,21 +57,53 @@ impl Garage {
     /// # Errors
     /// When it does not start, with the end of its log.
     pub fn start(folder: &Folder, program: &Path) -> anyhow::Result<Self> {
+        let node = Node::new(folder, "garage", 1)?;
+        let process = node.serve(folder, program, true)?;
+        Self::ready(folder, program, node, process)
+    }
+
+    /// Starts three nodes that each hold everything, with an empty bucket; any two of them are the store.
+    ///
+    /// # Errors
+    /// When they do not start or do not find each other.
+    pub fn three(folder: &Folder, program: &Path) -> anyhow::Result<Self> {
+        let nodes = ["garage-1", "garage-2", "garage-3"].map(|name| Node::new(folder, name, 3));
+        let nodes = nodes.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        let serve = |node: &Node| node.serve(folder, program, false);
+        let mut processes = nodes.iter().map(serve).collect::<anyhow::Result<Vec<_>>>()?;
+        let say = |node: &Node, words: &[&str]| {
+            let mut command = Command::new(program);
+            command.arg("-c").arg(&node.config).args(words);
+            output(command).map(|said| String::from_utf8_lossy(&said).into_owned())
+        };
+        let mut ids = Vec::new();
+        for node in &nodes {
+            let id = || say(node, &["node", "id", "--quiet"]).ok().filter(|_| say(node, &["status"]).is_ok());
+            ids.push(eventually(Duration::from_secs(60), "a node of Garage", id)?.trim().to_owned());
+        }
+        let node = nodes.into_iter().next().context("a node")?;
+        for id in &ids {
+            say(&node, &["node", "connect", id])?;
+            let id = id.split('@').next().unwrap_or_default();
+            say(&node, &["layout", "assign", "-z", "school", "-c", "10GB", id])?;
+        }
+        say(&node, &["layout", "apply", "--version", "1"])?;
+        let made = || say(&node, &["bucket", "create", BUCKET]).ok();
+        eventually(Duration::from_secs(60), "the bucket", made)?;
+        say(&node, &["key", "import", "--yes", KEY, SECRET])?;
+        say(&node, &["bucket", "allow", "--read", "--write", "--owner", BUCKET, "--key", KEY])?;
+        let others = processes.split_off(1);
+        let first = processes.pop().context("a node")?;
+        Ok(Self { others, ..Self::ready(folder, program, node, first)? })
+    }
+
+    fn ready(folder: &Folder, program: &Path, node: Node, process: Process) -> anyhow::Result<Self> {
         use std::os::unix::fs::PermissionsExt as _;
-        let (meta, data) = (folder.make("garage-meta")?, folder.make("garage-data")?);
-        let (config, keys) = (folder.join("garage.toml"), folder.join("garage.keys"));
-        let (port, rpc) = (free_port()?, free_port()?);
-        let text = format!(
-            "metadata_dir = {meta:?}\ndata_dir = {data:?}\ndb_engine = \"lmdb\"\nreplication_factor = 1\n\
-             metadata_fsync = true\ndata_fsync = true\nrpc_bind_addr = \"127.0.0.1:{rpc}\"\n\
-             rpc_public_addr = \"127.0.0.1:{rpc}\"\nrpc_secret = \"{SECRET}\"\n\
-             [s3_api]\ns3_region = \"{REGION}\"\napi_bind_addr = \"127.0.0.1:{port}\"\n"
-        );
-        std::fs::write(&config, text)?;
+        let keys = folder.join("garage.keys");
         std::fs::write(&keys, format!("{KEY}\n{SECRET}\n"))?;
         std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600))?;
-        let process = serve(folder, program, &config)?;
-        let mut garage = Self { process, program: program.to_owned(), config, port, keys };
+        let (program, port) = (program.to_owned(), node.port);
+        let mut garage = Self { process, others: Vec::new(), program, node, port, keys };
         garage.wait_until_ready()?;
         Ok(garage)
     }
@@ -96,7 +130,7 @@ impl Garage {
     /// As [`Self::start`].
     pub fn restart(&mut self, folder: &Folder) -> anyhow::Result<()> {
         self.process.kill();
-        self.process = serve(folder, &self.program, &self.config)?;
+        self.process = self.node.serve(folder, &self.program, self.others.is_empty())?;
         self.wait_until_ready()
     }
 
@@ -197,10 +231,38 @@ fn between(text: &str, from: &str, to: &str) -> Vec<String> {
     text.split(from).skip(1).filter_map(|rest| Some(rest.split_once(to)?.0.to_owned())).collect()
 }
 
-fn serve(folder: &Folder, program: &Path, config: &Path) -> anyhow::Result<Process> {
-    let mut command = Command::new(program);
-    command.arg("-c").arg(config).args(["server", "--single-node", "--default-bucket"]);
-    command.env("GARAGE_DEFAULT_BUCKET", BUCKET).env("GARAGE_DEFAULT_ACCESS_KEY", KEY);
-    command.env("GARAGE_DEFAULT_SECRET_KEY", SECRET).env("RUST_LOG", "garage=info");
-    Process::start(folder, "garage", command)
+/// One of Garage's machines.
+#[derive(Debug)]
+struct Node {
+    name: &'static str,
+    config: PathBuf,
+    port: u16,
+}
+
+impl Node {
+    fn new(folder: &Folder, name: &'static str, copies: u8) -> anyhow::Result<Self> {
+        let (meta, data) = (folder.make(&format!("{name}-meta"))?, folder.make(&format!("{name}-data"))?);
+        let config = folder.join(&format!("{name}.toml"));
+        let (port, rpc) = (free_port()?, free_port()?);
+        let text = format!(
+            "metadata_dir = {meta:?}\ndata_dir = {data:?}\ndb_engine = \"lmdb\"\nreplication_factor = {copies}\n\
+             metadata_fsync = true\ndata_fsync = true\nrpc_bind_addr = \"127.0.0.1:{rpc}\"\n\
+             rpc_public_addr = \"127.0.0.1:{rpc}\"\nrpc_secret = \"{SECRET}\"\n\
+             [s3_api]\ns3_region = \"{REGION}\"\napi_bind_addr = \"127.0.0.1:{port}\"\n"
+        );
+        std::fs::write(&config, text)?;
+        Ok(Self { name, config, port })
+    }
+
+    fn serve(&self, folder: &Folder, program: &Path, alone: bool) -> anyhow::Result<Process> {
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&self.config).arg("server");
+        if alone {
+            command.args(["--single-node", "--default-bucket"]);
+            command.env("GARAGE_DEFAULT_BUCKET", BUCKET).env("GARAGE_DEFAULT_ACCESS_KEY", KEY);
+            command.env("GARAGE_DEFAULT_SECRET_KEY", SECRET);
+        }
+        command.env("RUST_LOG", "garage=info");
+        Process::start(folder, self.name, command)
+    }
 }

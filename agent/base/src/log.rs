@@ -2,19 +2,20 @@
 
 use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Changes the filter while the program runs.
-type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+type Change = Box<dyn Fn(Targets) -> Result<(), String> + Send + Sync>;
 
 static CHANGE: OnceLock<Change> = OnceLock::new();
 
-/// What is said unless somebody wants otherwise.
-fn filter(level: &str) -> EnvFilter {
-    EnvFilter::new(format!("{level},rmqtt=warn,rmqtt_net=warn,rumqttc=warn,hyper=info,h2=info"))
+/// What is said unless somebody wants otherwise: of libraries less.
+fn filter(level: &str) -> Result<Targets, String> {
+    let text = format!("{level},rmqtt=warn,rmqtt_net=warn,rumqttc=warn,hyper=info,h2=info");
+    text.parse().map_err(|e| format!("{level:?} is no level: {e}"))
 }
 
 /// Writes more or less from now on, until the program ends: `info` or `debug`.
@@ -23,7 +24,7 @@ fn filter(level: &str) -> EnvFilter {
 /// A sentence when logs are not set up.
 pub fn set_level(level: &str) -> Result<(), String> {
     let change = CHANGE.get().ok_or("logs are not set up")?;
-    change(filter(level))
+    change(filter(level)?)
 }
 
 /// Sets logs up once, before anything else. `LECTERN_LOG` chooses what is said (default `info`).
@@ -36,9 +37,9 @@ pub fn set_level(level: &str) -> Result<(), String> {
 pub fn start(program: &'static str) -> Result<(), String> {
     let filter = match std::env::var("LECTERN_LOG") {
         Ok(text) => {
-            EnvFilter::try_new(&text).map_err(|e| format!("LECTERN_LOG {text:?} cannot be read: {e}"))?
+            text.parse::<Targets>().map_err(|e| format!("LECTERN_LOG {text:?} cannot be read: {e}"))?
         }
-        Err(_) => filter("info"),
+        Err(_) => filter("info")?,
     };
     let (filter, handle) = reload::Layer::new(filter);
     if systemd_journal_logger::connected_to_journal() {

@@ -23,7 +23,7 @@ use crate::evidence::device_key;
 use crate::model::telling::Dialect;
 use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
-use crate::platform::{host::Host, identity, machine, notify};
+use crate::platform::{host::Host, http, identity, machine, notify};
 use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
@@ -141,11 +141,13 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     let scope = scope(&config, store.line().clone());
     if let Some((hub, password)) = hub {
+        let way = proxy.as_ref().map(|proxy| (proxy.url.clone(), proxy.login.clone()));
+        let http = Arc::new(http::Client::new(hub.url.clone(), way));
         let asked = home::Hub {
             url: hub.url.clone(),
             device: config.device.id.clone(),
             password: password.clone(),
-            proxy: proxy.as_ref().map(|proxy| (proxy.url.clone(), proxy.login.clone())),
+            http: Arc::clone(&http),
         };
         spawn("home", tokio::spawn(home::run(store.clone(), volume, asked, stages.clone())));
         let keys = (store.clone(), public);
@@ -158,13 +160,11 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             rotations,
             machine: machine::marks(Path::new("/sys")),
         };
-        let no_way = "uploads cannot be set up";
         let road = Arc::new(upload::Road::new(proxy.clone()));
         let ask = settings.url.join("/api/v1/ping").ok().filter(|_| !config.upload.whole_line);
+        let url = settings.url.clone();
         let to_hub =
-            upload::hub::Hub::new(settings, store.clone(), road.clone(), proxy.as_ref(), Box::new(pinned));
-        let to_hub = to_hub.context(no_way)?;
-        let (http, url) = (to_hub.http(), to_hub.url().clone());
+            upload::hub::Hub::new(settings, store.clone(), road.clone(), Arc::clone(&http), Box::new(pinned));
         spawn("hub time", tokio::spawn(sense::hub_time(store.clone(), http, url, stages.clone())));
         let destination = upload::Destination::Hub(to_hub);
         let settings = upload::Settings { destination, road, schedule: config.upload.schedule, ask };

@@ -4,6 +4,7 @@
 //! volume that was taken back cannot know it, so the hub remembers how many boots it has seen and which
 //! lesson was the last; asked at start, until it answers. A lesson that is being recorded meanwhile goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::{chance, clock};
@@ -30,8 +31,8 @@ pub struct Hub {
     pub device: DeviceId,
     /// Its password.
     pub password: String,
-    /// The school's proxy, and its login.
-    pub proxy: Option<(Url, Option<String>)>,
+    /// The way there.
+    pub http: Arc<http::Client>,
 }
 
 /// Looks at the volume and counts this boot; before anything may be recorded.
@@ -78,9 +79,14 @@ async fn ask(hub: &Hub, home: &Home) -> Result<Remembered, String> {
     // The address may hold a password of its own one day; it stays out of logs.
     let said = |e: reqwest::Error| e.without_url().to_string();
     let url = hub.url.join("/api/v1/home").map_err(|e| e.to_string())?;
-    let way = hub.proxy.as_ref().map(|(proxy, login)| (proxy, login.as_deref()));
-    let http = http::client(&hub.url, way).and_then(|http| http.timeout(CALL).build()).map_err(said)?;
-    let request = http.post(url).basic_auth(&hub.device, Some(&hub.password)).json(home);
+    let request = hub
+        .http
+        .get()
+        .map_err(said)?
+        .post(url)
+        .timeout(CALL)
+        .basic_auth(&hub.device, Some(&hub.password))
+        .json(home);
     let response = request.send().await.map_err(said)?.error_for_status().map_err(said)?;
     response.json().await.map_err(said)
 }

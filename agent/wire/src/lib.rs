@@ -34,6 +34,7 @@ pub mod telemetry;
 pub mod topic;
 pub mod trailer;
 pub mod upload;
+pub mod usage;
 
 /// Bytes in a part of a take; only the last part of a take may be shorter.
 /// One slicing serves hashing, upload, resume and verification.

@@ -18,6 +18,7 @@ use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::{Receipt, StoreLocation, StoredObject};
 use lectern_wire::rotation::{HUB, Rotation};
 use lectern_wire::sign::{Document, Kept, KeyRing, PublicKey, Signed, canonical};
+use lectern_wire::usage::{Usage, Used};
 use serde_json::{Value, json};
 
 fn folder() -> PathBuf {
@@ -147,6 +148,53 @@ fn changes_of_keys() {
         signed(old, &Signed::sign(said, &key(old)).expect("signs"))
     };
     hold("rotation.json", &json!({ "cases": [change(HUB, 2, 3), change("device:room-301", 1, 4)] }));
+}
+
+#[test]
+fn rows_of_the_use_register() {
+    let automatic = json!({
+        "v": 1, "date": "2026-09-14", "week": 3, "weekday": 1, "period": "第3节", "ordinal": 3,
+        "planned_start_ms": 1_789_353_000_000_i64, "planned_end_ms": 1_789_355_400_000_i64,
+        "actual_start_ms": 1_789_353_060_000_i64, "actual_end_ms": 1_789_355_340_000_i64,
+        "class": "五年级2班", "subject": "语文", "topic": "草船借箭", "teacher": "张老师", "teacher_id": "T1024",
+        "planned": true, "used": "used", "needed_s": 600, "used_s": 2280, "active_s": 1500, "display_on_s": 2400,
+        "recorded_s": 2100, "known_s": 2400, "powered_s": 2400, "categories": {"演示": 1800, "浏览": 300},
+        "lessons": ["20260914-103000-0a1b2c3d4e5f"], "before": ["hot"], "after": ["hot", "network_slow"],
+        "source": "auto", "said_ms": 1_789_355_400_500_i64,
+    });
+    // The mains was cut before the bell: what was not seen could have made the difference.
+    let unknown = json!({
+        "v": 1, "date": "2026-09-14", "weekday": 1, "period": "第4节", "ordinal": 4,
+        "planned_start_ms": 1_789_356_000_000_i64, "planned_end_ms": 1_789_358_400_000_i64,
+        "planned": false, "used": "unknown", "needed_s": 600, "used_s": 60, "active_s": 60, "display_on_s": 600,
+        "recorded_s": 0, "known_s": 600, "powered_s": 600, "source": "auto", "said_ms": 1_789_380_000_000_i64,
+    });
+    let mut corrected = unknown.clone();
+    for (name, value) in [
+        ("used", json!("used")),
+        ("used_s", json!(2100)),
+        ("source", json!("corrected")),
+        ("by", json!("李老师")),
+        ("by_id", json!("T2048")),
+        ("condition_note", json!("投影仪偏暗")),
+        ("fault_note", json!("上课中停电一次")),
+        ("said_ms", json!(1_789_440_000_000_i64)),
+    ] {
+        corrected[name] = value;
+    }
+    let cases = [automatic, unknown, corrected].map(|document| {
+        let row: Usage = serde_json::from_value(document.clone()).expect("reads");
+        assert_eq!(row.check(), Ok(()));
+        assert_eq!(serde_json::to_value(&row).expect("json"), document, "nothing is added and nothing lost");
+        assert_eq!(row.used == Used::Used, row.used_s >= row.needed_s);
+        let bytes = canonical(&row).expect("canonical");
+        json!({
+            "row": row,
+            "canonical_utf8": String::from_utf8(bytes.clone()).expect("text"),
+            "sha256": Digest::of(&bytes),
+        })
+    });
+    hold("usage.json", &json!({ "cases": cases }));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::Signed;
 use lectern_wire::upload::StoreState;
 
+use super::chain::Chain;
 use super::guard::Who;
 use super::{Console, Frame, Oops, lessons as list, show, words};
 use crate::receive::check::{self, Fault, Known, Report};
@@ -82,6 +83,7 @@ struct LessonPage {
     submitted: String,
     uncut: bool,
     proof: Proof,
+    chain: Chain,
     takes: Vec<TakeView>,
     views: Vec<(String, &'static str, String)>,
 }
@@ -218,8 +220,9 @@ fn recorded_as(manifest: Option<&Signed<Manifest>>) -> String {
 /// The page.
 pub async fn page(State(console): State<Console>, _: Who, Path(id): Path<String>) -> Result<Response, Oops> {
     let whole = find(&console, &id).await?;
-    let lesson_id = whole.lesson.id.clone();
-    let views = console.store.read(move |db| lessons::views(db, &lesson_id, 50)).await?;
+    let row = whole.lesson.clone();
+    let (views, chain) =
+        console.store.read(move |db| Ok((lessons::views(db, &row.id, 50)?, Chain::of(db, &row)?))).await?;
     let now = clock::wall_ms();
     let mut before = 0;
     let takes: Vec<&Take> = whole.manifest.iter().flat_map(|m| &m.document.takes).collect();
@@ -251,6 +254,7 @@ pub async fn page(State(console): State<Console>, _: Who, Path(id): Path<String>
         submitted: list::submitted(lesson),
         uncut,
         proof: proof(&whole, now),
+        chain,
         takes,
         views: views
             .into_iter()

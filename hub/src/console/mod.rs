@@ -2,6 +2,7 @@
 
 mod alarms;
 mod assets;
+mod chain;
 mod chart;
 mod commands;
 mod condition;

@@ -311,3 +311,32 @@ async fn a_problem_is_shown_once_with_what_to_do_and_who_has_taken_note() {
     assert_eq!(stranger.get("/alarms").await.status(), 303);
     assert_eq!(stranger.post("/alarms/1", &[]).await.status(), 401);
 }
+
+#[tokio::test]
+async fn a_reviewer_sees_what_a_lesson_follows_a_hole_before_it_and_what_contradicts_it() {
+    let hub = TestHub::start().await;
+    let room = hub.device("room-1");
+    let shape = [(2, 1000)];
+    let (first, _) = room.whole("l1", &shape).await;
+    let follow = async |lesson: &str, prev| {
+        let (mut manifest, bytes) = testkit::manifest(lesson, &shape);
+        manifest.prev = Some(prev);
+        assert_eq!(room.announce(lesson).await.0, 200);
+        room.send(lesson, &bytes).await;
+        let (status, said) = room.seal(&manifest).await;
+        assert_eq!(status, 200, "{said}");
+    };
+    follow("l2", testkit::digest(&first)).await;
+    follow("l3", lectern_wire::digest::Digest::of(b"never came")).await;
+    let findings = crate::store::findings::add;
+    let contradicts = crate::receive::witness::CONTRADICTS;
+    findings(&hub.db(), "l3", contradicts, "the first 9 bytes are others", 1).expect("added");
+    let browser = Browser::login(&hub).await;
+    assert!(browser.text("/lessons/l1").await.contains("这台设备的第一节"));
+    let second = browser.text("/lessons/l2").await;
+    assert!(second.contains("接着 <a href=\"/lessons/l1\">l1</a>"), "{second}");
+    assert!(!second.contains("不一样"));
+    let third = browser.text("/lessons/l3").await;
+    assert!(third.contains("class=\"caution\" id=\"follows\">这台设备录的上一节没有交到这里"), "{third}");
+    assert!(third.contains("录制时签过名的内容和交来的不一样") && third.contains("the first 9 bytes"));
+}

@@ -114,12 +114,15 @@ pub fn run(
             check.fault(kind, None, lesson, found.detail);
         }
         for lesson in &all {
-            if let Some(Follows::Missing(prev)) = succession::of(db, lesson)? {
-                check.report.notes.push(format!(
-                    "lesson {}: the one its device recorded before it (manifest {prev}) never came here",
-                    lesson.id
-                ));
-            }
+            let hole = match succession::of(db, lesson)? {
+                Some(Follows::Missing(prev)) => {
+                    format!("the one its device recorded before it (manifest {prev}) never came here")
+                }
+                Some(Follows::Broken) => "it follows nothing, though its device had recorded before".into(),
+                Some(Follows::Twice(twin)) => format!("lesson {twin} says that it follows the same one"),
+                Some(Follows::First | Follows::Anew | Follows::Lesson(_)) | None => continue,
+            };
+            check.report.notes.push(format!("lesson {}: {hole}", lesson.id));
         }
         Ok(())
     })?;

@@ -29,7 +29,7 @@ pub mod retention;
 mod seal;
 #[cfg(test)]
 mod tests;
-mod witness;
+pub mod witness;
 
 use std::sync::Arc;
 

@@ -20,6 +20,7 @@ use crate::beside::share;
 use crate::config::Config;
 use crate::config::destination::Way;
 use crate::evidence::device_key;
+use crate::platform::memory;
 use crate::store::Store;
 
 /// Lectern 讲台: one button, and the lesson is recorded, made into evidence and stored.
@@ -300,6 +301,7 @@ fn daemon(path: &Path) -> Exit {
         fail(&format!("logs could not be set up: {e}"));
         return Exit::BadSettings;
     }
+    memory::share_heap();
     with_config(path, |config| {
         // Two workers: a page that is looked at and an upload do not wait for each other.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -1,25 +1,64 @@
 //! HTTP with the hub: by the way out that the settings name, and no dearer than it has to be.
 
-use reqwest::ClientBuilder;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use url::Url;
 
-/// A client's beginnings for one address. `proxy` is the school's, with `user:password` where it asks for them.
-///
-/// # Errors
-/// When the proxy's address cannot be used.
-pub fn client(to: &Url, proxy: Option<(&Url, Option<&str>)>) -> reqwest::Result<ClientBuilder> {
-    let mut client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-    // All the world's certificates stand in memory otherwise: not where no TLS is spoken.
-    if to.scheme() == "http" {
-        client = client.tls_certs_only([]);
+use super::memory;
+
+/// A connection that is not made in this time is not made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The hub's address and the way there. One for all who ask it: a client reads all the world's certificates when it is
+/// made, so it is made when it is first needed, and once.
+#[derive(Debug)]
+pub struct Client {
+    to: Url,
+    proxy: Option<(Url, Option<String>)>,
+    made: Mutex<Option<reqwest::Client>>,
+}
+
+impl Client {
+    /// Nothing is made yet. `proxy` is the school's, with `user:password` where it asks for them.
+    #[must_use]
+    pub fn new(to: Url, proxy: Option<(Url, Option<String>)>) -> Self {
+        Self { to, proxy, made: Mutex::default() }
     }
-    let Some((proxy, login)) = proxy else {
-        // The settings say how this machine gets out, not the environment.
-        return Ok(client.no_proxy());
-    };
-    let proxy = reqwest::Proxy::all(proxy.clone())?;
-    Ok(client.proxy(match login.and_then(|login| login.split_once(':')) {
-        Some((user, password)) => proxy.basic_auth(user, password),
-        None => proxy,
-    }))
+
+    /// The client.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up, or the proxy's address cannot be used.
+    pub fn get(&self) -> reqwest::Result<reqwest::Client> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = &*made {
+            return Ok(client.clone());
+        }
+        let client = made.insert(self.make()?).clone();
+        memory::give_back();
+        Ok(client)
+    }
+
+    fn make(&self) -> reqwest::Result<reqwest::Client> {
+        let mut client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .pool_max_idle_per_host(2);
+        // The certificates would stay in memory: not where no TLS is spoken.
+        if self.to.scheme() == "http" {
+            client = client.tls_certs_only([]);
+        }
+        let Some((proxy, login)) = &self.proxy else {
+            // The settings say how this machine gets out, not the environment.
+            return client.no_proxy().build();
+        };
+        let proxy = reqwest::Proxy::all(proxy.clone())?;
+        let login = login.as_deref().and_then(|login| login.split_once(':'));
+        let proxy = match login {
+            Some((user, password)) => proxy.basic_auth(user, password),
+            None => proxy,
+        };
+        client.proxy(proxy).build()
+    }
 }

@@ -6,6 +6,7 @@ pub mod http;
 pub mod identity;
 pub mod input;
 pub mod machine;
+pub mod memory;
 pub mod notify;
 pub mod onvif;
 pub mod pjlink;

@@ -1,11 +1,13 @@
 //! What time the hub has: the `Date` of an HTTP answer, now and then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::{chance, clock};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::platform::http;
 use crate::store::Store;
 
 /// Between two questions, once the hub has answered.
@@ -14,7 +16,7 @@ const EVERY: Duration = Duration::from_secs(30 * 60);
 const RETRY: Duration = Duration::from_secs(2 * 60);
 
 /// Runs until told to stop.
-pub async fn run(store: Store, http: reqwest::Client, hub: Url, stop: CancellationToken) {
+pub async fn run(store: Store, http: Arc<http::Client>, hub: Url, stop: CancellationToken) {
     // A school's rooms are switched on in the same minute.
     let mut wait = Duration::from_millis(2000 + chance::below(8000));
     loop {
@@ -35,11 +37,12 @@ pub async fn run(store: Store, http: reqwest::Client, hub: Url, stop: Cancellati
     }
 }
 
-async fn ask(store: &Store, http: &reqwest::Client, hub: &Url) -> Result<(), String> {
+async fn ask(store: &Store, http: &http::Client, hub: &Url) -> Result<(), String> {
     let url = hub.join("/api/v1/hub").map_err(|e| e.to_string())?;
     let asked = clock::wall_ms();
-    let answer = http.get(url).timeout(Duration::from_secs(10)).send().await;
-    let answer = answer.map_err(|e| e.without_url().to_string())?;
+    let said = |e: reqwest::Error| e.without_url().to_string();
+    let asked_for = http.get().map_err(said)?.get(url).timeout(Duration::from_secs(10));
+    let answer = asked_for.send().await.map_err(said)?;
     let date = answer.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
     let hub_ms = date.and_then(unix_ms).ok_or("its answer has no date")?;
     store.line().hub_told(hub_ms, asked, clock::wall_ms());

@@ -17,7 +17,7 @@ use url::Url;
 
 use super::destination::Held;
 use super::error::UploadError;
-use super::line::{Proxy, Source};
+use super::line::Source;
 use super::road::Road;
 use super::{receipt, witness};
 use crate::model::lesson::State;
@@ -32,7 +32,7 @@ const SEAL: Duration = Duration::from_secs(120);
 
 /// Speaks with one hub as one device.
 pub struct Hub {
-    http: reqwest::Client,
+    http: Arc<http::Client>,
     settings: Settings,
     store: Store,
     road: Arc<Road>,
@@ -59,22 +59,15 @@ pub struct Settings {
 }
 
 impl Hub {
-    /// A client; nothing is sent yet.
-    ///
-    /// # Errors
-    /// [`UploadError::Network`] when TLS cannot be set up.
+    /// Nothing is sent yet.
     pub fn new(
         settings: Settings,
         store: Store,
         road: Arc<Road>,
-        proxy: Option<&Proxy>,
+        http: Arc<http::Client>,
         pinned: Pinned,
-    ) -> Result<Self, UploadError> {
-        let way = proxy.map(|proxy| (&proxy.url, proxy.login.as_deref()));
-        let http = http::client(&settings.url, way)?
-            .connect_timeout(Duration::from_secs(10))
-            .pool_max_idle_per_host(2);
-        Ok(Self { http: http.build()?, settings, store, road, pinned })
+    ) -> Self {
+        Self { http, settings, store, road, pinned }
     }
 
     /// Remembers the hub's key, where none is known: commands are signed with it.
@@ -160,18 +153,6 @@ impl Hub {
         Ok(())
     }
 
-    /// The hub's address.
-    #[must_use]
-    pub fn url(&self) -> &Url {
-        &self.settings.url
-    }
-
-    /// The same connections and certificates, for other questions to the hub.
-    #[must_use]
-    pub fn http(&self) -> reqwest::Client {
-        self.http.clone()
-    }
-
     fn join(&self, path: &str) -> Result<Url, UploadError> {
         self.settings
             .url
@@ -180,7 +161,7 @@ impl Hub {
     }
 
     fn call(&self, method: Method, path: &str) -> Result<RequestBuilder, UploadError> {
-        let request = self.http.request(method, self.join(path)?).timeout(CALL);
+        let request = self.http.get()?.request(method, self.join(path)?).timeout(CALL);
         Ok(request.basic_auth(&self.settings.device, Some(&self.settings.password)))
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::{chance, clock};
+use lectern_wire::PART_SIZE;
 use lectern_wire::id::LessonId;
 use tokio::task::JoinSet;
 
@@ -35,6 +36,7 @@ pub enum Came {
 struct Done {
     row: PartRow,
     outcome: Result<(), UploadError>,
+    took: Duration,
 }
 
 impl Uploader {
@@ -55,8 +57,9 @@ impl Uploader {
                 let Some(row) = waiting.pop_front() else { break };
                 let (me, lesson) = (self.clone(), lesson.clone());
                 running.spawn(async move {
+                    let began = clock::mono();
                     let outcome = me.part(&lesson, &row, live).await;
-                    Done { row, outcome }
+                    Done { row, outcome, took: clock::mono() - began }
                 });
             }
             if running.is_empty() && waiting.is_empty() {
@@ -78,10 +81,13 @@ impl Uploader {
                 }
             };
             let done = done.map_err(|e| StoreError::Impossible(format!("an upload broke off: {e}")))?;
-            let row = done.row;
+            let (row, took) = (done.row, done.took);
             match self.settle(lesson, &row, done.outcome).await {
                 Ok(()) => {
                     failures = 0;
+                    if row.part.size == PART_SIZE {
+                        self.climb().went(took);
+                    }
                     if came == Came::Nothing {
                         came = Came::Sent;
                     }

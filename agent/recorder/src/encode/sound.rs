@@ -1,7 +1,7 @@
 //! The sound's encoder.
 
 use anyhow::Context as _;
-use ffmpeg_next::{ChannelLayout, Packet, Rational, codec, encoder, format, frame};
+use ffmpeg_next::{ChannelLayout, Dictionary, Packet, Rational, codec, encoder, format, frame};
 use lectern_wire::capture::AudioSettings;
 
 use super::{Packets, nothing_more};
@@ -15,6 +15,11 @@ pub struct Audio {
     encoder: encoder::Audio,
 }
 
+/// libav's own choice, `twoloop`, is made for low rates. At ours `fast` takes a third of the processor time (a minute of
+/// speech: 0.9 s instead of 2.8) and comes 18 dB nearer to what was said; in dense speech it takes an eighth more than
+/// the rate it is given.
+const CODER: (&str, &str) = ("aac_coder", "fast");
+
 const SOUND_BASE: Rational = Rational(1, RATE as i32);
 
 impl Audio {
@@ -27,7 +32,8 @@ impl Audio {
         audio.set_bit_rate(settings.kbps as usize * 1000);
         audio.set_time_base(SOUND_BASE);
         audio.set_flags(codec::Flags::GLOBAL_HEADER);
-        Ok(Self { encoder: audio.open().context("the AAC encoder refused the settings")? })
+        let options: Dictionary<'_> = [CODER].into_iter().collect();
+        Ok(Self { encoder: audio.open_with(options).context("the AAC encoder refused the settings")? })
     }
 
     /// What a decoder must know.

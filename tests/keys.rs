@@ -1,0 +1,130 @@
+//! Keys change and machines are replaced: what was signed before stays signed, and nobody slips in between.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use lectern_tests::programs::Programs;
+use lectern_tests::school::{DEVICE, SCHOOL};
+use lectern_tests::{Room, School, eventually};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn record(school: &School) -> String {
+    let agent = &school.agent;
+    agent.press("start").unwrap();
+    agent.wait_for_media(1500, PATIENCE).unwrap();
+    agent.press("stop").unwrap();
+    let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
+    status["lesson"]["id"].as_str().unwrap().to_owned()
+}
+
+fn say(program: &std::path::Path, config: &std::path::Path, words: &[&str]) -> Output {
+    let out = Command::new(program).args(words).arg("--config").arg(config).output().unwrap();
+    assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+    out
+}
+
+/// The keys a lesson's manifest and receipt are signed with.
+fn signers(school: &School, lesson: &str) -> (String, String) {
+    let key = |name: &str| {
+        let bytes = std::fs::read(school.hub.lesson_folder(lesson).join(name)).unwrap();
+        let document: Value = serde_json::from_slice(&bytes).unwrap();
+        document["signature"]["key_id"].as_str().unwrap().to_owned()
+    };
+    (key("manifest.json"), key("receipt.json"))
+}
+
+fn whole(school: &School, lesson: &str) {
+    let report = school.agent.verify(&school.hub.lesson_folder(lesson)).unwrap();
+    assert!(report["sound"] == true && report["receipted"] == true, "{report:#}");
+}
+
+#[test]
+fn device_and_hub_change_their_keys_and_every_lesson_stays_whole() {
+    let mut school = School::start(&Room::card()).unwrap();
+    let programs = Programs::find().unwrap();
+    let first = record(&school);
+
+    school.agent.process.stop();
+    say(&programs.lectern, &school.agent.config, &["key", "rotate"]);
+    school.agent.restart(&school.folder).unwrap();
+    let second = record(&school);
+    assert_ne!(signers(&school, &first).0, signers(&school, &second).0, "the device signs with its new key");
+
+    school.hub.process.stop();
+    say(&programs.hub, &school.folder.join("hub.toml"), &["key", "rotate"]);
+    school.hub.restart(&school.folder).unwrap();
+    let third = record(&school);
+    assert_ne!(signers(&school, &second).1, signers(&school, &third).1, "the hub signs with its new key");
+    for lesson in [&first, &second, &third] {
+        whole(&school, lesson);
+    }
+
+    school.hub.process.stop();
+    let out = say(&programs.hub, &school.folder.join("hub.toml"), &["log", "check", "--json"]);
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(
+        (&report["faults"], &report["notes"]),
+        (&serde_json::json!([]), &serde_json::json!([])),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_replaced_machine_is_let_in_by_a_person_only_and_what_the_old_one_recorded_stays() {
+    let mut school = School::start(&Room::card()).unwrap();
+    let programs = Programs::find().unwrap();
+    let first = record(&school);
+
+    // Another machine with the device's name and password: its key is another one.
+    school.agent.process.stop();
+    let old = school.agent.data.with_extension("old");
+    std::fs::rename(&school.agent.data, &old).unwrap();
+    school.agent.restart(&school.folder).unwrap();
+    school.agent.press("start").unwrap();
+    school.agent.wait_for_media(1500, PATIENCE).unwrap();
+    school.agent.press("stop").unwrap();
+    let blocked = eventually(PATIENCE, "the refusal", || {
+        let status = school.agent.status().ok()?;
+        status["upload"]["blocked"].as_str().map(ToOwned::to_owned)
+    });
+    let blocked = blocked.unwrap();
+    assert!(blocked.contains("key"), "{blocked}");
+    assert_ne!(school.agent.status().unwrap()["safe_to_switch_off"], true);
+
+    school.hub.process.stop();
+    let add = ["device", "add", "--school", SCHOOL, "--device", DEVICE, "--room", "301教室"];
+    let more = ["--replace", "--new-key", "--json"];
+    let out = say(&programs.hub, &school.folder.join("hub.toml"), &[&add[..], &more[..]].concat());
+    let device: Value = serde_json::from_slice(&out.stdout).unwrap();
+    std::fs::write(school.folder.join("device.password"), device["password"].as_str().unwrap()).unwrap();
+    school.hub.restart(&school.folder).unwrap();
+    school.agent.restart(&school.folder).unwrap();
+    let there = eventually(PATIENCE, "the receipt", || {
+        let (list, _) = school.agent.lectern(&["lessons"]).ok()?;
+        list.as_array()?.iter().find(|lesson| lesson["state"] == "stored")?["id"]
+            .as_str()
+            .map(ToOwned::to_owned)
+    });
+    let second = there.unwrap();
+    let (old_key, new_key) = (signers(&school, &first).0, signers(&school, &second).0);
+    assert_ne!(old_key, new_key);
+    whole(&school, &second);
+    let keys = old.join("keys.json");
+    let mut verify = Command::new(&programs.lectern);
+    verify.args(["verify", "--keys"]).arg(keys).arg(school.hub.lesson_folder(&first));
+    let out = verify.output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+
+    school.hub.process.stop();
+    let out = say(&programs.hub, &school.folder.join("hub.toml"), &["log", "check", "--json"]);
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(
+        (&report["faults"], &report["notes"]),
+        (&serde_json::json!([]), &serde_json::json!([])),
+        "{report}"
+    );
+}
