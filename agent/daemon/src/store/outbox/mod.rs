@@ -11,6 +11,7 @@
 //! in memory for the number that only the file can give them. Both have a bound, and what does not fit is declared.
 
 mod file;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -20,12 +21,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lectern_base::clock;
-use lectern_wire::telemetry::{Event, Sample, well_formed};
+use lectern_wire::telemetry::{Event, Sample};
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use super::StoreError;
 use file::Fault;
+pub use rows::{EventRow, SampleRow};
+use rows::{Held, Lost};
 
 /// Longest time between two commits of fresh samples: what a power cut may take.
 const GROUP_COMMIT: Duration = Duration::from_secs(5);
@@ -69,52 +72,6 @@ struct Inner {
     flushed: Duration,
     /// The last commit failed: it is said once.
     refuses: bool,
-}
-
-/// An event without a number.
-struct Held {
-    kind: String,
-    ts: i64,
-    mono_ms: i64,
-    clock_trusted: bool,
-    data: String,
-}
-
-/// What was dropped from memory and is to be declared.
-#[derive(Default)]
-struct Lost {
-    events: u64,
-    samples: u64,
-    from_ts: i64,
-    to_ts: i64,
-}
-
-/// A stored event with its type.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EventRow {
-    /// The event's type, a topic level.
-    pub kind: String,
-    /// The event.
-    pub event: Event,
-}
-
-/// A sample that waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SampleRow {
-    /// Its number.
-    pub seq: i64,
-    /// Its group, a topic level.
-    pub group: String,
-    /// The sample as it is told, JSON.
-    pub text: String,
-}
-
-impl SampleRow {
-    /// Whether it is what it was: a disk may give back other bytes than it took.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        serde_json::from_str::<Sample>(&self.text).is_ok_and(|sample| well_formed(&sample))
-    }
 }
 
 impl Outbox {
@@ -581,21 +538,5 @@ impl Inner {
         )?;
         tx.commit()?;
         self.measure()
-    }
-}
-
-impl Lost {
-    /// What is to be said of it.
-    fn told(&self) -> impl Iterator<Item = Value> {
-        let cause = "the disk could not be written and memory was full";
-        let samples = (self.samples > 0).then(|| {
-            serde_json::json!({
-                "class": "sample", "count": self.samples, "from_ts": self.from_ts, "to_ts": self.to_ts,
-                "cause": cause,
-            })
-        });
-        let events = (self.events > 0)
-            .then(|| serde_json::json!({ "class": "event", "count": self.events, "cause": cause }));
-        samples.into_iter().chain(events)
     }
 }

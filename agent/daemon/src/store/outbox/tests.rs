@@ -1,3 +1,5 @@
+//! The outbox on good disks and bad ones.
+
 use super::*;
 
 fn sample(ts: i64) -> Sample {
