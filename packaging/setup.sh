@@ -22,6 +22,8 @@ packages=(
     gstreamer1.0-tools                    # what shows the emulated V4L2 camera its picture
     iproute2 util-linux                   # network cameras, in namespaces of their own
     mosquitto mosquitto-clients           # a broker of another make, and its reader
+    rabbitmq-server                       # and one of a third; tests start a node of their own
+    prometheus                            # reads what hub and rooms count
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
     gstreamer1.0-tools                    # what plays the picture of the next line
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated

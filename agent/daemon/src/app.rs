@@ -20,6 +20,7 @@ use crate::afterwards::{self, Desk};
 use crate::beforehand::{preflight, reminder};
 use crate::config::Config;
 use crate::evidence::device_key;
+use crate::model::telling::Dialect;
 use crate::model::timetable::Timetable;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, http, identity, machine, notify};
@@ -84,6 +85,13 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             Some((hub.clone(), identity::password(&hub.password_file).map_err(StartError::Settings)?))
         }
         None => None,
+    };
+    let told = match &config.thingsboard {
+        Some(to) => {
+            let token = identity::password(&to.token_file).map_err(StartError::Settings)?;
+            Some((to.url.clone(), token, Dialect::ThingsBoard))
+        }
+        None => hub.as_ref().map(|(hub, password)| (hub.mqtt.clone(), password.clone(), Dialect::Lectern)),
     };
     let proxy = match &config.upload.proxy {
         Some(url) => {
@@ -157,7 +165,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         let settings = upload::hub::Settings {
             url: hub.url,
             device: config.device.id.clone(),
-            password: password.clone(),
+            password,
             key: public,
             rotations,
             machine: machine::marks(Path::new("/sys")),
@@ -171,9 +179,16 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         let destination = upload::Destination::Hub(to_hub);
         let settings = upload::Settings { destination, road, schedule: config.upload.schedule, ask };
         spawn("upload", tokio::spawn(upload::run(store.clone(), settings, stages.clone())));
-        let topics = Topics { school: config.device.school.clone(), device: config.device.id.clone() };
-        let info = inventory(&config, &scope.host, public);
-        let settings = publish::Settings { url: hub.mqtt, topics, password, info };
+    }
+    if let Some((url, password, dialect)) = told {
+        let settings = publish::Settings {
+            url,
+            topics: Topics { school: config.device.school.clone(), device: config.device.id.clone() },
+            password,
+            info: inventory(&config, &scope.host, public),
+            dialect,
+            discovery: config.home_assistant.clone().filter(|_| dialect == Dialect::Lectern),
+        };
         spawn("publish", tokio::spawn(publish::run(store.clone(), settings, stages.clone())));
     }
     let place = beside::work::Place {
@@ -238,6 +253,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         command,
         room: config.device.room.clone().into(),
         can_live: config.live.is_some(),
+        metrics: config.page.metrics,
         stop: door.clone(),
     };
     let serving = tokio::spawn(async move {
@@ -270,7 +286,7 @@ fn require(config: &Config, store: &Store) -> Result<(), StoreError> {
     store.require(hub.chain(others).collect());
     for id in store.settle_all()? {
         tracing::info!(lesson = %id, "stored: what was still missing is no longer required");
-        store.tell_stored(&id)?;
+        store.tell_stored(&id);
     }
     Ok(())
 }

@@ -12,5 +12,6 @@ pub mod reading;
 pub mod schedule;
 pub mod scheme;
 pub mod status;
+pub mod telling;
 pub mod timetable;
 pub mod usage;

@@ -6,6 +6,7 @@
 //! | `GET /api/status?after=n` | the status; with `after`, once it is newer (long poll) |
 //! | `GET /api/live` | the status whenever it changes (server-sent events) |
 //! | `GET /api/health` | what was measured last, why some of it is missing, the alarms that stand |
+//! | `GET /metrics` | the same numbers for Prometheus, where the settings allow it |
 //! | `GET /api/preview.jpg` | the newest preview; asking keeps previews coming |
 //! | `GET /api/lessons` | the lessons on this machine |
 //! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout" \| "live" \| "extend" \| "dismiss", "about": …, "word": …, "layout": …, "live": …}` |
@@ -21,6 +22,7 @@
 mod beyond;
 mod clips;
 mod guard;
+mod metrics;
 mod usage;
 mod view;
 
@@ -73,6 +75,8 @@ pub struct Page {
     pub layouts: Arc<[Layout]>,
     /// Whether there is a live server.
     pub can_live: bool,
+    /// Whether Prometheus may read the numbers.
+    pub metrics: bool,
     /// Ends open connections when the daemon stops.
     pub stop: CancellationToken,
 }
@@ -97,6 +101,7 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/api/status", get(status))
         .route("/api/live", get(live))
         .route("/api/health", get(health))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/preview.jpg", get(preview))
         .route("/api/lessons", get(lessons))
         .route("/api/record", post(record))

@@ -173,7 +173,7 @@ impl Told<'_> {
             .get(group)
             .is_none_or(|(at, last)| now.saturating_sub(*at) >= REPEAT || !same(last, &values));
         if always || stale {
-            self.store.outbox().push_sample(group, Sample { ts, values: values.clone() });
+            self.store.outbox().push_sample(group, &Sample { ts, values: values.clone() });
             self.store.bells().publish.notify_one();
             if !always {
                 self.last.insert(group, (now, values));

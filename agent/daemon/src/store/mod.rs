@@ -219,7 +219,7 @@ impl Store {
     /// Opens the folder and becomes its owner.
     ///
     /// # Errors
-    /// [`StoreError`]; a broken outbox is not an error, it is set aside.
+    /// [`StoreError`]; an outbox that is broken, or that the disk does not give, is no error.
     pub fn open(folder: &Path, outbox_limit_bytes: u64) -> Result<Self, StoreError> {
         for sub in ["", "lessons", "run"] {
             let path = folder.join(sub);
@@ -232,7 +232,7 @@ impl Store {
         }
         let db = open_database(&folder.join("state.db"))?;
         let alarms = alarms::load(&db)?;
-        let outbox = outbox::Outbox::open(&folder.join("outbox.db"), outbox_limit_bytes)?;
+        let outbox = outbox::Outbox::open(&folder.join("outbox.db"), outbox_limit_bytes);
         Ok(Self(Arc::new(Inner {
             folder: folder.to_owned(),
             db: Mutex::new(db),
