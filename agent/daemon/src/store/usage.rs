@@ -141,7 +141,7 @@ impl Store {
             for (date, period, body) in waiting {
                 let data: serde_json::Value =
                     serde_json::from_str(&body).map_err(|e| StoreError::Impossible(e.to_string()))?;
-                self.outbox().push_event(KIND, &data)?;
+                self.outbox().commit_event(KIND, &data)?;
                 // Only the word that was told: a newer one may have come meanwhile.
                 let sql =
                     format!("UPDATE usage SET {told} = 1 WHERE date = ?1 AND period = ?2 AND {column} = ?3");

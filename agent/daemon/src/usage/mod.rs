@@ -72,6 +72,8 @@ struct Stage {
     next_ms: Option<i64>,
     /// How far the wall clock was ahead of the time since boot at the last look.
     ahead_ms: Option<i64>,
+    /// Whether a row may wait for the outbox.
+    untold: bool,
     /// The alarms that stood at the beginning of the period that is on.
     before: Option<(i64, Vec<Code>)>,
 }
@@ -95,11 +97,10 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
         done_ms: None,
         next_ms: None,
         ahead_ms: None,
+        // What a crash left between the two files.
+        untold: true,
         before: None,
     };
-    if let Err(e) = stage.store.tell_usage() {
-        tracing::error!("rows of the use register could not be handed over: {e}");
-    }
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -117,6 +118,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
         if let Err(e) = stage.close() {
             tracing::error!("a period's row could not be written; it is tried again: {e}");
         }
+        stage.tell();
         stage.keep_if_due();
     }
     stage.look();
@@ -257,13 +259,8 @@ impl Stage {
             return Ok(());
         }
         let (periods, next) = ended(table, self.done_ms.unwrap_or(0).max(since), &clock::local(now_ms));
-        let mut written = 0;
         for period in &periods {
-            written += u32::from(self.write(period, now_ms)?);
-        }
-        // Told also when nothing is new: what a crash left between the two files.
-        if written > 0 {
-            self.store.tell_usage()?;
+            self.untold |= self.write(period, now_ms)?;
         }
         self.next_ms = next;
         self.done_ms = Some(now_ms);
@@ -305,6 +302,17 @@ impl Stage {
             }
         }
         Ok(None)
+    }
+
+    /// Hands rows over to the outbox, until it has them.
+    fn tell(&mut self) {
+        if !self.untold {
+            return;
+        }
+        match self.store.tell_usage() {
+            Ok(()) => self.untold = false,
+            Err(e) => tracing::error!("rows of the use register wait, the outbox does not take them: {e}"),
+        }
     }
 
     fn keep_if_due(&mut self) {
