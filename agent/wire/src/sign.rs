@@ -133,7 +133,7 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for Kept<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(bound = "T: Document")]
-#[cfg_attr(feature = "schema", schemars(bound = "T: Document + schemars::JsonSchema"))]
+#[cfg_attr(feature = "schema", schemars(bound = "T: Document + schemars::JsonSchema", rename = "Signed{T}"))]
 pub struct Signed<T> {
     /// What is said.
     pub document: Kept<T>,
