@@ -28,7 +28,9 @@ use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
 use crate::store::{Store, StoreError};
-use crate::{alarm, beside, command, evidence, home, key, publish, reclaim, record, render, sense, upload};
+use crate::{
+    alarm, beside, command, evidence, home, key, publish, reclaim, record, render, sense, upload, usage,
+};
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
@@ -140,6 +142,14 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     let scope = scope(&config, store.line().clone());
+    let settings = usage::Settings {
+        timetable: timetable.clone(),
+        rule: config.usage.rule,
+        apps: config.usage.apps.clone(),
+        socket: config.usage.socket.clone(),
+        host: scope.host.clone(),
+    };
+    spawn("usage", tokio::spawn(usage::run(store.clone(), settings, stages.clone())));
     if let Some((hub, password)) = hub {
         let way = proxy.as_ref().map(|proxy| (proxy.url.clone(), proxy.login.clone()));
         let http = Arc::new(http::Client::new(hub.url.clone(), way));

@@ -13,6 +13,7 @@ mod schemes;
 mod source;
 mod telling;
 mod timetable;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub use commands::Commands;
 pub use key::Key;
 use reader::{Faults, Section};
 pub use telling::ThingsBoard;
+pub use usage::Usage;
 
 /// All settings of the daemon.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +72,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[commands]`
     pub commands: Commands,
+    /// `[usage]`
+    pub usage: Usage,
 }
 
 /// Who and where this device is.
@@ -232,6 +236,7 @@ impl Config {
         let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         let commands = root.section("commands", commands::commands);
+        let usage = usage::usage(&mut root);
         root.end();
         let config = Self {
             device,
@@ -250,6 +255,7 @@ impl Config {
             alarm,
             outbox,
             commands,
+            usage,
         };
         faults.into_result(config)
     }

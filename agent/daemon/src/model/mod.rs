@@ -14,3 +14,4 @@ pub mod scheme;
 pub mod status;
 pub mod telling;
 pub mod timetable;
+pub mod usage;

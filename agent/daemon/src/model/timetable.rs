@@ -119,11 +119,17 @@ impl Timetable {
     pub fn at(&self, now: &Zoned, early: SignedDuration) -> Option<Slot> {
         let now_ms = now.timestamp().as_millisecond();
         let early_ms = i64::try_from(early.as_millis()).unwrap_or(0);
-        let slots = self.periods.iter().filter_map(|period| self.slot(period, now));
+        let slots = self.slots(now).into_iter();
         // A period that is on comes before one that is about to begin.
         let (on, next): (Vec<_>, Vec<_>) =
             slots.filter(|s| now_ms < s.end_ms).partition(|s| s.start_ms <= now_ms);
         on.into_iter().next().or_else(|| next.into_iter().find(|s| s.start_ms - now_ms <= early_ms))
+    }
+
+    /// All periods of the day of `now`, in order.
+    #[must_use]
+    pub fn slots(&self, now: &Zoned) -> Vec<Slot> {
+        self.periods.iter().filter_map(|period| self.slot(period, now)).collect()
     }
 
     fn slot(&self, period: &Period, now: &Zoned) -> Option<Slot> {
@@ -144,7 +150,8 @@ impl Timetable {
     }
 
     /// The week of term, from 1; `None` without a first Monday, 0 before it.
-    fn week(&self, date: Date) -> Option<u32> {
+    #[must_use]
+    pub fn week(&self, date: Date) -> Option<u32> {
         let days = date.since(self.first_monday?).ok()?.get_days();
         Some(if days < 0 { 0 } else { u32::try_from(days / 7).ok()? + 1 })
     }

@@ -24,6 +24,7 @@ pub mod keeping;
 pub mod lessons;
 pub mod line;
 pub mod outbox;
+pub mod usage;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
 use crate::model::reading::Health;
+use crate::model::usage::Presence;
 
 /// Why the store cannot do something.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +120,15 @@ struct Inner {
     board: board::Board,
     alarms: watch::Sender<Vec<Alarm>>,
     health: watch::Sender<Health>,
+    presence: watch::Sender<Presence>,
     line: Arc<line::Line>,
     required: OnceLock<Vec<String>>,
     _lock: File,
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 7] = [LESSONS, AFTERWARDS, ALARMS, CLIPS, RECLAIMS, DELIVERIES, commands::COMMANDS];
+const STEPS: [&str; 8] =
+    [LESSONS, AFTERWARDS, ALARMS, CLIPS, RECLAIMS, DELIVERIES, commands::COMMANDS, usage::USAGE];
 
 const LESSONS: &str = "
 CREATE TABLE lessons (
@@ -238,6 +242,7 @@ impl Store {
             board: board::Board::default(),
             alarms: watch::channel(alarms).0,
             health: watch::channel(Health::default()).0,
+            presence: watch::channel(Presence::default()).0,
             line: Arc::default(),
             required: OnceLock::new(),
             _lock: lock,
@@ -295,6 +300,17 @@ impl Store {
     /// Tells what was measured.
     pub fn set_health(&self, health: Health) {
         self.0.health.send_replace(health);
+    }
+
+    /// Who is at the machine, as it was seen last.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        self.0.presence.borrow().clone()
+    }
+
+    /// Tells who is at the machine.
+    pub fn set_presence(&self, presence: Presence) {
+        self.0.presence.send_replace(presence);
     }
 
     /// How the line to the hub is.
