@@ -87,7 +87,7 @@ for file in config/schemes/*.toml; do
     install -D -m 644 "$file" "$work/lectern-hub/etc/lectern/hub-schemes/${file##*/}"
 done
 # Rules for other brokers, and what shows the numbers: examples, each to be looked through before it is used.
-for file in config/broker/* config/telegraf.conf config/grafana/*.json config/prometheus.yml; do
+for file in config/broker/* config/asyncapi.json config/telegraf.conf config/grafana/*.json config/prometheus.yml; do
     install -D -m 644 "$file" "$work/lectern-hub/usr/share/doc/lectern-hub/${file#config/}"
 done
 pack lectern-hub lectern-hub "broker, store and console for lectern"
