@@ -22,6 +22,8 @@ packages=(
     gstreamer1.0-tools                    # what shows the emulated V4L2 camera its picture
     iproute2 util-linux                   # network cameras, in namespaces of their own
     mosquitto mosquitto-clients           # a broker of another make, and its reader
+    rabbitmq-server                       # and one of a third; tests start a node of their own
+    prometheus                            # reads what hub and rooms count
     libfaketime                           # tests step the wall clock of a recorder, not the machine's
     gstreamer1.0-tools                    # what plays the picture of the next line
     pipewire pipewire-bin pipewire-v4l2 gstreamer1.0-pipewire wireplumber dbus-daemon # its V4L2 camera, emulated
@@ -35,12 +37,13 @@ packages=(
     dpkg-dev                              # make deb
 )
 
-# `packaging/setup.sh wayland` adds a Wayland desktop for tests/wayland.rs, which is skipped without it (190 MB).
+# `packaging/setup.sh wayland` adds Wayland desktops for tests/wayland.rs and one test of tests/usage.rs, which are skipped without them (200 MB).
 if [ "${1:-}" = wayland ]; then
     packages+=(
         mutter xdg-desktop-portal xdg-desktop-portal-gnome # a compositor without a monitor, and its portal
         pipewire wireplumber dbus-daemon      # what the portal shares the screen by
         gstreamer1.0-tools gstreamer1.0-pipewire # what the recorder reads it with
+        sway                                  # a compositor that says when nobody is there (tests/usage.rs)
     )
 fi
 

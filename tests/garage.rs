@@ -187,6 +187,12 @@ async fn a_lesson_goes_straight_to_garage_plays_from_there_and_is_thrown_away_th
     std::fs::write(folder.join("take-1.mp4"), &whole).unwrap();
     let report = at.school.agent.verify(&folder).unwrap();
     assert!(report["sound"] == true && report["receipted"] == true, "{report}");
+    let zip = at.school.folder.join("export.zip");
+    let export = console.get(&format!("/lessons/{lesson}/export.zip")).await.unwrap();
+    assert_eq!(export.status(), StatusCode::OK);
+    std::fs::write(&zip, export.bytes().await.unwrap()).unwrap();
+    let report = at.school.agent.verify(&zip).unwrap();
+    assert!(report["sound"] == true && report["receipted"] == true, "{report}");
 
     let (status, said) = at.device().ask(reqwest::Method::DELETE, &format!("/{lesson}"), None).await;
     assert_eq!(status, 204, "{said}");

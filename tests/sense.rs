@@ -203,6 +203,55 @@ impl Systemd {
     }
 }
 
+/// As logind says it of a teacher's desktop, the login screen and a terminal.
+struct Logins;
+
+type Login = (String, u32, String, String, ObjectPath<'static>);
+
+#[zbus::interface(name = "org.freedesktop.login1.Manager")]
+impl Logins {
+    fn list_sessions(&self) -> Vec<Login> {
+        let login = |id: &str, uid, user: &str| {
+            let path = ObjectPath::try_from(format!("/org/freedesktop/login1/session/{id}")).unwrap();
+            (id.to_owned(), uid, user.to_owned(), "seat0".to_owned(), path)
+        };
+        vec![login("c1", 110, "lightdm"), login("_32", 1000, "teacher"), login("_33", 1000, "teacher")]
+    }
+}
+
+struct Login1Session {
+    kind: &'static str,
+    class: &'static str,
+}
+
+#[zbus::interface(name = "org.freedesktop.login1.Session")]
+impl Login1Session {
+    #[zbus(property)]
+    fn user(&self) -> (u32, ObjectPath<'static>) {
+        (1000, ObjectPath::try_from("/org/freedesktop/login1/user/_1000").unwrap())
+    }
+
+    #[zbus(property, name = "Type")]
+    fn kind(&self) -> String {
+        self.kind.into()
+    }
+
+    #[zbus(property)]
+    fn class(&self) -> String {
+        self.class.into()
+    }
+
+    #[zbus(property)]
+    fn active(&self) -> bool {
+        true
+    }
+
+    #[zbus(property)]
+    fn idle_since_hint(&self) -> u64 {
+        0
+    }
+}
+
 async fn serve<I: zbus::object_server::Interface>(
     bus: &str,
     name: &'static str,
@@ -227,6 +276,11 @@ async fn services_that_are_no_code_of_ours_answer_what_we_ask() {
     let address = format!("unix:path={}", socket.display());
     let _disks = serve(&address, "org.freedesktop.UDisks2", "/org/freedesktop/UDisks2", Disks).await;
     let _systemd = serve(&address, "org.freedesktop.systemd1", "/org/freedesktop/systemd1", Systemd).await;
+    let logins = serve(&address, "org.freedesktop.login1", "/org/freedesktop/login1", Logins).await;
+    for (id, kind, class) in [("c1", "x11", "greeter"), ("_32", "x11", "user"), ("_33", "tty", "user")] {
+        let path = format!("/org/freedesktop/login1/session/{id}");
+        logins.object_server().at(path, Login1Session { kind, class }).await.unwrap();
+    }
 
     // No daemon: doctor looks for itself.
     let config = folder.join("agent.toml");
@@ -261,6 +315,11 @@ async fn services_that_are_no_code_of_ours_answer_what_we_ask() {
     let units = row("units");
     assert!(units["detail"].as_str().unwrap().contains("failed 1 (cups.service)"), "{units}");
     assert_eq!(units["ok"], false);
+    let sessions = row("sessions");
+    assert_eq!(
+        sessions["detail"], "1",
+        "the teacher's desktop, not the login screen or the terminal: {sessions}"
+    );
 }
 
 /// All files of a bundle, as tar unpacks them.

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{self, Broker};
+use crate::broker::{self, Front};
 use crate::command;
 use crate::config::Config;
 use crate::console;
@@ -64,7 +64,7 @@ impl From<anyhow::Error> for Fault {
 /// A hub with its ports taken.
 pub struct Hub {
     http: TcpListener,
-    broker: Broker,
+    broker: Front,
     ingest: ingest::Deps,
     watch: watch::Deps,
     command: command::Deps,
@@ -116,12 +116,12 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let (downs_in, downs) = mpsc::channel(WAITING);
     let deps =
         broker::Deps { store: store.clone(), arrivals: arrivals_in, downs, counts: Arc::clone(&counts) };
-    let broker = Broker::bind(config.mqtt_listen, deps).await.map_err(Fault::Port)?;
+    let broker = Front::open(config, deps).await.map_err(Fault::Port)?;
     let http = TcpListener::bind(config.http_listen).await.map_err(|e| {
         Fault::Port(format!("HTTP cannot listen on {}: {e}; choose another http.listen", config.http_listen))
     })?;
     let http_port = http.local_addr().context("the HTTP port is unknown")?.port();
-    let mqtt_port = broker.address.port();
+    let mqtt_port = broker.port();
 
     let ingest = ingest::Deps {
         store: store.clone(),

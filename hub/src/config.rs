@@ -1,5 +1,7 @@
 //! Floor 2: settings. Read once, checked whole: every fault is told at once, by field path.
 
+mod broker;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,6 +9,8 @@ use std::path::{Path, PathBuf};
 use lectern_wire::desired::Thresholds;
 use toml::{Table, Value};
 use url::Url;
+
+pub use broker::Outside;
 
 use crate::model::retention::Retention;
 use crate::model::watch;
@@ -25,8 +29,10 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Parts that may be on their way at once, over all rooms.
     pub parts_at_once: u32,
-    /// Where the broker listens.
+    /// Where the broker inside listens.
     pub mqtt_listen: SocketAddr,
+    /// A broker beside the hub, instead of the one inside.
+    pub outside: Option<Outside>,
     /// Days that measurements are kept.
     pub samples_days: u32,
     /// Space that stays free on the disk, bytes.
@@ -77,6 +83,7 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         http_listen: reader.address("http.listen", "0.0.0.0:8470"),
         parts_at_once: reader.number("http.parts_at_once", 16, 1..=1000),
         mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
+        outside: reader.outside(),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
         keep_free_bytes: u64::from(reader.number("store.keep_free_mib", 1024, 0..=1_000_000)) << 20,
         retention: Retention {
@@ -299,8 +306,13 @@ impl Reader<'_> {
     }
 }
 
-/// The access key and its secret: two lines, in a file that is its user's alone.
+/// The access key and its secret.
 fn read_keys(path: &Path) -> Result<(String, String), String> {
+    read_lines(path, "two lines: the access key and its secret").map(|[key, secret]| (key, secret))
+}
+
+/// The lines of a file that is its user's alone.
+fn read_lines<const N: usize>(path: &Path, what: &str) -> Result<[String; N], String> {
     use std::os::unix::fs::PermissionsExt as _;
     let shown = path.display();
     let about = std::fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e}"))?;
@@ -308,11 +320,9 @@ fn read_keys(path: &Path) -> Result<(String, String), String> {
         return Err(format!("{shown} can be read by others; take their rights away: chmod 600 {shown}"));
     }
     let text = std::fs::read_to_string(path).map_err(|e| format!("{shown} cannot be read: {e}"))?;
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    match (lines.next(), lines.next(), lines.next()) {
-        (Some(key), Some(secret), None) if text.is_ascii() => Ok((key.to_owned(), secret.to_owned())),
-        _ => Err(format!("{shown} must hold two lines: the access key and its secret")),
-    }
+    let lines: Vec<_> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    lines.try_into().ok().filter(|_| text.is_ascii()).ok_or_else(|| format!("{shown} must hold {what}"))
 }
 
 #[cfg(test)]
@@ -332,6 +342,11 @@ mod tests {
             "http.listen",
             "http.parts_at_once",
             "mqtt.listen",
+            "broker.url",
+            "broker.id",
+            "broker.user",
+            "broker.password_file",
+            "broker.share",
             "store.samples_days",
             "store.keep_free_mib",
             "retention.draft_days",

@@ -87,7 +87,12 @@ async fn take(deps: &Deps, mut group: Vec<Arrival>) {
     let outcome = deps.store.write(move |db| {
         let mut highs = HashMap::new();
         for arrival in &group {
-            if let Some(high) = apply(db, arrival, &counts, now)? {
+            let seen = arrival.retained.then(|| devices::seen_ms(db, &arrival.topics.device)).transpose()?;
+            let high = apply(db, arrival, &counts, now)?;
+            if let Some(seen) = seen {
+                devices::set_seen(db, &arrival.topics.device, seen)?;
+            }
+            if let Some(high) = high {
                 highs.insert(arrival.topics.device.clone(), (arrival.topics.clone(), high));
             }
         }
@@ -155,7 +160,7 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
                     samples::set_live(db, device, group, &sample, now)?;
                 }
             }
-            devices::seen(db, device, now)?;
+            devices::alive(db, device, now)?;
         }
         Leaf::Event(kind) => match serde_json::from_slice::<Event>(payload) {
             Ok(event) if (1..1 << 53).contains(&event.seq) => {
@@ -268,7 +273,8 @@ mod tests {
     }
 
     fn feed(store: &Store, counts: &Counts, topics: &Topics, leaf: Leaf, payload: &[u8]) -> Option<u64> {
-        let arrival = Arrival { topics: topics.clone(), leaf, payload: payload.to_vec(), done: None };
+        let arrival =
+            Arrival { topics: topics.clone(), leaf, payload: payload.to_vec(), retained: false, done: None };
         store.write_now(|db| apply(db, &arrival, counts, 1000)).expect("no database fault")
     }
 

@@ -71,6 +71,7 @@ done
 # An example only: a made-up bell must not end anybody's lesson.
 install -D -m 644 config/timetable.toml "$work/lectern/usr/share/doc/lectern/examples/timetable.toml"
 install -D -m 644 packaging/lectern.desktop "$work/lectern/usr/share/applications/lectern.desktop"
+install -D -m 644 packaging/lectern-session.desktop "$work/lectern/etc/xdg/autostart/lectern-session.desktop"
 install -D -m 644 packaging/polkit/60-lectern.rules "$work/lectern/usr/share/polkit-1/rules.d/60-lectern.rules"
 install -D -m 644 packaging/polkit/lectern.pkla "$work/lectern/var/lib/polkit-1/localauthority/10-vendor.d/lectern.pkla"
 pack lectern lectern "classroom agent: health, lessons, evidence" "Recommends: lectern-recorder, xdg-utils"
@@ -84,5 +85,9 @@ install -D -m 640 config/hub.toml "$work/lectern-hub/etc/lectern/hub.toml"
 # A folder of its own: both packages may stand on one machine.
 for file in config/schemes/*.toml; do
     install -D -m 644 "$file" "$work/lectern-hub/etc/lectern/hub-schemes/${file##*/}"
+done
+# Rules for other brokers, and what shows the numbers: examples, each to be looked through before it is used.
+for file in config/broker/* config/asyncapi.json config/telegraf.conf config/grafana/*.json config/prometheus.yml; do
+    install -D -m 644 "$file" "$work/lectern-hub/usr/share/doc/lectern-hub/${file#config/}"
 done
 pack lectern-hub lectern-hub "broker, store and console for lectern"

@@ -10,6 +10,8 @@
 //! Clap             a white flash and a click at one instant, to measure picture against sound
 //! Browser          Chromium under chromedriver: presses buttons as people do
 //! Console          the hub's console without a browser: forms, a cookie, bytes
+//! broker           Mosquitto and RabbitMQ beside the hub, with the rules that ship
+//! BadBroker        a broker that acknowledges late, twice, backwards, hangs up, forgets
 //! RawMqtt          MQTT by hand, to say what no client library would
 //! Recorder         the recorder alone: the check before a lesson, and listening
 //! Network          a room and network cameras of several makers, in network namespaces
@@ -30,6 +32,8 @@
 //! Everything stands on free displays, ports and folders, so several worlds can run at once. What was
 //! started is ended on drop, and by a guard when the process that holds the world is killed.
 
+pub mod bad_broker;
+pub mod broker;
 pub mod browser;
 pub mod camera;
 pub mod clap;
@@ -62,6 +66,8 @@ pub mod wayland;
 
 use anyhow::Context as _;
 
+pub use bad_broker::BadBroker;
+pub use broker::Broker;
 pub use browser::Browser;
 pub use camera::Camera;
 pub use clap::Clap;

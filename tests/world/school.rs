@@ -287,10 +287,12 @@ impl Agent {
              trust_volume = true\n\
              [hub]\nurl = \"{}\"\nmqtt = \"mqtt://{}:{}\"\npassword_file = {secret:?}\n\
              [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = 2\n\
+             [usage]\nsocket = {:?}\n\
              [recording]\nrecorder = {:?}\nprofiles = \"{PROFILES}\"\nschemes = \"{SCHEMES}\"\n{}{}",
             hub.door.clone().unwrap_or_else(|| hub.url()),
             hub.host,
             hub.mqtt,
+            data.join("run/session.sock"),
             programs.recorder,
             room.recording,
             room.sources

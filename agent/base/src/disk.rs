@@ -4,6 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use rustix::buffer::spare_capacity;
+use rustix::io::pread;
+
 /// Makes the names in a folder durable.
 ///
 /// # Errors
@@ -50,6 +53,23 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// So many bytes of a file from a place on. The memory is not cleared first, which takes as long as reading.
+///
+/// # Errors
+/// What the file system says; a file that ends too early is [`io::ErrorKind::UnexpectedEof`].
+pub fn read_at(file: &File, at: u64, size: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(size);
+    while bytes.len() < size {
+        let from = at + bytes.len() as u64;
+        let read = rustix::io::retry_on_intr(|| pread(file, spare_capacity(&mut bytes), from))?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    bytes.truncate(size);
+    Ok(bytes)
+}
+
 /// Bytes an unprivileged user can still write below `path`.
 ///
 /// # Errors
@@ -57,4 +77,20 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_of_a_file_is_just_that_piece_and_one_past_its_end_is_none() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("file");
+        fs::write(&path, b"0123456789").expect("written");
+        let file = File::open(&path).expect("opened");
+        assert_eq!(read_at(&file, 3, 4).expect("read"), b"3456");
+        assert_eq!(read_at(&file, 10, 0).expect("read"), b"");
+        assert_eq!(read_at(&file, 8, 3).map_err(|e| e.kind()), Err(io::ErrorKind::UnexpectedEof));
+    }
 }

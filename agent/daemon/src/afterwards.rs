@@ -166,7 +166,7 @@ impl Desk {
 
     fn tell(&self, kind: &str, what: &impl Serialize) -> Result<(), StoreError> {
         let data = serde_json::to_value(what).map_err(|e| StoreError::Impossible(e.to_string()))?;
-        self.store.outbox().push_event(kind, &data)?;
+        self.store.outbox().commit_event(kind, &data)?;
         self.store.bells().publish.notify_one();
         Ok(())
     }

@@ -20,6 +20,7 @@ use crate::afterwards::{self, Desk};
 use crate::beforehand::{preflight, reminder};
 use crate::config::Config;
 use crate::evidence::device_key;
+use crate::model::telling::Dialect;
 use crate::page::{self, Page};
 use crate::platform::{host::Host, http, identity, machine, notify};
 use crate::sense::collect::Scope;
@@ -28,6 +29,7 @@ use crate::store::line::Line;
 use crate::store::{Store, StoreError};
 use crate::{
     alarm, beside, command, desired, evidence, home, key, publish, reclaim, record, render, sense, upload,
+    usage,
 };
 
 /// How long everything together may take to stop.
@@ -84,6 +86,13 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         }
         None => None,
     };
+    let told = match &config.thingsboard {
+        Some(to) => {
+            let token = identity::password(&to.token_file).map_err(StartError::Settings)?;
+            Some((to.url.clone(), token, Dialect::ThingsBoard))
+        }
+        None => hub.as_ref().map(|(hub, password)| (hub.mqtt.clone(), password.clone(), Dialect::Lectern)),
+    };
     let proxy = match &config.upload.proxy {
         Some(url) => {
             let login = config.upload.proxy_password_file.as_deref().map(identity::password);
@@ -138,6 +147,13 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     };
     spawn("evidence", tokio::spawn(evidence::run(store.clone(), settings, stages.clone())));
     let scope = scope(&config, store.line().clone());
+    let settings = usage::Settings {
+        rule: config.usage.rule,
+        apps: config.usage.apps.clone(),
+        socket: config.usage.socket.clone(),
+        host: scope.host.clone(),
+    };
+    spawn("usage", tokio::spawn(usage::run(store.clone(), settings, stages.clone())));
     if let Some((hub, password)) = hub {
         let way = proxy.as_ref().map(|proxy| (proxy.url.clone(), proxy.login.clone()));
         let http = Arc::new(http::Client::new(hub.url.clone(), way));
@@ -153,7 +169,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         let settings = upload::hub::Settings {
             url: hub.url,
             device: config.device.id.clone(),
-            password: password.clone(),
+            password,
             key: public,
             rotations,
             machine: machine::marks(Path::new("/sys")),
@@ -167,9 +183,16 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         let destination = upload::Destination::Hub(to_hub);
         let settings = upload::Settings { destination, road, schedule: config.upload.schedule, ask };
         spawn("upload", tokio::spawn(upload::run(store.clone(), settings, stages.clone())));
-        let topics = Topics { school: config.device.school.clone(), device: config.device.id.clone() };
-        let info = inventory(&config, &scope.host, public);
-        let settings = publish::Settings { url: hub.mqtt, topics, password, info };
+    }
+    if let Some((url, password, dialect)) = told {
+        let settings = publish::Settings {
+            url,
+            topics: Topics { school: config.device.school.clone(), device: config.device.id.clone() },
+            password,
+            info: inventory(&config, &scope.host, public),
+            dialect,
+            discovery: config.home_assistant.clone().filter(|_| dialect == Dialect::Lectern),
+        };
         spawn("publish", tokio::spawn(publish::run(store.clone(), settings, stages.clone())));
     }
     let place = beside::work::Place {
@@ -235,6 +258,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         command,
         room: config.device.room.clone().into(),
         can_live: config.live.is_some(),
+        metrics: config.page.metrics,
         stop: door.clone(),
     };
     let serving = tokio::spawn(async move {
@@ -267,7 +291,7 @@ fn require(config: &Config, store: &Store) -> Result<(), StoreError> {
     store.require(hub.chain(others).collect());
     for id in store.settle_all()? {
         tracing::info!(lesson = %id, "stored: what was still missing is no longer required");
-        store.tell_stored(&id)?;
+        store.tell_stored(&id);
     }
     Ok(())
 }

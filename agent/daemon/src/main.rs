@@ -11,8 +11,8 @@
 //! |---|---|
 //! | 6 | `main`, [`cli`] |
 //! | 5 | [`app`]: wires everything top to bottom, tears it down in reverse |
-//! | 4 | [`page`]: the teacher's page; [`key`]: a physical key |
-//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`], [`render`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`], [`home`], [`beside`], [`command`], [`desired`] |
+//! | 4 | [`page`]: the teacher's page; [`key`]: a physical key; [`session`]: the helper in a user's session |
+//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`], [`render`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`], [`home`], [`beside`], [`command`], [`desired`], [`usage`] |
 //! | 2 | [`store`], [`platform`], [`config`] |
 //! | 1 | [`model`]: pure types and state machines |
 //! | 0 | `lectern_wire`, `lectern_base` |
@@ -37,8 +37,10 @@ mod reclaim;
 mod record;
 mod render;
 mod sense;
+mod session;
 mod store;
 mod upload;
+mod usage;
 
 use std::process::ExitCode;
 

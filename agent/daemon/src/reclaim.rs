@@ -96,7 +96,7 @@ fn reclaim(store: &Store, settings: Settings, now_ms: i64) -> Result<(), StoreEr
         tracing::info!(lesson = %lesson.id, why, bytes, "local bytes removed; the receipt is kept");
         let data =
             serde_json::json!({ "lesson_id": lesson.id, "state": "reclaimed", "why": why, "bytes": bytes });
-        store.outbox().push_event("lesson", &data)?;
+        store.outbox().push_event("lesson", &data);
         store.bells().publish.notify_one();
         store.board().update(|s| {
             if let Some(shown) = s.lesson.as_mut().filter(|shown| shown.id == lesson.id) {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is wrong, one code per problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// 离线; the hub's own.
@@ -110,6 +111,7 @@ impl Code {
 
 /// The payload of `a/{code}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Alarm {
     /// What is wrong; the same as the topic's last level.
     pub code: Code,
@@ -127,6 +129,7 @@ pub struct Alarm {
 
 /// Whether an alarm holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AlarmState {
     /// It holds.

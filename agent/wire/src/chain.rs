@@ -20,6 +20,7 @@ use crate::sign::{Document, Signed};
 
 /// Head v1: what a take's first bytes are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChainHead {
     /// Always 1.
     pub v: u32,

@@ -23,6 +23,7 @@ pub const DETAIL_MAX_CHARS: usize = 4000;
 
 /// A command v1, signed by the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Command {
     /// Always 1.
     pub v: u32,
@@ -48,6 +49,7 @@ impl Document for Command {
 
 /// What can be asked of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Verb {
     /// A fresh sample of everything, now.
@@ -141,6 +143,7 @@ fn hex_byte(pair: &str) -> Option<u8> {
 
 /// What has become of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// The command's id.
     pub id: String,
@@ -155,6 +158,7 @@ pub struct Outcome {
 
 /// How far a command is; see the drawing above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CommandState {
     /// It is here.

@@ -21,6 +21,7 @@ pub const REPORTED_MAX_CHARS: usize = 400;
 
 /// What a room is to go by, v1, signed by the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Desired {
     /// Always 1.
     pub v: u32,
@@ -60,6 +61,7 @@ impl Desired {
 
 /// Thresholds of alarms, as `[alarm]` in the room's settings; what is absent stays as the room has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Thresholds {
     /// Hottest sensor, °C.
@@ -125,6 +127,7 @@ impl Thresholds {
 
 /// What a room made of a [`Desired`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reported {
     /// The revision this answers; 0 when it could not be read.
     pub revision: u64,
@@ -141,6 +144,7 @@ pub struct Reported {
 
 /// What became of a [`Desired`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReportState {
     /// The room goes by it.

@@ -30,6 +30,7 @@ pub mod recorder;
 pub mod render;
 pub mod report;
 pub mod rotation;
+pub mod session;
 pub mod sign;
 pub mod telemetry;
 pub mod timetable;

@@ -44,6 +44,7 @@ impl Document for Manifest {
 
 /// What a teacher says about a lesson. Every field may be empty; none names a pupil.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct About {
     /// 工号, the staff number.

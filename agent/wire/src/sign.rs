@@ -113,9 +113,27 @@ impl<'de, T: Document> Deserialize<'de> for Kept<T> {
     }
 }
 
+/// As what is understood of it; what a newer writer added is no fault.
+#[cfg(feature = "schema")]
+impl<T: schemars::JsonSchema> schemars::JsonSchema for Kept<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(all: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        all.subschema_for::<T>()
+    }
+}
+
 /// A document and the signature over it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(bound = "T: Document")]
+#[cfg_attr(feature = "schema", schemars(bound = "T: Document + schemars::JsonSchema", rename = "Signed{T}"))]
 pub struct Signed<T> {
     /// What is said.
     pub document: Kept<T>,
@@ -125,6 +143,7 @@ pub struct Signed<T> {
 
 /// A signature as it stands in a document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Signature {
     /// Always `ed25519`.
     pub alg: String,
@@ -136,6 +155,7 @@ pub struct Signature {
 
 /// A public key as it stands in documents: 32 bytes, base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicKey(VerifyingKey);
 

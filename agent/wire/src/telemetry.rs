@@ -11,11 +11,13 @@ pub const MAX_PAYLOAD: usize = 16 * 1024;
 
 /// One sample of a measurement group: `m/{group}` carries one, `h/{group}` an array of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sample {
     /// Unix time in milliseconds.
     pub ts: i64,
     /// Name with unit suffix to value.
     #[serde(serialize_with = "briefly")]
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, f64>"))]
     pub values: BTreeMap<String, f64>,
 }
 
@@ -37,6 +39,7 @@ fn briefly<S: serde::Serializer>(values: &BTreeMap<String, f64>, to: S) -> Resul
 
 /// Retained state of a device, and its last will.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct State {
     /// See [`Presence`].
     pub state: Presence,
@@ -51,6 +54,7 @@ pub struct State {
 
 /// Whether a device is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
     /// Connected and working.
@@ -63,6 +67,7 @@ pub enum Presence {
 
 /// Retained inventory of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Info {
     /// Unix time in milliseconds.
     pub ts: i64,
@@ -88,6 +93,7 @@ pub struct Info {
 
 /// An event: never dropped before measurements, deleted by the device only on the hub's `ack/`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// Rises by one per device and class; the hub stores each number once.
     pub seq: u64,
@@ -105,6 +111,7 @@ pub struct Event {
 
 /// Down: all events of the class with `seq` up to this one are stored at the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ack {
     /// Highest sequence number stored without a hole below it.
     pub seq: u64,

@@ -16,9 +16,11 @@ const LAST_WEEK: u32 = 60;
 
 /// The school day and one room's lessons.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timetable {
     /// Monday of the first week of term; without it every week is every week.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub first_monday: Option<Date>,
     /// How much later than the true time the school's bell rings, seconds; negative when it is early.
     #[serde(default)]
@@ -37,17 +39,21 @@ pub struct Timetable {
 
 /// 节次: one period of the day, by the bell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Period {
     /// For example 第3节.
     pub name: String,
     /// The bell at its start.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub start: Time,
     /// The bell at its end.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub end: Time,
 }
 
 /// A planned lesson.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Plan {
     /// 1 is Monday.
     pub weekday: i8,
@@ -62,18 +68,23 @@ pub struct Plan {
 
 /// A day that is otherwise than its weekday says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Day {
     /// Which.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub date: Date,
     /// The day whose timetable it goes by (补班); absent when there is no school (停课).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub goes_by: Option<Date>,
 }
 
 /// A period of one day that is otherwise than planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Change {
     /// The day.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub date: Date,
     /// Name of the period.
     pub period: String,
@@ -84,7 +95,9 @@ pub struct Change {
 
 /// In which weeks of term: `1-16`, `1-16[单周]`, `2,4,9-12[双周]`, or the first of every three, `1-16[1/3]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
 pub struct Weeks(Vec<Run>);
 
 /// Weeks `from` to `to`, of these the `nth` of every `of`.

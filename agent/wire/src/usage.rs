@@ -69,7 +69,7 @@ pub struct Usage {
     /// 周次, from 1; 0 before the first week; absent where the timetable has no first week.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub week: Option<u32>,
-    /// 星期: 1 is Monday, 7 Sunday. The weekday the day is taught as: on a make-up day (补班) it is not the date's own.
+    /// 星期 of the date: 1 is Monday, 7 Sunday.
     pub weekday: u8,
     /// 节次, for example 第3节.
     pub period: String,

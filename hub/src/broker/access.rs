@@ -97,6 +97,9 @@ impl Access {
 
     /// Checks a message and waits until it is stored, when the device waits for that too.
     async fn publish(&self, client: &str, message: &Publish) -> PublishAclResult {
+        if is_discovery(client, &message.topic) {
+            return PublishAclResult::allow();
+        }
         let Some((topics, leaf)) = self.own(client, &message.topic) else {
             self.counts.refused.one();
             tracing::info!(
@@ -108,8 +111,13 @@ impl Access {
         };
         let waits = message.qos != QoS::AtMostOnce;
         let (done, stored) = oneshot::channel();
-        let arrival =
-            Arrival { topics, leaf, payload: message.payload.to_vec(), done: waits.then_some(done) };
+        let arrival = Arrival {
+            topics,
+            leaf,
+            payload: message.payload.to_vec(),
+            retained: false,
+            done: waits.then_some(done),
+        };
         if !waits {
             // Nobody is told whether it arrived, so nobody waits: when ingest is behind it is dropped.
             if self.arrivals.try_send(arrival).is_err() {
@@ -146,7 +154,8 @@ impl Access {
             nowhere.retain = false;
             return Some(nowhere);
         };
-        let arrival = Arrival { topics, leaf, payload: message.payload.to_vec(), done: None };
+        let arrival =
+            Arrival { topics, leaf, payload: message.payload.to_vec(), retained: false, done: None };
         if self.arrivals.send(arrival).await.is_err() {
             tracing::debug!(client, "a last will came while the hub was stopping");
         }
@@ -180,8 +189,13 @@ fn downward(school: &SchoolId, device: &DeviceId, filter: &str) -> bool {
     })
 }
 
+/// What a room tells Home Assistant. Nobody can hear it here, and the room is not to be cut off for it.
+fn is_discovery(client: &str, topic: &str) -> bool {
+    !topic.starts_with(ROOT) && topic.ends_with("/config") && topic.split('/').any(|level| level == client)
+}
+
 /// What strangers say goes into logs at a bounded length.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
@@ -243,6 +257,18 @@ fn closing(parameter: &Parameter) -> Option<HookResult> {
 mod tests {
     use super::*;
     use crate::testkit;
+
+    #[test]
+    fn what_is_for_home_assistant_is_told_from_what_is_a_rooms() {
+        for good in ["homeassistant/device/room-1/config", "ha/x/sensor/room-1/cpu_pct/config"] {
+            assert!(is_discovery("room-1", good), "{good}");
+        }
+        for bad in
+            ["homeassistant/device/room-2/config", "lectern/v1/s/room-1/config", "homeassistant/status"]
+        {
+            assert!(!is_discovery("room-1", bad), "{bad}");
+        }
+    }
 
     #[test]
     fn a_device_hears_only_what_is_sent_down_to_it() {

@@ -1,9 +1,11 @@
-//! Floor 3: the embedded MQTT broker (the rmqtt library), its access rules and its retained messages.
+//! Floor 3: the embedded MQTT broker (the rmqtt library), its access rules and its retained messages; or a broker beside
+//! the hub, see [`outside`].
 //!
 //! A device's message is handed to ingest from inside the broker's own check, and the device gets
 //! its PUBACK only when ingest has committed it: acknowledged means stored. See [`access`].
 
 mod access;
+pub mod outside;
 mod retain;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use rmqtt::types::{From, Id, Publish, QoS};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::count::Counts;
 use crate::store::Store;
@@ -41,6 +44,44 @@ pub struct Deps {
     pub downs: mpsc::Receiver<Down>,
     /// Counters.
     pub counts: Arc<Counts>,
+}
+
+/// Where rooms report to.
+pub enum Front {
+    /// The broker inside the hub.
+    Inside(Box<Broker>),
+    /// One beside it.
+    Outside(Box<outside::Outside>),
+}
+
+impl Front {
+    /// Takes the port of the broker inside, or gets ready to call the one beside.
+    ///
+    /// # Errors
+    /// A sentence when the port cannot be had.
+    pub async fn open(config: &Config, deps: Deps) -> Result<Self, String> {
+        Ok(match &config.outside {
+            Some(settings) => Self::Outside(Box::new(outside::Outside { settings: settings.clone(), deps })),
+            None => Self::Inside(Box::new(Broker::bind(config.mqtt_listen, deps).await?)),
+        })
+    }
+
+    /// The port rooms are to be told.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Inside(broker) => broker.address.port(),
+            Self::Outside(outside) => outside.settings.port(),
+        }
+    }
+
+    /// Hears rooms until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        match self {
+            Self::Inside(broker) => broker.run(stop).await,
+            Self::Outside(outside) => outside.run(stop).await,
+        }
+    }
 }
 
 /// A broker that listens but does not answer yet.

@@ -64,6 +64,11 @@ pub async fn metrics(
         ("events_total", "Events stored since start.", &c.events),
         ("malformed_total", "Messages dropped as malformed since start.", &c.malformed),
         ("refused_total", "MQTT connections and messages refused since start.", &c.refused),
+        (
+            "broker_forgot_total",
+            "Times the broker had forgotten this hub, and what waited for it.",
+            &c.forgotten,
+        ),
         ("parts_total", "Parts stored since start.", &c.parts),
         ("part_bytes_total", "Bytes of parts stored since start.", &c.bytes),
         ("bad_parts_total", "Parts refused for hash or length since start.", &c.bad_parts),

@@ -12,6 +12,8 @@ pub struct Arrival {
     pub leaf: Leaf,
     /// The bytes as they came.
     pub payload: Vec<u8>,
+    /// The broker had kept it for whoever comes: it is no sign of life, and nothing new.
+    pub retained: bool,
     /// Answered when the message is committed (`true`) or could not be (`false`). Absent when
     /// nobody waits: then the sender asked for no acknowledgement.
     pub done: Option<oneshot::Sender<bool>>,

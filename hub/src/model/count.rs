@@ -13,6 +13,8 @@ pub struct Counts {
     pub malformed: Count,
     /// Messages or connections the access rules refused.
     pub refused: Count,
+    /// Connections after which the broker beside the hub had forgotten it: what waited there is lost.
+    pub forgotten: Count,
     /// Parts committed.
     pub parts: Count,
     /// Bytes of parts committed.

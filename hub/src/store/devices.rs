@@ -200,6 +200,36 @@ pub fn seen(db: &Connection, id: &DeviceId, now: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Notes that a device speaks, so that it is not lost, whatever was said before: a broker may tell an old
+/// connection's last will after the new connection's first word, or not tell its first word at all, and after the hub's
+/// start nobody says anew that they are there.
+///
+/// # Errors
+/// What the database says.
+pub fn alive(db: &Connection, id: &DeviceId, now: i64) -> rusqlite::Result<()> {
+    let found = "UPDATE device SET state = 'online', reason = NULL, state_ms = ? WHERE id = ? AND coalesce(state, 'lost') = 'lost'";
+    db.execute(found, params![now, id.as_str()])?;
+    seen(db, id, now)
+}
+
+/// When anything came from a device last.
+///
+/// # Errors
+/// What the database says.
+pub fn seen_ms(db: &Connection, id: &DeviceId) -> rusqlite::Result<Option<i64>> {
+    let found = db.query_row("SELECT seen_ms FROM device WHERE id = ?", [id.as_str()], |row| row.get(0));
+    Ok(found.optional()?.flatten())
+}
+
+/// Puts back when anything came from a device last.
+///
+/// # Errors
+/// What the database says.
+pub fn set_seen(db: &Connection, id: &DeviceId, seen_ms: Option<i64>) -> rusqlite::Result<()> {
+    db.execute("UPDATE device SET seen_ms = ? WHERE id = ?", params![seen_ms, id.as_str()])?;
+    Ok(())
+}
+
 /// Notes a device's inventory.
 ///
 /// # Errors

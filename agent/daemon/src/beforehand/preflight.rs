@@ -198,10 +198,8 @@ impl Stage {
             let data = serde_json::json!({
                 "sources": verdict.sources, "encoder": verdict.encoder, "problem": verdict.problem
             });
-            match self.store.outbox().push_event("preflight", &data) {
-                Ok(_) => self.store.bells().publish.notify_one(),
-                Err(e) => tracing::error!("an event could not be kept: {e}"),
-            }
+            self.store.outbox().push_event("preflight", &data);
+            self.store.bells().publish.notify_one();
         }
         self.store.board().update(|s| s.preflight = Some(verdict));
     }

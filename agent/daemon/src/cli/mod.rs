@@ -6,6 +6,7 @@ mod devices;
 mod doctor;
 mod export;
 mod remote;
+mod usage;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::config::destination::Way;
 use crate::evidence::device_key;
 use crate::platform::memory;
+use crate::session;
 use crate::store::Store;
 
 /// Lectern 讲台: one button, and the lesson is recorded, made into evidence and stored.
@@ -53,6 +55,14 @@ enum What {
     Record(Press),
     /// List the lessons on this machine.
     Lessons,
+    /// 使用记录: which periods of the last days were used, and for how long.
+    Usage(usage::Usage),
+    /// Tell the daemon, from inside a desktop session, how long ago there was input (the desktop starts this at login).
+    Session {
+        /// Where the daemon listens.
+        #[arg(long, default_value = "/run/lectern/session.sock")]
+        socket: PathBuf,
+    },
     /// Mounted shares that lessons go to.
     #[command(subcommand)]
     Share(Share),
@@ -216,6 +226,10 @@ pub fn run() -> Exit {
         What::Lessons => {
             with_config(&arguments.config, |config| remote::lessons(&config.device.data_dir, json))
         }
+        What::Usage(asked) => {
+            with_config(&arguments.config, |config| usage::run(&config.device.data_dir, &asked, json))
+        }
+        What::Session { socket } => helper(&socket),
         What::Share(Share::Prepare { name }) => {
             with_config(&arguments.config, |config| prepare(&config, &name, json))
         }
@@ -322,6 +336,17 @@ fn daemon(path: &Path) -> Exit {
             }
         }
     })
+}
+
+/// The helper in a user's session: no runtime, no settings, which only the daemon may read.
+fn helper(socket: &Path) -> Exit {
+    if let Err(e) = lectern_base::log::start("lectern-session") {
+        return fail(&format!("logs could not be set up: {e}"));
+    }
+    match session::run(socket) {
+        Ok(()) => Exit::Done,
+        Err(why) => fail(&why),
+    }
 }
 
 fn check(path: &Path, json: bool) -> Exit {

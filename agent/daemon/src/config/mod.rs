@@ -11,7 +11,9 @@ mod reader;
 mod room;
 mod schemes;
 mod source;
+mod telling;
 mod timetable;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,10 +29,13 @@ use crate::model::profile::Profile;
 use crate::model::projector::Projector;
 use crate::model::schedule::{Schedule, Waits};
 use crate::model::scheme::Scheme;
+use crate::model::telling::Discovery;
 use crate::model::timetable::Timetable;
 pub use commands::Commands;
 pub use key::Key;
 use reader::{Faults, Section};
+pub use telling::ThingsBoard;
+pub use usage::Usage;
 
 /// All settings of the daemon.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +44,10 @@ pub struct Config {
     pub device: Device,
     /// `[hub]`; absent when recordings stay on this machine.
     pub hub: Option<Hub>,
+    /// `[thingsboard]`; absent when health and events go to the hub.
+    pub thingsboard: Option<ThingsBoard>,
+    /// `[home_assistant]`; absent when it is told nothing.
+    pub home_assistant: Option<Discovery>,
     /// `[upload]`
     pub upload: Upload,
     /// `[[destination]]`: where lessons go beside the hub.
@@ -63,6 +72,8 @@ pub struct Config {
     pub outbox: Outbox,
     /// `[commands]`
     pub commands: Commands,
+    /// `[usage]`
+    pub usage: Usage,
 }
 
 /// Who and where this device is.
@@ -119,6 +130,8 @@ pub struct Upload {
 pub struct Page {
     /// Loopback address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Whether Prometheus finds `/metrics` there.
+    pub metrics: bool,
 }
 
 /// What a lesson is recorded with.
@@ -200,6 +213,8 @@ impl Config {
         let mut root = Section::new(&faults, "", table);
         let device = device(&mut root);
         let hub = root.optional_section("hub").map(hub);
+        let thingsboard = root.optional_section("thingsboard").and_then(telling::thingsboard);
+        let home_assistant = root.optional_section("home_assistant").map(telling::home_assistant);
         let upload = root.section("upload", upload);
         let destinations = destination::all(&mut root, hub.is_some());
         let page = page(&mut root);
@@ -221,10 +236,13 @@ impl Config {
         let alarm = root.section("alarm", room::limits);
         let outbox = root.section("outbox", |s| Outbox { max_mib: s.number("max_mib", 64, 1..=4096) });
         let commands = root.section("commands", commands::commands);
+        let usage = usage::usage(&mut root);
         root.end();
         let config = Self {
             device,
             hub,
+            thingsboard,
+            home_assistant,
             upload,
             destinations,
             page,
@@ -237,6 +255,7 @@ impl Config {
             alarm,
             outbox,
             commands,
+            usage,
         };
         faults.into_result(config)
     }
@@ -392,7 +411,7 @@ fn page(root: &mut Section<'_>) -> Page {
                 fallback
             }
         };
-        Page { listen }
+        Page { listen, metrics: s.choice_of_bool("metrics") }
     })
 }
 

@@ -193,7 +193,7 @@ async fn finish(
         }
     });
     let data = serde_json::json!({ "lesson_id": id, "state": state.name() });
-    store.outbox().push_event("lesson", &data)?;
+    store.outbox().push_event("lesson", &data);
     store.bells().publish.notify_one();
     store.bells().upload.notify_one();
     Ok(())

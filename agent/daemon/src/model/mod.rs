@@ -13,4 +13,6 @@ pub mod rules;
 pub mod schedule;
 pub mod scheme;
 pub mod status;
+pub mod telling;
 pub mod timetable;
+pub mod usage;

@@ -6,6 +6,7 @@
 //! | `GET /api/status?after=n` | the status; with `after`, once it is newer (long poll) |
 //! | `GET /api/live` | the status whenever it changes (server-sent events) |
 //! | `GET /api/health` | what was measured last, why some of it is missing, the alarms that stand |
+//! | `GET /metrics` | the same numbers for Prometheus, where the settings allow it |
 //! | `GET /api/preview.jpg` | the newest preview; asking keeps previews coming |
 //! | `GET /api/lessons` | the lessons on this machine |
 //! | `POST /api/record` | `{"action": "start" \| "stop" \| "pause" \| "resume" \| "describe" \| "mark" \| "layout" \| "live" \| "extend" \| "dismiss", "about": …, "word": …, "layout": …, "live": …}` |
@@ -15,11 +16,14 @@
 //! | `GET /api/clips`, `GET /api/clips/{id}/file` | clips and what can be made; the file of one |
 //! | `POST /api/clips` | `{"action": "make", "lesson": …, "wish": …}`, `{"action": "cancel" \| "remove", "id": …}` |
 //! | `POST /api/command` | `{"action": "seen"}`: the note was read; `{"action": "put_off"}`: not now |
+//! | `GET /api/usage`, `POST /api/usage` | 使用记录 of the last days; `{"date": …, "period": …, "used": …, "minutes": …, "by": …}` confirms or corrects a row |
 //! | `POST /api/repair` | `{"id": 16 hexadecimal digits, "text": …}` |
 
 mod beyond;
 mod clips;
 mod guard;
+mod metrics;
+mod usage;
 mod view;
 
 pub use view::health as health_view;
@@ -71,6 +75,8 @@ pub struct Page {
     pub layouts: Arc<[Layout]>,
     /// Whether there is a live server.
     pub can_live: bool,
+    /// Whether Prometheus may read the numbers.
+    pub metrics: bool,
     /// Ends open connections when the daemon stops.
     pub stop: CancellationToken,
 }
@@ -89,10 +95,13 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/panels.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/panels.js"))))
         .route("/clip.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/clip.js"))))
         .route("/clip.css", get(|| file("text/css; charset=utf-8", include_str!("assets/clip.css"))))
+        .route("/usage.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/usage.js"))))
+        .route("/usage.css", get(|| file("text/css; charset=utf-8", include_str!("assets/usage.css"))))
         .route("/words.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/words.js"))))
         .route("/api/status", get(status))
         .route("/api/live", get(live))
         .route("/api/health", get(health))
+        .route("/metrics", get(metrics::metrics))
         .route("/api/preview.jpg", get(preview))
         .route("/api/lessons", get(lessons))
         .route("/api/record", post(record))
@@ -102,6 +111,7 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/api/clips/{id}/file", get(clips::file))
         .route("/api/preflight", post(beyond::preflight))
         .route("/api/repair", post(beyond::repair))
+        .route("/api/usage", get(usage::list).post(usage::word))
         .route("/api/command", post(beyond::command))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))

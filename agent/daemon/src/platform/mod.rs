@@ -5,6 +5,7 @@ pub mod host;
 pub mod http;
 pub mod identity;
 pub mod input;
+pub mod logind;
 pub mod machine;
 pub mod memory;
 pub mod notify;

@@ -1,13 +1,16 @@
 //! Takes the outbox to the broker.
 //!
-//! The outbox is the truth; the MQTT client holds at most [`WINDOW`] messages. A sample goes on the
-//! broker's PUBACK, an event on the hub's own `ack/event`. Every connection starts with a new
-//! client and an empty window, so nothing a client forgets on reconnecting can be lost: what was not acknowledged is sent again.
+//! The outbox is the truth; at most [`WINDOW`] messages are under way. A sample goes on the broker's PUBACK, an event
+//! on the hub's own `ack/event`. Every connection begins with an empty window: what was not acknowledged is sent
+//! again, whatever the broker forgot, acknowledged late, twice or out of order.
 //!
 //! After connecting: `state`, `info` and alarms (retained), the newest sample of each group live on `m/`, then
 //! history oldest first on `h/`, a few batches a second, while new samples go live at once.
 
+mod dialect;
+mod discovery;
 mod session;
+mod sizes;
 
 use std::time::Duration;
 
@@ -17,8 +20,10 @@ use lectern_wire::topic::Topics;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::model::telling::{Dialect, Discovery};
 use crate::platform::power;
 use crate::store::Store;
+use sizes::Sizes;
 
 /// Messages under way at most.
 pub const WINDOW: usize = 16;
@@ -30,20 +35,25 @@ pub struct Settings {
     pub url: Url,
     /// School and device.
     pub topics: Topics,
-    /// The device's password.
+    /// The device's password, or its token.
     pub password: String,
     /// The inventory, told on every connection.
     pub info: Info,
+    /// How messages are put.
+    pub dialect: Dialect,
+    /// Whether Home Assistant is told what there is.
+    pub discovery: Option<Discovery>,
 }
 
 /// Runs until told to stop; says goodbye then.
 pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     let mut wait = Duration::from_secs(1);
+    let mut sizes = Sizes::default();
     while !stop.is_cancelled() {
         let began = clock::mono();
-        let end = session::run(&store, &settings, &stop).await;
+        let end = session::run(&store, &settings, &mut sizes, &stop).await;
         if let Err(e) = store.outbox().flush() {
-            tracing::error!("fresh samples could not be kept: {e}");
+            tracing::debug!("fresh samples are kept in memory: {e}");
         }
         let lasted = clock::mono().saturating_sub(began);
         // Only a connection that held for a minute shows that the broker is well again.

@@ -302,14 +302,12 @@ impl Driver {
         Ok(id)
     }
 
-    /// An event for the hub; a full or broken outbox never stops a lesson.
+    /// An event for the hub; a full or broken disk never stops a lesson.
     pub(super) fn report(&self, state: &str) {
         let Some(live) = &self.live else { return };
         let data = serde_json::json!({ "lesson_id": live.id, "state": state, "take": live.take });
-        match self.store.outbox().push_event("lesson", &data) {
-            Ok(_) => self.store.bells().publish.notify_one(),
-            Err(e) => tracing::error!("an event could not be kept: {e}"),
-        }
+        self.store.outbox().push_event("lesson", &data);
+        self.store.bells().publish.notify_one();
     }
 
     /// Starts the recorder of the current take and listens to it.

@@ -1,10 +1,11 @@
-//! Hours the machine was on, across boots and mains cuts, and the newest time that was known to be right.
+//! Hours the machine was on, in all and today, across boots and mains cuts, and the newest time that was known to be right.
 //!
-//! Both are kept every few minutes: a cut at the wall takes at most that much of the hours. A clock that wakes up before
+//! All are kept every few minutes: a cut at the wall takes at most that much of the hours. A clock that wakes up before
 //! the newest known time is wrong for certain.
 
 use std::time::Duration;
 
+use jiff::civil::Date;
 use lectern_base::clock;
 
 use crate::store::Store;
@@ -14,11 +15,14 @@ const KEEP_EVERY: Duration = Duration::from_secs(5 * 60);
 /// The facts.
 const POWER_ON: &str = "power_on";
 /// See [`POWER_ON`].
+const POWER_TODAY: &str = "power_today";
+/// See [`POWER_ON`].
 const CLOCK_FLOOR: &str = "clock_floor_ms";
 
 /// The hours.
 pub struct Hours {
     sum: Sum,
+    today: Option<Today>,
     kept: Duration,
 }
 
@@ -55,6 +59,35 @@ impl Sum {
     }
 }
 
+/// One day's part of the sum: what the machine was on in all when the day began, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Today {
+    date: Date,
+    /// Seconds in all before this day.
+    before_s: u64,
+}
+
+impl Today {
+    /// The day that a moment belongs to. `since_midnight_s`: how long the day lasts already; `up_s`: this boot;
+    /// `total_s`: all boots with it.
+    fn of(known: Option<Self>, date: Date, since_midnight_s: u64, up_s: u64, total_s: u64) -> Self {
+        match known {
+            // A clock that was set back or forth begins the day anew; what is more than the day has so far is not of it.
+            Some(today)
+                if today.date == date && total_s.saturating_sub(today.before_s) <= since_midnight_s =>
+            {
+                today
+            }
+            _ => Self { date, before_s: total_s.saturating_sub(up_s.min(since_midnight_s)) },
+        }
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (date, before_s) = text.split_once(' ')?;
+        Some(Self { date: date.parse().ok()?, before_s: before_s.parse().ok()? })
+    }
+}
+
 impl Hours {
     /// Carries on from what was kept.
     #[must_use]
@@ -70,7 +103,23 @@ impl Hours {
         }
         let kept = fact(POWER_ON).unwrap_or_default();
         let sum = Sum::carried_on(&kept, &clock::boot_id(), clock::boot().as_secs());
-        Self { sum, kept: Duration::ZERO }
+        let today = fact(POWER_TODAY).as_deref().and_then(Today::read);
+        Self { sum, today, kept: Duration::ZERO }
+    }
+
+    /// Seconds the machine was on today; none while the clock cannot be believed.
+    #[must_use]
+    pub fn today_s(&mut self) -> Option<f64> {
+        if !clock::plausible() {
+            return None;
+        }
+        let now = clock::local(clock::wall_ms());
+        let midnight = now.start_of_day().ok()?;
+        let since = now.timestamp().as_second() - midnight.timestamp().as_second();
+        let (up, total) = (clock::boot().as_secs(), self.sum.before_s + clock::boot().as_secs());
+        let today = Today::of(self.today, now.date(), u64::try_from(since).unwrap_or(0), up, total);
+        self.today = Some(today);
+        Some(total.saturating_sub(today.before_s) as f64)
     }
 
     /// Seconds the machine was on since Lectern came to it.
@@ -97,6 +146,9 @@ impl Hours {
         self.kept = clock::mono();
         self.sum.up_s = clock::boot().as_secs();
         let mut outcome = store.set_fact(POWER_ON, &self.sum.text());
+        if let Some(Today { date, before_s }) = self.today {
+            outcome = outcome.and_then(|()| store.set_fact(POWER_TODAY, &format!("{date} {before_s}")));
+        }
         // Only a time that somebody vouches for: one wrong year ahead would spoil every year to come.
         let ahead = store.line().hub_ahead_ms();
         if clock::trusted() || ahead.is_some_and(|ms| ms.abs() < 2000) {
@@ -122,5 +174,25 @@ mod tests {
         let cut = Sum::carried_on(&restarted.text(), "b", 30);
         assert_eq!((cut.boots, cut.before_s, cut.up_s), (2, 200, 30));
         assert_eq!(Sum::carried_on("rubbish", "c", 5).boots, 1, "what cannot be read begins anew");
+    }
+
+    #[test]
+    fn today_is_what_the_machine_was_on_since_midnight_whatever_boots_and_cuts_there_were() {
+        let day = |d: i8| Date::constant(2026, 9, d);
+        let of = |today, d, since, up, total| Today::of(today, day(d), since, up, total);
+        // Eight o'clock, on since seven, after 1000 hours in all.
+        let today = of(None, 14, 8 * 3600, 3600, 3_603_600);
+        assert_eq!(3_603_600 - today.before_s, 3600);
+        // Cut at nine, on again at ten: two hours, then and after the daemon was restarted.
+        let today = of(Some(today), 14, 11 * 3600, 3600, 3_610_800);
+        assert_eq!(3_610_800 - today.before_s, 3 * 3600);
+        assert_eq!(Today::read(&format!("{} {}", today.date, today.before_s)), Some(today));
+        // Past midnight without being switched off: only the new day's part.
+        let next = of(Some(today), 15, 600, 40_000, 3_650_000);
+        assert_eq!(3_650_000 - next.before_s, 600);
+        // A clock that was a day wrong cannot give a day more hours than it has so far.
+        let back = of(Some(Today { date: day(15), before_s: 0 }), 15, 600, 40_000, 3_650_000);
+        assert_eq!(3_650_000 - back.before_s, 600);
+        assert_eq!(Today::read("rubbish"), None);
     }
 }

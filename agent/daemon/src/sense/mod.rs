@@ -20,6 +20,7 @@ pub use hub_time::run as hub_time;
 use crate::model::lesson::State;
 use crate::model::reading::{Group, Health, Values};
 use crate::model::status::Status;
+use crate::platform::logind;
 use crate::store::Store;
 use collect::Scope;
 use hours::Hours;
@@ -42,7 +43,15 @@ pub async fn look(scope: &Scope) -> Health {
     let mut rounds = Rounds::new(scope.host.clone(), collect::all(scope));
     rounds.round().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    rounds.round().await
+    let mut health = rounds.round().await;
+    match logind::sessions(&scope.host) {
+        Ok(all) => {
+            let agent = health.groups.entry(Group::Agent).or_default();
+            agent.insert("sessions_count".into(), all.len() as f64);
+        }
+        Err(why) => drop(health.missing.insert("sessions_count".into(), why)),
+    }
+    health
 }
 
 /// Runs until told to stop.
@@ -112,12 +121,36 @@ fn complete(store: &Store, health: &mut Health, hours: &mut Hours) {
             "the hub's broker has acknowledged nothing since the last reading".into(),
         )),
     }
+    let presence = store.presence();
+    let today = hours.today_s();
+    if presence.input.is_none() {
+        let why =
+            presence.why.unwrap_or_else(|| "the desktop does not say how long ago there was input".into());
+        health.missing.insert("active_count".into(), why);
+    }
+    if presence.sessions.is_none() {
+        let why = presence.unasked.unwrap_or_else(|| "the login service was not asked yet".into());
+        health.missing.insert("sessions_count".into(), why);
+    }
+    if today.is_none() {
+        health.missing.insert("power_on_today_s".into(), "the clock cannot be believed".into());
+    }
     let lacking = health.missing.len();
     let agent = health.groups.entry(Group::Agent).or_default();
     agent.insert("reconnects_count".into(), store.line().losses().into());
     agent.insert("missing_count".into(), lacking as f64);
     agent.insert("power_on_s".into(), hours.total_s());
     agent.insert("boots_count".into(), hours.boots());
+    let counts = [
+        ("power_on_today_s", today),
+        ("sessions_count", presence.sessions.map(f64::from)),
+        ("session_helpers_count", Some(presence.helpers.into())),
+        ("active_count", presence.input.map(|active| f64::from(u8::from(active)))),
+        ("input_idle_s", presence.idle_ms.map(|ms| (ms / 1000) as f64)),
+    ];
+    for (name, value) in counts {
+        agent.extend(value.map(|value| (name.to_owned(), value)));
+    }
 }
 
 /// What was told last, by group.
@@ -140,7 +173,7 @@ impl Told<'_> {
             .get(group)
             .is_none_or(|(at, last)| now.saturating_sub(*at) >= REPEAT || !same(last, &values));
         if always || stale {
-            self.store.outbox().push_sample(group, Sample { ts, values: values.clone() });
+            self.store.outbox().push_sample(group, &Sample { ts, values: values.clone() });
             self.store.bells().publish.notify_one();
             if !always {
                 self.last.insert(group, (now, values));
@@ -162,7 +195,9 @@ impl Told<'_> {
 
 /// Whether two samples say the same; that time goes by is no news.
 fn same(a: &Values, b: &Values) -> bool {
-    a.len() == b.len() && a.iter().all(|(name, value)| name == "power_on_s" || b.get(name) == Some(value))
+    const GOES_BY: [&str; 3] = ["power_on_s", "power_on_today_s", "input_idle_s"];
+    a.len() == b.len()
+        && a.iter().all(|(name, value)| GOES_BY.contains(&name.as_str()) || b.get(name) == Some(value))
 }
 
 /// Now, but never the millisecond of the sample before: the hub keeps one sample of a group for each, and two

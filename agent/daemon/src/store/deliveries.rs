@@ -168,10 +168,7 @@ impl Store {
     }
 
     /// Tells everybody that a lesson is stored now: page, hub, and who makes room.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the event cannot be kept.
-    pub fn tell_stored(&self, id: &LessonId) -> Result<(), StoreError> {
+    pub fn tell_stored(&self, id: &LessonId) {
         let now = u64::try_from(clock::boot().as_millis()).unwrap_or(0);
         self.board().update(|s| {
             if let Some(shown) = s.lesson.as_mut().filter(|l| l.id == *id) {
@@ -180,10 +177,9 @@ impl Store {
             }
         });
         let data = serde_json::json!({ "lesson_id": id, "state": State::Stored.name() });
-        self.outbox().push_event("lesson", &data)?;
+        self.outbox().push_event("lesson", &data);
         self.bells().publish.notify_one();
         self.bells().reclaim.notify_one();
-        Ok(())
     }
 
     /// Lessons that are no more and that a destination may still have something of.

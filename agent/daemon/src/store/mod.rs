@@ -25,6 +25,7 @@ pub mod lessons;
 pub mod line;
 pub mod outbox;
 pub mod rules;
+pub mod usage;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, watch};
 
 use crate::model::reading::Health;
+use crate::model::usage::Presence;
 
 /// Why the store cannot do something.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +123,7 @@ struct Inner {
     board: board::Board,
     alarms: watch::Sender<Vec<Alarm>>,
     health: watch::Sender<Health>,
+    presence: watch::Sender<Presence>,
     line: Arc<line::Line>,
     handed: rules::Handed,
     required: OnceLock<Vec<String>>,
@@ -128,7 +131,8 @@ struct Inner {
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 7] = [LESSONS, AFTERWARDS, ALARMS, CLIPS, RECLAIMS, DELIVERIES, commands::COMMANDS];
+const STEPS: [&str; 8] =
+    [LESSONS, AFTERWARDS, ALARMS, CLIPS, RECLAIMS, DELIVERIES, commands::COMMANDS, usage::USAGE];
 
 const LESSONS: &str = "
 CREATE TABLE lessons (
@@ -219,7 +223,7 @@ impl Store {
     /// Opens the folder and becomes its owner.
     ///
     /// # Errors
-    /// [`StoreError`]; a broken outbox is not an error, it is set aside.
+    /// [`StoreError`]; an outbox that is broken, or that the disk does not give, is no error.
     pub fn open(folder: &Path, outbox_limit_bytes: u64) -> Result<Self, StoreError> {
         for sub in ["", "lessons", "run"] {
             let path = folder.join(sub);
@@ -232,7 +236,7 @@ impl Store {
         }
         let db = open_database(&folder.join("state.db"))?;
         let alarms = alarms::load(&db)?;
-        let outbox = outbox::Outbox::open(&folder.join("outbox.db"), outbox_limit_bytes)?;
+        let outbox = outbox::Outbox::open(&folder.join("outbox.db"), outbox_limit_bytes);
         Ok(Self(Arc::new(Inner {
             folder: folder.to_owned(),
             db: Mutex::new(db),
@@ -242,6 +246,7 @@ impl Store {
             board: board::Board::default(),
             alarms: watch::channel(alarms).0,
             health: watch::channel(Health::default()).0,
+            presence: watch::channel(Presence::default()).0,
             line: Arc::default(),
             handed: rules::Handed::default(),
             required: OnceLock::new(),
@@ -300,6 +305,17 @@ impl Store {
     /// Tells what was measured.
     pub fn set_health(&self, health: Health) {
         self.0.health.send_replace(health);
+    }
+
+    /// Who is at the machine, as it was seen last.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        self.0.presence.borrow().clone()
+    }
+
+    /// Tells who is at the machine.
+    pub fn set_presence(&self, presence: Presence) {
+        self.0.presence.send_replace(presence);
     }
 
     /// How the line to the hub is.

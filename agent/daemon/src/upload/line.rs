@@ -18,7 +18,7 @@ use hyper::body::{Bytes, Frame};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
-use lectern_base::clock;
+use lectern_base::{clock, disk};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -353,8 +353,6 @@ fn pieces(source: Arc<Source>, pace: Arc<Pace>, progress: Arc<Progress>) -> Body
 }
 
 fn read_block(path: &Path, at: u64, size: u64) -> std::io::Result<Bytes> {
-    use std::os::unix::fs::FileExt as _;
-    let mut block = vec![0; usize::try_from(size).map_err(std::io::Error::other)?];
-    std::fs::File::open(path)?.read_exact_at(&mut block, at)?;
-    Ok(block.into())
+    let size = usize::try_from(size).map_err(std::io::Error::other)?;
+    disk::read_at(&std::fs::File::open(path)?, at, size).map(Bytes::from)
 }

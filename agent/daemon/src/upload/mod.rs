@@ -281,7 +281,7 @@ impl Uploader {
                 tracing::error!(%lesson, take, part = n, "the part's bytes have changed on this disk");
                 self.store.part_damaged(lesson, take, n)?;
                 let data = serde_json::json!({ "lesson_id": lesson, "take": take, "part": n, "what": "damaged_part" });
-                self.store.outbox().push_event("fault", &data)?;
+                self.store.outbox().push_event("fault", &data);
                 self.store.bells().publish.notify_one();
                 Err(UploadError::Damaged { take, part: n })
             }
@@ -331,7 +331,7 @@ impl Uploader {
         let state = self.store.confirm(&lesson.id, HUB, clock::wall_ms())?;
         tracing::info!(lesson = %lesson.id, "the hub has it");
         if state == State::Stored {
-            self.store.tell_stored(&lesson.id)?;
+            self.store.tell_stored(&lesson.id);
         }
         self.store.board().update(|s| {
             if s.upload.evidence_fault.as_ref().is_some_and(|what| what.starts_with(lesson.id.as_str())) {

@@ -309,7 +309,5 @@ pub fn read_part(path: &Path, n: u32, size: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let start = u64::from(n) * PART_SIZE;
     fadvise(&file, start, std::num::NonZeroU64::new(size), Advice::DontNeed)?;
-    let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, start)?;
-    Ok(bytes)
+    disk::read_at(&file, start, usize::try_from(size).map_err(io::Error::other)?)
 }

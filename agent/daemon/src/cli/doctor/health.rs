@@ -77,8 +77,17 @@ const ROWS: &[Row] = &[
         "switched on",
         &[
             ("for", "uptime_s", As::Hours),
+            ("today", "power_on_today_s", As::Hours),
             ("in all", "power_on_s", As::Hours),
             ("times", "boots_count", As::Plain("")),
+        ],
+    ),
+    (
+        "sessions",
+        &[
+            ("", "sessions_count", As::Plain("")),
+            ("helpers", "session_helpers_count", As::Plain("")),
+            ("input a moment ago", "active_count", As::Plain("")),
         ],
     ),
     ("hub's clock", &[("ahead by", "clock_hub_ms", As::Ms)]),
