@@ -66,9 +66,15 @@ fn weeks(word: &str) -> Option<Result<Weeks, String>> {
     if !meant || numeral {
         return None;
     }
-    let text = if bare.contains(['[', '(']) { word } else { bare };
+    // The third of every three all term long is written [3/3]: its brackets belong to it.
+    let text = match (bare.contains(['[', '(']), bare.contains('/')) {
+        (true, _) => word.to_owned(),
+        (false, true) => format!("[{bare}]"),
+        (false, false) => bare.to_owned(),
+    };
     Some(
-        Weeks::parse(text).map_err(|_| format!("“{word}”不是周次，周次写成 1-16、1-16[单周] 或 1-16[1/3]。")),
+        Weeks::parse(&text)
+            .map_err(|_| format!("“{word}”不是周次，周次写成 1-16、1-16[单周] 或 1-16[1/3]。")),
     )
 }
 

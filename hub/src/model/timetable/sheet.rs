@@ -169,11 +169,17 @@ fn csv(name: &str, bytes: &[u8]) -> Result<Sheet, Vec<Fault>> {
         .delimiter(delimiter)
         .from_reader(text.as_bytes());
     let (rows, columns, _) = MOST;
+    let (mut line, mut counted) = (0, 0);
     for record in reader.records() {
         let record = record.map_err(|e| whole(name, format!("不是能读的 CSV（{e}）。")))?;
-        // The row as an editor counts it: empty lines count.
-        let line = record.position().map_or(1, ::csv::Position::line);
-        let row = usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1).max(sheet.rows.len());
+        // The row as an editor counts it: empty lines count, and the reader passes over them before a record.
+        let from = record.position().map_or(0, ::csv::Position::byte);
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
+        let empty = text.as_bytes()[from..].iter().take_while(|c| matches!(c, b'\r' | b'\n')).count();
+        let begins = from + empty;
+        line += text.as_bytes()[counted..begins].iter().filter(|c| **c == b'\n').count();
+        counted = begins;
+        let row = line.max(sheet.rows.len());
         if row >= rows || record.len() > columns {
             return Err(vec![sheet.fault(row, 0, format!("课表最多 {rows} 行 {columns} 列。"))]);
         }
