@@ -222,7 +222,7 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
             Err(e) => dropped(counts, device, leaf, &e.to_string()),
         },
         Leaf::Ack(_) | Leaf::CommandRequest(_) | Leaf::Desired => {
-            dropped(counts, device, leaf, "this goes down only")
+            dropped(counts, device, leaf, "this goes down only");
         }
     }
     Ok(None)

@@ -186,10 +186,9 @@ impl std::fmt::Display for Weeks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (n, Run { from, to, nth, of }) in self.0.iter().enumerate() {
             let comma = if n == 0 { "" } else { "," };
-            if from == to {
-                write!(f, "{comma}{from}")?
-            } else {
-                write!(f, "{comma}{from}-{to}")?
+            write!(f, "{comma}{from}")?;
+            if from != to {
+                write!(f, "-{to}")?;
             }
             match (nth, of) {
                 (_, 1) => {}

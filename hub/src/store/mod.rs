@@ -46,7 +46,7 @@ const STEPS: [&str; 9] = [
     include_str!("home.sql"),
     include_str!("evidence.sql"),
     include_str!("commands.sql"),
-    include_str!("usage.sql"),
+    include_str!("timetable.sql"),
 ];
 
 /// Why the state cannot be used.

@@ -141,7 +141,7 @@ fn span<'a>(text: &impl Fn(Heading) -> &'a str) -> Result<Weeks, String> {
     let weeks = fold::text(text(Heading::Weeks));
     let (from, to) = (fold::text(text(Heading::FromWeek)), fold::text(text(Heading::ToWeek)));
     let written = match (weeks.is_empty(), from.is_empty(), to.is_empty()) {
-        (false, ..) if parity.is_empty() => weeks.clone(),
+        (false, ..) if parity.is_empty() => weeks,
         (false, ..) => weeks.split([',', '，']).map(|w| format!("{w}{parity}")).collect::<Vec<_>>().join(","),
         (true, false, false) => format!("{from}-{to}{parity}"),
         (true, true, true) => parity.trim_matches(['[', ']']).to_owned(),

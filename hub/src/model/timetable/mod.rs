@@ -203,7 +203,7 @@ pub fn bells(text: &str) -> Result<Vec<Period>, Vec<String>> {
         match read() {
             Some(period) => periods.push(period),
             None => {
-                faults.push(format!("第 {} 行“{}”不是“第1节 08:00-08:40”这样的节次。", n + 1, line.trim()))
+                faults.push(format!("第 {} 行“{}”不是“第1节 08:00-08:40”这样的节次。", n + 1, line.trim()));
             }
         }
     }
