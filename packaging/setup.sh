@@ -37,12 +37,13 @@ packages=(
     dpkg-dev                              # make deb
 )
 
-# `packaging/setup.sh wayland` adds a Wayland desktop for tests/wayland.rs, which is skipped without it (190 MB).
+# `packaging/setup.sh wayland` adds Wayland desktops for tests/wayland.rs and one test of tests/usage.rs, which are skipped without them (200 MB).
 if [ "${1:-}" = wayland ]; then
     packages+=(
         mutter xdg-desktop-portal xdg-desktop-portal-gnome # a compositor without a monitor, and its portal
         pipewire wireplumber dbus-daemon      # what the portal shares the screen by
         gstreamer1.0-tools gstreamer1.0-pipewire # what the recorder reads it with
+        sway                                  # a compositor that says when nobody is there (tests/usage.rs)
     )
 fi
 

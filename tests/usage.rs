@@ -183,3 +183,70 @@ fn a_period_somebody_worked_in_is_used_and_one_that_was_not_seen_is_unknown() {
     let confirmed = school.agent.lectern(&["usage", "--date", date, "--period", "第4节", "--by", "张老师"]);
     assert!(confirmed.unwrap_err().to_string().contains("not known whether"));
 }
+
+/// A newest measurement of the room, as the hub has it.
+fn newest(school: &School, name: &str) -> Option<f64> {
+    let rows = school.hub.rows().unwrap();
+    let sql = "SELECT vals FROM sample WHERE device = ? AND grp = 'agent' ORDER BY ts DESC LIMIT 1";
+    let text: String = rows.query_row(sql, [DEVICE], |row| row.get(0)).ok()?;
+    serde_json::from_str::<Value>(&text).unwrap()[name].as_f64()
+}
+
+#[test]
+fn a_wayland_desktop_tells_when_somebody_left_and_when_they_are_back() {
+    if Command::new("sway").arg("--version").output().is_err() {
+        println!("SKIPPED: sway not installed; `packaging/setup.sh wayland` does it");
+        return;
+    }
+    let folder = Folder::new().unwrap();
+    let mut school = School::start_in(folder, &Room::card()).unwrap();
+    school.agent.process.stop();
+    let text = std::fs::read_to_string(&school.agent.config).unwrap();
+    std::fs::write(&school.agent.config, text.replace("[usage]\n", "[usage]\ninput_counts_s = 30\n"))
+        .unwrap();
+    school.agent.restart(&school.folder).unwrap();
+
+    // A compositor without a monitor. It does not run as root.
+    let run = std::env::temp_dir().join(format!("lectern-sway-{}", std::process::id()));
+    std::fs::create_dir(&run).unwrap();
+    std::fs::write(run.join("config"), "").unwrap();
+    std::fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mut sway = if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&run).unwrap()) == 0 {
+        std::os::unix::fs::chown(&run, Some(65534), Some(65534)).unwrap();
+        let mut sway = Command::new("setpriv");
+        sway.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "sway"]);
+        sway
+    } else {
+        Command::new("sway")
+    };
+    sway.arg("-c").arg(run.join("config")).env("XDG_RUNTIME_DIR", &run).env("HOME", &run);
+    sway.env_remove("WAYLAND_DISPLAY").env_remove("DISPLAY");
+    sway.env("WLR_BACKENDS", "headless").env("WLR_LIBINPUT_NO_DEVICES", "1").env("WLR_RENDERER", "pixman");
+    let sway = Process::start(&school.folder, "sway", sway).unwrap();
+    let named = |start: &str, end: &str| {
+        let names = std::fs::read_dir(&run).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(start) && name.ends_with(end)).min()
+    };
+    let started =
+        eventually(PATIENCE, "the compositor", || named("wayland-", "").zip(named("sway-ipc.", ".sock")));
+    let (display, door) = started.unwrap_or_else(|e| panic!("{e}\n{}", sway.tail_of_log()));
+
+    let mut session = Command::new(Programs::find().unwrap().lectern);
+    session.arg("session").arg("--socket").arg(school.agent.data.join("run/session.sock"));
+    session.env("XDG_RUNTIME_DIR", &run).env("WAYLAND_DISPLAY", display).env_remove("DISPLAY");
+    let mut session = Process::start(&school.folder, "session", session).unwrap();
+    let tells = |active: f64| {
+        let found = eventually(PATIENCE, "what the room tells", || {
+            (newest(&school, "active_count") == Some(active)).then_some(())
+        });
+        found.unwrap_or_else(|e| panic!("{active}: {e}\n{}", school.agent.process.tail_of_log()));
+    };
+    tells(0.0);
+    session.must_run().unwrap();
+    let mut hand = Command::new("swaymsg");
+    hand.args(["seat", "seat0", "cursor", "move", "5", "5"]).env("SWAYSOCK", run.join(door));
+    lectern_tests::process::output(hand).unwrap();
+    tells(1.0);
+    drop((session, sway));
+    std::fs::remove_dir_all(&run).unwrap();
+}

@@ -3,6 +3,7 @@
 //!
 //! One thread, one question to the desktop and one line to the daemon every few seconds. It ends with the session.
 
+mod wayland;
 mod x11;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -59,16 +60,15 @@ pub fn run(socket: &Path) -> Result<(), String> {
 }
 
 fn find() -> Result<Box<dyn Desktop>, String> {
-    let wayland = std::env::var_os("WAYLAND_DISPLAY").is_some();
+    // First: an X server below a Wayland desktop sees only the input of its own windows.
+    if std::env::var_os("WAYLAND_DISPLAY").is_some() {
+        return Ok(Box::new(wayland::Wayland::open()?));
+    }
     match std::env::var("DISPLAY") {
-        // An X server below a Wayland desktop sees only the input of its own windows.
-        Ok(display) if !display.is_empty() && !wayland => {
-            x11::X11::open(&display).map(|desktop| Box::new(desktop) as Box<dyn Desktop>)
-        }
-        _ if wayland => Err("this Wayland desktop cannot be asked about input; \
-                             what the login service says of it is used instead"
+        Ok(display) if !display.is_empty() => Ok(Box::new(x11::X11::open(&display)?)),
+        _ => Err("there is no desktop here: neither WAYLAND_DISPLAY nor DISPLAY is set. \
+                  `lectern session` is started by the desktop at login"
             .into()),
-        _ => Err("there is no desktop here: DISPLAY is not set. `lectern session` is started by the desktop at login".into()),
     }
 }
 
