@@ -312,7 +312,7 @@ fn a_room_starts_with_a_broken_outbox_and_on_a_full_disk_and_tells_all_the_same(
         let path = agent.data.join("outbox.db");
         match cut {
             Some(length) => {
-                std::fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap()
+                std::fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
             }
             None => std::fs::write(&path, vec![7; 9000]).unwrap(),
         }
