@@ -174,6 +174,7 @@ async fn afterwards_a_lesson_is_described_put_forward_or_thrown_away_and_a_fault
     .unwrap();
 
     browser.click("#do-submit").await.unwrap();
+    browser.wait_text("#panel select[name=point]", "A5", PATIENCE).await.unwrap();
     browser
         .run("const s = document.querySelector('#panel select[name=point]'); s.value = 'A5';")
         .await

@@ -13,7 +13,7 @@ use std::time::Duration;
 use lectern_base::clock;
 use lectern_tests::programs::Programs;
 use lectern_tests::school::DEVICE;
-use lectern_tests::{Agent, Console, Folder, Hub, Room, School, eventually};
+use lectern_tests::{Agent, Console, Disk, Folder, Hub, Room, School, eventually};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
@@ -288,6 +288,54 @@ fn slots_are_filled(hub: &Hub, away: i64, back: i64) {
             assert!(pair[1] - pair[0] < 3900, "{group}: nothing between {pair:?} (hub away {away}–{back})");
         }
     }
+}
+
+/// Newest time of a sample at the hub.
+fn newest_ts(hub: &Hub) -> i64 {
+    samples(hub, "sys").last().map_or(0, |(ts, _)| *ts)
+}
+
+#[test]
+fn a_room_starts_with_a_broken_outbox_and_on_a_full_disk_and_tells_all_the_same() {
+    let folder = Folder::new().unwrap();
+    let Some(disk) = Disk::small(&folder.join("agent"), 48).unwrap() else { return };
+    let School { hub, mut agent, folder } = School::start_in(folder, &Room::card()).unwrap();
+    let fresh = |agent: &Agent, what: &str| {
+        let now = clock::wall_ms();
+        let told = eventually(PATIENCE, what, || (newest_ts(&hub) > now).then_some(()));
+        assert!(told.is_ok(), "{what}: nothing of now is told\n{}", agent.process.tail_of_log());
+    };
+    fresh(&agent, "a good disk");
+
+    for (what, cut) in [("rubbish", None), ("cut off", Some(5000)), ("emptied", Some(0))] {
+        agent.process.stop();
+        let path = agent.data.join("outbox.db");
+        match cut {
+            Some(length) => {
+                std::fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+            }
+            None => std::fs::write(&path, vec![7; 9000]).unwrap(),
+        }
+        let gaps = || events(&hub).iter().filter(|(_, kind, _)| kind == "gap").count();
+        let before = gaps();
+        agent.restart(&folder).unwrap();
+        let told = eventually(PATIENCE, "a gap", || (gaps() > before).then_some(()));
+        assert!(told.is_ok(), "{what}: no gap is declared\n{}", agent.process.tail_of_log());
+        fresh(&agent, what);
+    }
+
+    let filler = disk.fill().unwrap();
+    fresh(&agent, "a disk that fills");
+    agent.process.kill();
+    agent.restart(&folder).unwrap();
+    fresh(&agent, "a start on a full disk");
+    std::fs::remove_file(filler).unwrap();
+    fresh(&agent, "a disk with room again");
+    eventually(PATIENCE, "an empty outbox", || (ever_and_now(&agent, "samples").1 <= 4).then_some(()))
+        .unwrap();
+    // Nobody may hold the disk when its folder goes.
+    drop(agent);
+    drop(disk);
 }
 
 /// All files below a folder.

@@ -73,13 +73,12 @@ fn five_mistakes_in_the_settings_are_five_sentences_and_exit_78() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }
 
-/// The socket of the recorder at work.
-fn socket(folder: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(folder).ok()?.flatten();
-    entries.map(|e| e.path()).find_map(|path| match path.metadata().ok()?.file_type() {
-        kind if kind.is_socket() => Some(path),
-        kind if kind.is_dir() => socket(&path),
-        _ => None,
+/// The socket of the take that is recorded; the daemon's own for desktops lies elsewhere.
+fn socket(data: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(data.join("run")).ok()?.flatten().map(|e| e.path());
+    entries.into_iter().find(|path| {
+        let take = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("-1.sock"));
+        take && path.metadata().is_ok_and(|meta| meta.file_type().is_socket())
     })
 }
 

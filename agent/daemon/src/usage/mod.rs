@@ -157,6 +157,10 @@ impl Stage {
 
     fn look(&mut self) {
         let seen = self.seen();
+        // Without bells nothing is judged, and nothing need be kept.
+        if self.settings.timetable.is_none() {
+            return;
+        }
         let (boot, awake) = (clock::boot(), clock::mono());
         let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let moment = Moment {
@@ -261,9 +265,12 @@ impl Stage {
         }
         self.next_ms = next;
         self.done_ms = Some(now_ms);
-        // What lies before the period that is on, or the next one, was judged; a step of the clock may bring it back
-        // for an hour.
-        self.ledger.forget_before(now_ms - 3_600_000 - lectern_wire::usage::MAX_PERIOD_S * 1000 / 4);
+        // What lies before the longest period was judged; an hour more, for a clock that is set back.
+        let length = |p: &crate::model::timetable::Period| {
+            p.start.until(p.end).map_or(0, |l| i64::from(l.get_hours()))
+        };
+        let hours = table.periods.iter().map(length).max().unwrap_or(0) + 2;
+        self.ledger.forget_before(now_ms - hours * 3_600_000);
         Ok(())
     }
 
@@ -320,6 +327,9 @@ impl Stage {
 
     fn keep(&mut self) {
         self.kept = clock::mono();
+        if self.settings.timetable.is_none() {
+            return;
+        }
         if let Err(e) = self.store.keep_ledger(&self.ledger) {
             tracing::error!("what was seen of the room's use could not be kept: {e}");
         }

@@ -22,7 +22,7 @@ pub const CUT_MARGIN_MS: i64 = 90_000;
 /// Clocks that disagree by less do not mean that the machine slept.
 const SLEPT_MS: u64 = 2_000;
 /// Most spans that are kept; the oldest go, and what they said is unknown.
-const MOST_SPANS: usize = 4_000;
+const MOST_SPANS: usize = 1_500;
 /// Most boots that are kept.
 const MOST_BOOTS: usize = 100;
 
