@@ -158,7 +158,7 @@ impl Stage {
     fn look(&mut self) {
         let seen = self.seen();
         // Without bells nothing is judged, and nothing need be kept.
-        if self.settings.timetable.is_none() {
+        if self.store.timetable().is_none() {
             return;
         }
         let (boot, awake) = (clock::boot(), clock::mono());
@@ -327,7 +327,7 @@ impl Stage {
 
     fn keep(&mut self) {
         self.kept = clock::mono();
-        if self.settings.timetable.is_none() {
+        if self.store.timetable().is_none() {
             return;
         }
         if let Err(e) = self.store.keep_ledger(&self.ledger) {
