@@ -11,7 +11,7 @@ use std::time::Duration;
 use lectern_tests::bad_broker::{Manners, Said};
 use lectern_tests::broker::settings;
 use lectern_tests::programs::Programs;
-use lectern_tests::school::DEVICE;
+use lectern_tests::school::{DEVICE, SCHOOL};
 use lectern_tests::{Agent, BadBroker, Console, Folder, Hub, Room, eventually};
 use lectern_wire::alarm::{Alarm, Code};
 use lectern_wire::chain::ChainHead;
@@ -301,6 +301,9 @@ async fn everything_a_room_and_its_hub_say_is_as_it_is_written_down() {
     let body = json!({ "id": format!("{:016x}", 7), "text": "投影不亮" });
     let url = format!("{}api/repair", agent.page().unwrap());
     assert_eq!(http.post(url).header("x-lectern", "1").json(&body).send().await.unwrap().status(), 200);
+    let bells = [("school", SCHOOL), ("first_monday", ""), ("offset", "0"), ("bells", "第1节 00:00-23:59")];
+    let saved = console.post("/timetable/bells", &bells).await.unwrap();
+    assert!(saved.status().is_redirection() || saved.status().is_success(), "{}", saved.status());
     let form = [("verb", "refresh")];
     let asked = console.post(&format!("/rooms/{DEVICE}/commands"), &form).await.unwrap();
     assert!(asked.status().is_redirection() || asked.status().is_success(), "{}", asked.status());
