@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_tests::browser::Browser;
+use lectern_tests::browser::pictures;
 use lectern_tests::school::SCHOOL;
-use lectern_tests::{Console, Room, School, eventually, pictures};
+use lectern_tests::{Console, Room, School, eventually};
 use reqwest::{Method, header};
 use serde_json::Value;
 
