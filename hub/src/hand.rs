@@ -43,27 +43,29 @@ pub struct Deps {
 pub async fn run(deps: Deps, stop: CancellationToken) {
     let mut again = tokio::time::interval(AGAIN);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut all = true;
+    let (mut all, mut faults) = (true, Vec::new());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = deps.changed.notified() => {}
             _ = again.tick() => {}
         }
-        match hand_down(&deps, all).await {
+        match hand_down(&deps, all, &mut faults).await {
             Ok(()) => all = false,
             Err(e) => tracing::error!("what rooms are to go by could not be handed down: {e}"),
         }
     }
 }
 
-async fn hand_down(deps: &Deps, all: bool) -> Result<(), StoreError> {
+/// `known`: what cannot be handed down, as it was said last; the same is said once.
+async fn hand_down(deps: &Deps, all: bool, known: &mut Vec<String>) -> Result<(), StoreError> {
     let now = clock::wall_ms();
     let (key, thresholds) = (deps.key.clone(), deps.thresholds);
     let (changed, faults) = deps.store.write(move |db| desired::refresh(db, thresholds, &key, now)).await?;
-    for fault in faults {
+    for fault in faults.iter().filter(|fault| !known.contains(fault)) {
         tracing::error!("a room keeps what it has: {fault}");
     }
+    *known = faults;
     if !changed.is_empty() {
         tracing::info!(rooms = changed.len(), "rooms are handed a new timetable or new thresholds");
         deps.bell.ring();

@@ -323,7 +323,7 @@ fn seconds(n: u32) -> Option<Duration> {
 
 /// Writes the public keys this device knows beside its state, for `lectern verify`.
 fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
-    let mut ring: KeyRing = upload::hub_ring(store)?;
+    let mut ring: KeyRing = store.hub_ring()?;
     ring.add(own);
     for rotation in device_key::rotations(store)? {
         ring.add(rotation.document.old);

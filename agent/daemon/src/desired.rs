@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use lectern_base::clock;
 use lectern_wire::desired::{Desired, MAX_DESIRED, ReportState, Reported};
-use lectern_wire::sign::{KeyRing, PublicKey, Signed};
+use lectern_wire::sign::{KeyRing, Signed};
 use lectern_wire::timetable::Timetable;
 use lectern_wire::topic::Topics;
 use tokio_util::sync::CancellationToken;
@@ -70,38 +70,42 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
             continue;
         }
         match take(&store, &settings, &bytes) {
-            Ok(said) => store.report(said),
+            Ok(Some(said)) => store.report(said),
+            Ok(None) => store.hand_back(bytes),
             Err(e) => tracing::error!("what the hub handed down could not be kept: {e}"),
         }
     }
 }
 
-fn take(store: &Store, settings: &Settings, bytes: &[u8]) -> Result<Reported, StoreError> {
-    let mut ring = KeyRing::default();
-    if let Some(key) = store.fact("hub_key")? {
-        ring.add(PublicKey::try_from(key).map_err(|e| StoreError::Impossible(e.to_string()))?);
-    }
+/// The answer; none while it is not known who signed it.
+fn take(store: &Store, settings: &Settings, bytes: &[u8]) -> Result<Option<Reported>, StoreError> {
+    let ring = store.hub_key()?;
     let running = store.rules().borrow().revision;
     let read = serde_json::from_slice::<Signed<Desired>>(bytes);
+    if let Ok(signed) = &read
+        && signed.verify(&ring).is_err_and(|e| store.awaits_hub_key(&e))
+    {
+        return Ok(None);
+    }
     let (revision, verdict) = match &read {
         _ if bytes.len() > MAX_DESIRED => (0, Err(format!("it is longer than {MAX_DESIRED} bytes"))),
         Err(e) => (0, Err(format!("it could not be read: {e}"))),
         Ok(signed) => (signed.document.revision, judge(signed, &settings.topics, &ring, running)),
     };
-    match (verdict, read) {
+    Ok(Some(match (verdict, read) {
         (Ok(true), Ok(signed)) => {
             store.keep_desired(&signed)?;
             let rules = Rules::of(settings.own.as_ref(), &settings.limits, Some(&signed.document));
             tracing::info!(revision, timetable = rules.from.name(), "the hub handed down what to go by");
             store.set_rules(rules);
-            Ok(answer(revision, revision, Ok(())))
+            answer(revision, revision, Ok(()))
         }
-        (Ok(_), _) => Ok(answer(revision, running, Ok(()))),
+        (Ok(_), _) => answer(revision, running, Ok(())),
         (Err(why), _) => {
             tracing::warn!(revision, running, "what the hub handed down was refused: {why}");
-            Ok(answer(revision, running, Err(why)))
+            answer(revision, running, Err(why))
         }
-    }
+    }))
 }
 
 /// Whether a document is new and good; false when the room goes by it already.
@@ -132,6 +136,7 @@ mod tests {
     use ed25519_dalek::SigningKey;
     use lectern_wire::desired::Thresholds;
     use lectern_wire::id::{DeviceId, SchoolId};
+    use lectern_wire::sign::PublicKey;
 
     use super::*;
     use crate::model::rules::Origin;
@@ -171,7 +176,7 @@ mod tests {
         let hand = |document: &Desired, key: &SigningKey| {
             let signed = Signed::sign(document.clone(), key).expect("signs");
             let bytes = serde_json::to_vec(&signed).expect("json");
-            let said = take(&store, &settings(), &bytes).expect("no fault");
+            let said = take(&store, &settings(), &bytes).expect("no fault").expect("an answer");
             (said.state == ReportState::Applied, said.revision, said.running)
         };
         assert_eq!(hand(&desired(3), &hub), (true, 3, 3));
@@ -183,13 +188,19 @@ mod tests {
         let handed = (Origin::Hub, Some(7), 80, 120);
         assert_eq!(counts(), handed);
         let forger = SigningKey::from_bytes(&[2; 32]);
+        let forged = serde_json::to_vec(&Signed::sign(desired(4), &forger).expect("signs")).expect("json");
+        for _ in 0..2 {
+            assert_eq!(take(&store, &settings(), &forged).expect("no fault"), None, "the hub is asked first");
+        }
+        assert!(store.doubts_hub_key());
+        store.hub_key_asked();
         assert_eq!(hand(&desired(4), &forger), (false, 4, 3), "another key");
         assert_eq!(hand(&desired(2), &hub), (false, 2, 3), "an older one that comes again");
         assert_eq!(hand(&desired(3), &hub), (true, 3, 3), "said twice");
         assert_eq!(hand(&Desired { device: topics("e").device, ..desired(5) }, &hub), (false, 5, 3));
         let odd = Thresholds { disk_used_pct: Some(1), ..Thresholds::default() };
         assert_eq!(hand(&Desired { alarm: odd, ..desired(5) }, &hub), (false, 5, 3));
-        let said = take(&store, &settings(), b"{\"document\":").expect("no fault");
+        let said = take(&store, &settings(), b"{\"document\":").expect("no fault").expect("an answer");
         assert!(said.state == ReportState::Refused && said.detail.contains("could not be read"), "{said:?}");
         assert_eq!(counts(), handed, "nothing of that changed anything");
         drop(store);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use lectern_base::{clock, disk};
 use lectern_wire::digest::Digest;
 use lectern_wire::receipt::Receipt;
-use lectern_wire::sign::{KeyRing, PublicKey, Signed};
+use lectern_wire::sign::Signed;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::lesson::State;
@@ -162,14 +162,7 @@ fn receipt(store: &Store, lesson: &Lesson) -> Result<(i64, serde_json::Value), S
     let path = store.lesson_folder(&lesson.id).join("receipt.json");
     let bytes = std::fs::read(&path).map_err(|e| format!("receipt.json: {e}"))?;
     let signed: Signed<Receipt> = serde_json::from_slice(&bytes).map_err(|e| format!("receipt.json: {e}"))?;
-    let known = store.fact("hub_key").map_err(|e| e.to_string())?.ok_or("no hub is known")?;
-    let mut ring = KeyRing::default();
-    ring.add(PublicKey::try_from(known).map_err(|e| e.to_string())?);
-    // What the hub signed before it changed its key stays signed.
-    if let Some(earlier) = store.fact("hub_keys").map_err(|e| e.to_string())? {
-        let earlier: Vec<PublicKey> = serde_json::from_str(&earlier).map_err(|e| e.to_string())?;
-        earlier.into_iter().for_each(|key| ring.add(key));
-    }
+    let ring = store.hub_ring().map_err(|e| e.to_string())?;
     let receipt = signed.verify(&ring).map_err(|e| format!("receipt.json: {e}"))?;
     if receipt.lesson_id != lesson.id || Some(receipt.manifest_sha256) != lesson.manifest_sha256 {
         return Err("receipt.json is for another lesson or another manifest".into());
@@ -217,6 +210,7 @@ mod tests {
     use lectern_wire::capture::{AudioSettings, CaptureSettings, Layout, VideoSettings};
     use lectern_wire::id::LessonId;
     use lectern_wire::manifest::About;
+    use lectern_wire::sign::PublicKey;
 
     use super::*;
     use crate::model::lesson::Event;

@@ -1,8 +1,8 @@
 //! Where a lesson stands in its device's chain, and what contradicts it, in words for its page.
 
-use lectern_base::clock;
 use rusqlite::Connection;
 
+use super::words;
 use crate::receive::witness::CONTRADICTS;
 use crate::store::findings::{self, Finding};
 use crate::store::lessons::Lesson;
@@ -52,7 +52,5 @@ fn contradiction(found: Finding) -> (&'static str, String, String) {
     } else {
         "证据对不上"
     };
-    let mut at = clock::local_text(found.at_ms);
-    at.truncate(16);
-    (what, at, found.detail)
+    (what, words::moment(found.at_ms), found.detail)
 }

@@ -122,6 +122,13 @@ async fn newest(console: &Console, school: &SchoolId) -> Result<Version, Oops> {
     Ok(console.store.read(move |db| rows::newest(db, &school)).await?)
 }
 
+/// The school that a form names, and its newest timetable.
+async fn named(console: &Console, school: &str) -> Result<(SchoolId, Version), Oops> {
+    let (school, ..) = schools(console, Some(school)).await?;
+    let version = newest(console, &school).await?;
+    Ok((school, version))
+}
+
 /// Bells as the form shows them.
 fn bells_text(table: &SchoolTable) -> String {
     let line = |p: &lectern_wire::timetable::Period| {
@@ -182,8 +189,17 @@ async fn view(
 fn line(table: &SchoolTable, device: &Device, handed: Option<&desired::Row>) -> Room {
     let lessons =
         table.lessons.iter().filter(|l| room::means(room::of(l), device.id.as_str(), &device.room)).count();
+    let wanted = room::timetable(table, device.id.as_str(), &device.room);
     let state = match handed {
-        None => ("用教室自己的课表文件".to_owned(), "idle"),
+        // What is shown as in use is what stands here, not what was handed down before it.
+        row if row.and_then(|row| row.signed.document.timetable.as_ref()) != wanted.as_ref() => {
+            match wanted.as_ref().and_then(desired::obstacle) {
+                Some(what) => (format!("没有下发：{what}"), "bad"),
+                None => ("正在下发".to_owned(), "busy"),
+            }
+        }
+        _ if wanted.is_none() => ("用教室自己的课表文件".to_owned(), "idle"),
+        None => ("正在下发".to_owned(), "busy"),
         Some(row) => match &row.said {
             Some((said, _)) if said.revision == row.revision && said.state == ReportState::Applied => {
                 (format!("第 {} 版在用", row.revision), "good")
@@ -284,8 +300,7 @@ pub async fn bells(
     Who(who): Who,
     Form(form): Form<Bells>,
 ) -> Result<Response, Oops> {
-    let (school, ..) = schools(&console, Some(&form.school)).await?;
-    let Version { n, mut table, .. } = newest(&console, &school).await?;
+    let (school, Version { n, mut table, .. }) = named(&console, &form.school).await?;
     let faults = read_bells(&form, &mut table);
     if !faults.is_empty() {
         let page = view(&console, Some(&form.school), Some(&form), faults).await?;
@@ -495,8 +510,7 @@ pub async fn change(
     Who(who): Who,
     Form(wish): Form<Wish>,
 ) -> Result<Response, Oops> {
-    let (school, ..) = schools(&console, Some(&wish.school)).await?;
-    let Version { n, mut table, .. } = newest(&console, &school).await?;
+    let (school, Version { n, mut table, .. }) = named(&console, &wish.school).await?;
     let made = otherwise(&wish, &table).and_then(|made| match room::change_fault(&table, &made) {
         Some(what) => Err(what),
         None => Ok(made),
@@ -529,8 +543,7 @@ pub async fn take_back(
     Path(k): Path<usize>,
     Form(wish): Form<TakeBack>,
 ) -> Result<Response, Oops> {
-    let (school, ..) = schools(&console, Some(&wish.school)).await?;
-    let Version { n, mut table, .. } = newest(&console, &school).await?;
+    let (school, Version { n, mut table, .. }) = named(&console, &wish.school).await?;
     if table.changes.get(k).is_none_or(|change| change.sentence() != wish.what) {
         return Err(Oops::new(
             StatusCode::CONFLICT,

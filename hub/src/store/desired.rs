@@ -4,6 +4,7 @@ use ed25519_dalek::SigningKey;
 use lectern_wire::desired::{Desired, MAX_DESIRED, REPORTED_MAX_CHARS, ReportState, Reported, Thresholds};
 use lectern_wire::id::DeviceId;
 use lectern_wire::sign::Signed;
+use lectern_wire::timetable::Timetable;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{devices, odd, timetable, unwritable};
@@ -28,6 +29,23 @@ impl Row {
     pub fn answered(&self) -> bool {
         self.said.as_ref().is_some_and(|(said, _)| said.revision == self.revision)
     }
+}
+
+/// Bytes of a document beside its timetable, at most: names, thresholds, signature.
+const BESIDE: usize = 1024;
+
+/// Why a timetable cannot be handed down, if it cannot, in a sentence for whoever made it.
+#[must_use]
+pub fn obstacle(timetable: &Timetable) -> Option<String> {
+    let bytes = serde_json::to_vec(timetable).map_or(usize::MAX, |text| text.len());
+    if bytes > MAX_DESIRED - BESIDE {
+        return Some(format!(
+            "这间教室的课太多，放不下（{} KB，最多 {} KB）",
+            bytes / 1024,
+            (MAX_DESIRED - BESIDE) / 1024
+        ));
+    }
+    timetable.fault()
 }
 
 /// What a device was handed.
@@ -70,7 +88,7 @@ pub fn of(db: &Connection, device: &DeviceId) -> rusqlite::Result<Option<Row>> {
 }
 
 /// Makes a new revision for every room whose timetable or thresholds are no longer what it was handed; answers
-/// which rooms these are. A document that would be too long is left as it was, and named with an error.
+/// which rooms these are. One that cannot be handed down leaves the room with what it has, and is named.
 ///
 /// # Errors
 /// What the database says.
@@ -114,20 +132,12 @@ pub fn refresh(
             timetable,
             alarm: thresholds,
         };
-        if let Some(what) = wanted.fault() {
+        if let Some(what) = wanted.timetable.as_ref().and_then(obstacle).or_else(|| wanted.fault()) {
             faults.push(format!("{}: {what}", device.id));
             continue;
         }
         let signed = Signed::sign(wanted, key).map_err(unwritable)?;
         let text = serde_json::to_string(&signed).map_err(unwritable)?;
-        if text.len() > MAX_DESIRED {
-            faults.push(format!(
-                "{}: its timetable has {} bytes, at most {MAX_DESIRED} fit",
-                device.id,
-                text.len()
-            ));
-            continue;
-        }
         db.execute(
             "INSERT INTO desired (device, revision, document, given_ms) VALUES (?1,?2,?3,?4)
              ON CONFLICT (device) DO UPDATE SET revision = ?2, document = ?3, given_ms = ?4",
@@ -154,4 +164,34 @@ pub fn heard(db: &Connection, device: &DeviceId, said: &Reported, now: i64) -> r
         params![device.as_str(), number(said.revision), state, detail, number(said.running), now],
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::Time;
+    use lectern_wire::manifest::About;
+    use lectern_wire::timetable::{Period, Plan, Weeks};
+
+    use super::*;
+
+    #[test]
+    fn a_timetable_that_does_not_fit_or_makes_no_sense_is_an_obstacle_with_a_sentence() {
+        let time = |hour| Time::constant(hour, 0, 0, 0);
+        let period = Period { name: "第1节".into(), start: time(8), end: time(9) };
+        let plan = Plan {
+            weekday: 1,
+            period: "第1节".into(),
+            weeks: Weeks::parse("1-16").expect("weeks"),
+            about: About { subject: "语文".into(), ..About::default() },
+        };
+        let table = |plans: usize| Timetable {
+            periods: vec![period.clone()],
+            plans: vec![plan.clone(); plans],
+            ..Timetable::default()
+        };
+        assert_eq!(obstacle(&table(60)), None);
+        assert!(obstacle(&table(3000)).is_some_and(|what| what.contains("放不下")));
+        let lost = Timetable { periods: Vec::new(), ..table(1) };
+        assert!(obstacle(&lost).is_some_and(|what| what.contains("no such period")));
+    }
 }

@@ -265,6 +265,7 @@ pub fn run() -> Exit {
 fn forget_hub(store: &Store) -> Result<(), crate::store::StoreError> {
     store.forget("hub_key")?;
     store.forget("hub_keys")?;
+    store.forget_desired()?;
     crate::upload::forget_log(store)
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_wire::command::{Command, CommandState, Verb};
-use lectern_wire::sign::{KeyRing, PublicKey, Signed};
+use lectern_wire::sign::{KeyRing, Signed};
 use lectern_wire::topic::Topics;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -140,7 +140,11 @@ impl Stage {
     async fn look(&mut self) -> Result<(), StoreError> {
         for row in self.store.commands_under_way()?.into_iter().filter(|r| r.state == CommandState::Received)
         {
-            let step = match self.refusal(&row)? {
+            let ring = self.store.hub_key()?;
+            if row.document.verify(&ring).is_err_and(|e| self.store.awaits_hub_key(&e)) {
+                continue;
+            }
+            let step = match self.refusal(&row, &ring) {
                 Some((state, why)) => Step::Over(state, why),
                 None => {
                     let verb = row.document.document.verb.clone();
@@ -169,12 +173,8 @@ impl Stage {
     }
 
     /// Why a command is not carried out at all.
-    fn refusal(&self, row: &CommandRow) -> Result<Option<(CommandState, String)>, StoreError> {
-        let mut ring = KeyRing::default();
-        if let Some(key) = self.store.fact("hub_key")? {
-            ring.add(PublicKey::try_from(key).map_err(|e| StoreError::Impossible(e.to_string()))?);
-        }
-        Ok(refusal(&row.document, &row.id, &self.settings.topics, &ring, clock::wall_ms(), clock::trusted()))
+    fn refusal(&self, row: &CommandRow, hub: &KeyRing) -> Option<(CommandState, String)> {
+        refusal(&row.document, &row.id, &self.settings.topics, hub, clock::wall_ms(), clock::trusted())
     }
 
     async fn carry(&mut self, row: &CommandRow, verb: Verb) -> Step {
@@ -276,6 +276,7 @@ fn refusal(
 mod tests {
     use ed25519_dalek::SigningKey;
     use lectern_wire::id::{DeviceId, SchoolId};
+    use lectern_wire::sign::PublicKey;
 
     use super::*;
 

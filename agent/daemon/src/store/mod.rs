@@ -20,6 +20,7 @@ pub mod clips;
 pub mod commands;
 pub mod deliveries;
 pub mod fsck;
+mod hub_keys;
 pub mod keeping;
 pub mod lessons;
 pub mod line;
@@ -95,6 +96,8 @@ pub struct Bells {
     pub command: Notify,
     /// The hub handed something down.
     pub desired: Notify,
+    /// A teacher said something of a row of the use register.
+    pub usage: Notify,
     /// A fresh sample is wanted now.
     pub sense: Notify,
 }
@@ -126,6 +129,7 @@ struct Inner {
     presence: watch::Sender<Presence>,
     line: Arc<line::Line>,
     handed: rules::Handed,
+    doubts: hub_keys::Doubts,
     required: OnceLock<Vec<String>>,
     _lock: File,
 }
@@ -249,6 +253,7 @@ impl Store {
             presence: watch::channel(Presence::default()).0,
             line: Arc::default(),
             handed: rules::Handed::default(),
+            doubts: hub_keys::Doubts::default(),
             required: OnceLock::new(),
             _lock: lock,
         })))

@@ -60,6 +60,19 @@ impl Store {
         self.0.bells.desired.notify_one();
     }
 
+    /// It is to be looked at again later, unless something newer has come.
+    pub fn hand_back(&self, document: Vec<u8>) {
+        self.0.handed.inbox.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(document);
+    }
+
+    /// Nothing that was handed down counts from the next start on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_desired(&self) -> Result<(), StoreError> {
+        self.forget(KEPT)
+    }
+
     /// What waits to be looked at.
     pub fn take_handed(&self) -> Option<Vec<u8>> {
         self.0.handed.inbox.lock().unwrap_or_else(PoisonError::into_inner).take()

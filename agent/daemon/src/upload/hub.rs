@@ -70,9 +70,17 @@ impl Hub {
         Self { http, settings, store, road, pinned }
     }
 
-    /// Remembers the hub's key, where none is known: commands are signed with it.
+    /// Remembers the hub's key, where none is known or somebody heard a word that is signed with another one: what it
+    /// sends down is signed with it.
     pub async fn meet(&self) -> Result<(), UploadError> {
-        if self.store.fact("hub_key")?.is_none() { self.know().await } else { Ok(()) }
+        if self.store.fact("hub_key")?.is_some() && !self.store.doubts_hub_key() {
+            return Ok(());
+        }
+        let outcome = self.know().await;
+        if !matches!(&outcome, Err(e) if e.is_network()) {
+            self.store.hub_key_asked();
+        }
+        outcome
     }
 
     async fn know(&self) -> Result<(), UploadError> {
@@ -192,7 +200,7 @@ impl Hub {
                     to = hub.key.id(),
                     "the hub has changed its key; the old one says so"
                 );
-                let mut all = receipt::hub_ring(&self.store)?;
+                let mut all = self.store.hub_ring()?;
                 way.into_iter().for_each(|key| all.add(key));
                 let all: Vec<_> = all.iter().collect();
                 let text = serde_json::to_string(&all).map_err(|e| StoreError::Impossible(e.to_string()))?;

@@ -49,7 +49,6 @@ pub use destination::Destination;
 pub use error::UploadError;
 use lanes::{Came, jittered, jittered_a_little};
 pub use line::Proxy;
-pub use receipt::hub_ring;
 pub use road::Road;
 pub use witness::forget as forget_log;
 

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use lectern_base::disk;
 use lectern_wire::receipt::Receipt;
-use lectern_wire::sign::{KeyRing, PublicKey, Signed};
+use lectern_wire::sign::{KeyRing, Signed};
 
 use super::UploadError;
+use crate::store::Store;
 use crate::store::lessons::Lesson;
-use crate::store::{Store, StoreError};
 
 /// Checks that the known hub signed it for this very manifest, and makes it durable.
 pub fn keep(
@@ -18,25 +18,10 @@ pub fn keep(
     signed: &Signed<Receipt>,
 ) -> Result<(), UploadError> {
     let bad = |what: String| UploadError::BadReceipt(what);
-    check(&hub_ring(store)?, lesson, signed).map_err(bad)?;
+    check(&store.hub_ring()?, lesson, signed).map_err(bad)?;
     let path = folder.join("receipt.json");
     let bytes = serde_json::to_vec_pretty(signed).map_err(|e| bad(e.to_string()))?;
     disk::replace(&path, &bytes).map_err(|e| UploadError::file(&path, e))
-}
-
-/// Every key of the hub this device knows: the one it was told, and those that one led to.
-///
-/// # Errors
-/// [`StoreError`].
-pub fn hub_ring(store: &Store) -> Result<KeyRing, StoreError> {
-    let impossible = |e: String| StoreError::Impossible(format!("the remembered hub keys: {e}"));
-    let known = store.fact("hub_key")?.map(PublicKey::try_from).transpose();
-    let mut ring: KeyRing = known.map_err(|e| impossible(e.to_string()))?.into_iter().collect();
-    if let Some(text) = store.fact("hub_keys")? {
-        let earlier: Vec<PublicKey> = serde_json::from_str(&text).map_err(|e| impossible(e.to_string()))?;
-        earlier.into_iter().for_each(|key| ring.add(key));
-    }
-    Ok(ring)
 }
 
 /// Whether the known hub signed a receipt for this very manifest.
@@ -44,7 +29,7 @@ pub fn hub_ring(store: &Store) -> Result<KeyRing, StoreError> {
 /// # Errors
 /// [`UploadError::BadReceipt`].
 pub fn fits(store: &Store, lesson: &Lesson, signed: &Signed<Receipt>) -> Result<(), UploadError> {
-    check(&hub_ring(store)?, lesson, signed).map_err(UploadError::BadReceipt)
+    check(&store.hub_ring()?, lesson, signed).map_err(UploadError::BadReceipt)
 }
 
 fn check(ring: &KeyRing, lesson: &Lesson, signed: &Signed<Receipt>) -> Result<(), String> {
@@ -69,6 +54,7 @@ mod tests {
     use lectern_wire::id::LessonId;
     use lectern_wire::manifest::About;
     use lectern_wire::receipt::StoreLocation;
+    use lectern_wire::sign::PublicKey;
 
     use super::*;
     use crate::model::lesson::State;

@@ -14,7 +14,6 @@ use lectern_wire::sign::Signed;
 
 use super::error::UploadError;
 use super::hub::Hub;
-use super::receipt::hub_ring;
 use crate::store::{Store, StoreError};
 
 /// How often the hub is asked how its log stands.
@@ -54,7 +53,7 @@ pub async fn look(store: &Store, client: &Hub) -> Result<(), UploadError> {
             Some(known) => refuse(store, &known, None, "中心不再提供存证日志".into()),
         };
     };
-    let ring = hub_ring(store)?;
+    let ring = store.hub_ring()?;
     if let Err(why) = log::check_checkpoint(&found, &ring) {
         tracing::warn!("the hub's checkpoint is not accepted: {why}");
         return match known {
@@ -76,7 +75,7 @@ pub async fn look(store: &Store, client: &Hub) -> Result<(), UploadError> {
 /// # Errors
 /// [`UploadError::LogRefused`] when it does not; otherwise why it could not be found out.
 pub async fn check(store: &Store, client: &Hub, receipt: &Signed<Receipt>) -> Result<(), UploadError> {
-    let ring = hub_ring(store)?;
+    let ring = store.hub_ring()?;
     match log::check_place(&receipt.document, &ring) {
         Ok(checkpoint) => advance(store, client, checkpoint).await,
         Err(BadPlace::None) => match kept(store)? {

@@ -105,6 +105,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             _ = tick.tick() => {}
+            () = stage.store.bells().usage.notified() => stage.untold = true,
             () = tokio::time::sleep(bell.unwrap_or(LOOK_EVERY)), if bell.is_some() => {}
         }
         tokio::select! {
@@ -370,6 +371,7 @@ pub fn say(store: &Store, date: &str, period: &str, word: &Word) -> Result<(), S
     if !store.say_usage(&row)? {
         return Err(SayError::NoSuchRow);
     }
-    store.tell_usage()?;
+    // It is kept; the stage tells it, as soon as the outbox takes it.
+    store.bells().usage.notify_one();
     Ok(())
 }
