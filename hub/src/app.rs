@@ -146,7 +146,8 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         Fault::Port(format!("HTTP cannot listen on {}: {e}; choose another http.listen", config.http_listen))
     })?;
     let http_port = http.local_addr().context("the HTTP port is unknown")?.port();
-    let http = Http::new(http, tls.clone().filter(|_| config.http_tls())).context("the HTTP port is unknown")?;
+    let http =
+        Http::new(http, tls.clone().filter(|_| config.http_tls())).context("the HTTP port is unknown")?;
     let mqtt_port = broker.port();
     let fingerprint = authority.fingerprint()?;
     let desk = Desk::new(store.clone(), names::on_cards(config, http_port), fingerprint.clone());

@@ -13,11 +13,11 @@ use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::topic::Topics;
 
 use crate::app;
-use crate::{console, enrol, receive};
 use crate::config::{self, Config};
 use crate::probe;
 use crate::store::objects::bucket::Bucket;
 use crate::store::{Store, StoreError, audit, device_keys, devices};
+use crate::{console, enrol, receive};
 
 /// Lectern 讲台中心: receives rooms' health and lessons, keeps them, shows them.
 #[derive(Debug, Parser)]
@@ -253,7 +253,12 @@ fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
 }
 
 fn routes() -> Result<(), End> {
-    let all = [receive::routes().list(), receive::store_routes().list(), enrol::routes().list(), console::routes().list()];
+    let all = [
+        receive::routes().list(),
+        receive::store_routes().list(),
+        enrol::routes().list(),
+        console::routes().list(),
+    ];
     let text = serde_json::to_string(&all.concat()).map_err(|e| (e.to_string(), Exit::Failed))?;
     println!("{text}");
     Ok(())

@@ -46,7 +46,9 @@ pub async fn run(first: First) -> Result<End, StartError> {
     };
     let (listener, address) = app::listen(first.listen, data).await?;
     match &first.cloned {
-        None => tracing::info!(page = %address, "this machine is no room's yet: enrol it with `lectern enrol`, or on its page"),
+        None => {
+            tracing::info!(page = %address, "this machine is no room's yet: enrol it with `lectern enrol`, or on its page")
+        }
         Some(room) => tracing::error!(
             page = %address, room,
             "this disk was cloned from another machine's: enrol this one with a card of its own"

@@ -276,15 +276,14 @@ mod tests {
     #[test]
     fn a_code_is_read_as_people_type_it() {
         let card = code().to_string();
-        assert_eq!(card.len(), 19, "{token}");
-        let wide: String =
-            card.chars().map(|c| char::from_u32(u32::from(c) + 0xFEE0).unwrap_or(c)).collect();
+        assert_eq!(card.len(), 19, "{card}");
+        let wide: String = card.chars().map(|c| char::from_u32(u32::from(c) + 0xFEE0).unwrap_or(c)).collect();
         let sloppy = card.to_lowercase().replace('-', " ").replace('0', "o").replace('1', "l");
-        for typed in [card.clone(), card.replace('-', ""), sloppy, wide, format!(" {token}\n")] {
+        for typed in [card.clone(), card.replace('-', ""), sloppy, wide, format!(" {card}\n")] {
             assert_eq!(Code::read(&typed), Ok(code()), "{typed}");
         }
         assert_eq!(Code::read("7K2M"), Err(BadCode::Length(4)));
-        assert_eq!(Code::read(&format!("{token}0")), Err(BadCode::Length(17)));
+        assert_eq!(Code::read(&format!("{card}0")), Err(BadCode::Length(17)));
         assert_eq!(Code::read(""), Err(BadCode::Length(0)));
         assert_eq!(Code::read("7K2M-9QXR-0TBC-WD4课"), Err(BadCode::Character('课')));
     }

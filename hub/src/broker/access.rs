@@ -21,8 +21,8 @@ use rmqtt::types::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::model::arrival::Arrival;
 use crate::door::mqtt::Callers;
+use crate::model::arrival::Arrival;
 use crate::model::barred::Barred;
 use crate::model::count::Counts;
 use crate::store::Store;
@@ -123,7 +123,8 @@ impl Access {
         if is_discovery(client, &message.topic) {
             return PublishAclResult::allow();
         }
-        let Some((topics, leaf)) = self.own(client, &message.topic) else {
+        let own = self.own(client, &message.topic);
+        let Some((topics, leaf)) = own.filter(|(topics, _)| !self.barred.is(&topics.device)) else {
             self.counts.refused.one();
             tracing::info!(
                 client,
@@ -162,7 +163,7 @@ impl Access {
         let known = self.known(client)?;
         let (topics, leaf) = topic::parse(topic)?;
         let up = !matches!(leaf, Leaf::Ack(_) | Leaf::CommandRequest(_) | Leaf::Desired);
-        (up && topics == known.topics && !self.barred.is(&topics.device)).then_some((topics, leaf))
+        (up && topics == known.topics).then_some((topics, leaf))
     }
 
     /// A last will: handed on, unless the device is back already. Then it must not be told to others

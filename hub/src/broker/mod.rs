@@ -27,9 +27,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::model::arrival::{Arrival, Down};
 use crate::door::mqtt::{self, Callers};
 use crate::door::tls::{Gate, Tls};
+use crate::model::arrival::{Arrival, Down};
 use crate::model::barred::Barred;
 use crate::model::count::Counts;
 use crate::store::Store;
@@ -147,7 +147,8 @@ impl Broker {
         let Self { context, listener, own, gate, deps, .. } = self;
         *context.extends.retain_mut().await = Box::new(retain::Ram::default());
         let callers = gate.as_ref().map(|_| Callers::default());
-        let access = access::Access::new(deps.store, deps.arrivals, deps.counts, deps.barred, callers.clone());
+        let access =
+            access::Access::new(deps.store, deps.arrivals, deps.counts, deps.barred, callers.clone());
         let access = Arc::new(access);
         let register = context.extends.hook_mgr().register();
         for hook in [

@@ -10,9 +10,9 @@ use lectern_wire::id::{DeviceId, SchoolId};
 use super::{End, Settings, load, store_end};
 use crate::config::Config;
 use crate::door::names;
+use crate::enrol::cards;
 use crate::enrol::desk::{Card, DAYS, Desk, MOST_DAYS, MOST_USES};
 use crate::enrol::local::{self, Ask};
-use crate::enrol::cards;
 use crate::model::rooms;
 use crate::store::authority::Authority;
 use crate::store::{Store, StoreError};
@@ -151,8 +151,7 @@ fn asked(config: &Config, ask: Ask) -> Result<Vec<Card>, End> {
         Err(StoreError::Locked(_)) => runtime.block_on(local::call(&config.data_dir, &ask)).map_err(failed),
         Err(e) => Err(store_end(&e)),
         Ok(store) => {
-            let authority =
-                Authority::open(&config.data_dir, clock::wall_ms()).map_err(|e| store_end(&e))?;
+            let authority = Authority::open(&config.data_dir, clock::wall_ms()).map_err(|e| store_end(&e))?;
             let fingerprint = authority.fingerprint().map_err(|e| store_end(&e))?;
             let hub = names::on_cards(config, config.http_listen.port());
             runtime.block_on(local::answer(&Desk::new(store, hub, fingerprint), ask)).map_err(failed)

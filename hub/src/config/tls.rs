@@ -71,14 +71,16 @@ impl Reader<'_> {
         let ca = self.file("tls.ca", false);
         let kind = match kind.as_str() {
             "own" => Kind::Own,
-            "given" => Kind::Given {
-                certificate: certificate.unwrap_or_default(),
-                key: key.unwrap_or_default(),
-            },
+            "given" => {
+                Kind::Given { certificate: certificate.unwrap_or_default(), key: key.unwrap_or_default() }
+            }
             "proxy" => Kind::Proxy,
             "off" => Kind::Off,
             other => {
-                self.fault("tls.kind", &format!("must be \"own\", \"given\", \"proxy\" or \"off\", not {other:?}"));
+                self.fault(
+                    "tls.kind",
+                    &format!("must be \"own\", \"given\", \"proxy\" or \"off\", not {other:?}"),
+                );
                 Kind::Own
             }
         };
@@ -119,7 +121,8 @@ impl Reader<'_> {
         });
         let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'.';
         let sound = |name: &String| {
-            let host = (1..=253).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['.', '-']);
+            let host =
+                (1..=253).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['.', '-']);
             host || name.parse::<IpAddr>().is_ok()
         };
         match texts {
@@ -152,7 +155,10 @@ mod tests {
         assert!(parse(&format!("{local}[tls]\nkind = 'off'\n")).is_ok());
         let faults = parse("[tls]\nkind = 'off'\n").expect_err("refused");
         assert_eq!(faults.len(), 2, "{faults:#?}");
-        assert!(faults.iter().all(|f| f.contains("other machines") && f.contains("\"proxy\"")), "{faults:#?}");
+        assert!(
+            faults.iter().all(|f| f.contains("other machines") && f.contains("\"proxy\"")),
+            "{faults:#?}"
+        );
     }
 
     #[test]

@@ -73,9 +73,8 @@ async fn view(console: &Console, form: Wish, fault: String, made: Option<Made>) 
     let devices = known
         .into_iter()
         .map(|(ends, d)| Row {
-            certificate: ends.map_or_else(String::new, |ends| {
-                clock::local(ends).strftime("%Y-%m-%d").to_string()
-            }),
+            certificate: ends
+                .map_or_else(String::new, |ends| clock::local(ends).strftime("%Y-%m-%d").to_string()),
             retired: d.retired_ms.is_some(),
             seen: d.seen_ms.map_or_else(|| "还没有连接过".into(), |seen| words::ago(seen, now)),
             key: d.key.map(|k| k.id()).unwrap_or_default(),

@@ -78,10 +78,8 @@ pub async fn enter(
     let token = chance::hex::<32>();
     // A cookie that was given by TLS never leaves by another way.
     let secure = if peer.came == Came::Plain { "" } else { "; Secure" };
-    let cookie = format!(
-        "{COOKIE}={token}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}",
-        SESSION_MS / 1000
-    );
+    let cookie =
+        format!("{COOKIE}={token}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}", SESSION_MS / 1000);
     console
         .store
         .write(move |db| people::open_session(db, &token, people::ADMIN, now + SESSION_MS, now))

@@ -19,7 +19,8 @@ pub async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Oops> {
     // Whoever came through a proxy on this machine is not on this machine.
-    let passed_on = ["x-forwarded-for", "forwarded", "x-real-ip", "via"].iter().any(|h| headers.contains_key(*h));
+    let passed_on =
+        ["x-forwarded-for", "forwarded", "x-real-ip", "via"].iter().any(|h| headers.contains_key(*h));
     let here = peer.address.ip().to_canonical().is_loopback() && !passed_on;
     if !here && guard::session(&headers, &console).await?.is_none() {
         return Err(Oops::new(StatusCode::UNAUTHORIZED, "请先登录，或从中心这台机器上读取。"));

@@ -41,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::door::routes::{Routes, Who};
 use crate::enrol::desk::Desk;
+use crate::model::attempts::Attempts;
 use crate::model::barred::Barred;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
@@ -94,7 +95,7 @@ pub struct Console {
 #[derive(Debug)]
 struct Inner {
     deps: Deps,
-    attempts: Mutex<login::Attempts>,
+    attempts: Mutex<Attempts>,
     /// Hashing a password and reading a lesson cost much: few at a time.
     hashing: Semaphore,
     checking: Semaphore,

@@ -93,11 +93,7 @@ impl Asked {
 }
 
 /// Makes tokens and shows their cards.
-pub async fn make(
-    State(console): State<Console>,
-    Who(who): Who,
-    form: Multipart,
-) -> Result<Response, Oops> {
+pub async fn make(State(console): State<Console>, Who(who): Who, form: Multipart) -> Result<Response, Oops> {
     let wish = match asked(form).await.and_then(|asked| asked.wish(who)) {
         Ok(wish) => wish,
         Err(fault) => {

@@ -78,7 +78,8 @@ impl Listener for Http {
     async fn accept(&mut self) -> (Self::Io, Peer) {
         match self {
             Self::Plain(listener) => loop {
-                match listener.accept().await {
+                // The system's, not axum's, which gives no address of ours.
+                match TcpListener::accept(listener).await {
                     Ok((stream, address)) => return (Box::new(stream), Peer { address, came: Came::Plain }),
                     Err(e) => {
                         tracing::debug!("a connection could not be taken: {e}");
@@ -95,7 +96,7 @@ impl Listener for Http {
 
     fn local_addr(&self) -> io::Result<Peer> {
         let address = match self {
-            Self::Plain(listener) => listener.local_addr()?,
+            Self::Plain(listener) => TcpListener::local_addr(listener)?,
             Self::Tls(gate) => gate.address(),
         };
         Ok(Peer { address, came: Came::Plain })

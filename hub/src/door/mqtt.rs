@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
 
-use super::tls::Gate;
 use super::Peer;
+use super::tls::Gate;
 
 /// Who is behind each connection that was passed on, by the address it has at the broker. Cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -51,19 +51,37 @@ fn host() -> Option<String> {
     (!name.is_empty() && name.len() <= 253 && name.bytes().all(plain)).then_some(name)
 }
 
-/// Its addresses that others may reach it at, sorted.
+/// Its addresses that others may reach it at, sorted. From the kernel's tables: the unit file leaves the hub no socket to ask it by.
 fn addresses() -> Vec<IpAddr> {
-    let reachable = |ip: &IpAddr| match ip {
-        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified(),
-        // Neither loopback nor link-local, which nobody can call without naming the interface.
-        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_else(|e| {
+            tracing::debug!("/proc/net/{name} cannot be read, so its addresses are not known: {e}");
+            String::new()
+        })
     };
-    let networks = sysinfo::Networks::new_with_refreshed_list();
-    let all = networks.iter().flat_map(|(_, network)| network.ip_networks().iter().map(|n| n.addr));
-    let mut found: Vec<_> = all.filter(reachable).collect();
+    let mut found: Vec<_> = four(&read("fib_trie")).chain(six(&read("if_inet6"))).collect();
     found.sort();
     found.dedup();
     found
+}
+
+/// `|-- 10.0.0.5`, and below it `/32 host LOCAL`.
+fn four(trie: &str) -> impl Iterator<Item = IpAddr> {
+    let lines = trie.lines().zip(trie.lines().skip(1));
+    lines.filter(|(_, below)| below.trim() == "/32 host LOCAL").filter_map(|(line, _)| {
+        let ip: std::net::Ipv4Addr = line.trim().strip_prefix("|-- ")?.parse().ok()?;
+        (!ip.is_loopback() && !ip.is_link_local()).then_some(ip.into())
+    })
+}
+
+/// An address in hexadecimal digits, and its scope in the fourth column; 00 is everywhere.
+fn six(table: &str) -> impl Iterator<Item = IpAddr> {
+    table.lines().filter_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let (address, scope) = (words.first()?, words.get(3)?);
+        let ip = std::net::Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);
+        (*scope == "00").then_some(ip.into())
+    })
 }
 
 #[cfg(test)]
@@ -83,8 +101,20 @@ mod tests {
     }
 
     #[test]
+    fn the_kernels_tables_name_this_machines_addresses() {
+        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n           |-- 10.0.0.0\n              \
+                    /24 link UNICAST\n           |-- 10.0.0.5\n              /32 host LOCAL\n        |-- 10.0.0.255\n           \
+                    /32 link BROADCAST\n";
+        assert_eq!(four(trie).collect::<Vec<_>>(), [IpAddr::from([10, 0, 0, 5])]);
+        let table = "fd000000000000000000000000000002 04 40 00 82     eth0\n\
+                     fe8000000000000000fc00fffe000001 04 40 20 80     eth0\n00000000000000000000000000000001 01 80 10 80       lo\n";
+        assert_eq!(six(table).map(|ip| ip.to_string()).collect::<Vec<_>>(), ["fd00::2"]);
+    }
+
+    #[test]
     fn the_certificate_is_for_every_name_of_the_hub() {
-        let config = parse("[tls]\nnames = ['hub.school']\n[http]\nlisten = '10.0.0.7:8470'\n").expect("sound");
+        let config =
+            parse("[tls]\nnames = ['hub.school']\n[http]\nlisten = '10.0.0.7:8470'\n").expect("sound");
         let names = all(&config);
         for name in ["hub.school", "localhost", "127.0.0.1", "::1", "10.0.0.7"] {
             assert!(names.iter().any(|n| n == name), "{name} in {names:?}");

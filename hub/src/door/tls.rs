@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use openssl::error::ErrorStack;
-use openssl::ssl::{
-    Ssl, SslAcceptor, SslMethod, SslOptions, SslRef, SslSessionCacheMode, SslVerifyMode,
-};
+use openssl::ssl::{Ssl, SslAcceptor, SslMethod, SslOptions, SslRef, SslSessionCacheMode, SslVerifyMode};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
 use tokio::io::AsyncWriteExt as _;
@@ -50,6 +48,12 @@ pub enum Source {
 #[derive(Clone)]
 pub struct Tls {
     inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("source", &self.inner.source).finish_non_exhaustive()
+    }
 }
 
 struct Inner {

@@ -145,7 +145,8 @@ fn make(db: &Connection, wish: Wish, now: i64) -> rusqlite::Result<Vec<Token>> {
     let mut made = Vec::new();
     for Room { name, device } in wish.rooms {
         let there = known.iter().find(|d| d.school == wish.school && d.room == name).map(|d| d.id.clone());
-        let waiting = tokens::all(db, now)?.into_iter().find(|t| t.room == name && t.topics.school == wish.school);
+        let waiting =
+            tokens::all(db, now)?.into_iter().find(|t| t.room == name && t.topics.school == wish.school);
         let device = device.or(there).or(waiting.map(|t| t.topics.device));
         let device = device.unwrap_or_else(|| rooms::device_for(&name, |id| taken.contains(id)));
         taken.push(device.clone());

@@ -72,7 +72,10 @@ pub async fn serve(listener: UnixListener, desk: Desk, stop: CancellationToken) 
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-async fn ask(State(desk): State<Desk>, Json(ask): Json<Ask>) -> Result<Json<Vec<Card>>, (StatusCode, String)> {
+async fn ask(
+    State(desk): State<Desk>,
+    Json(ask): Json<Ask>,
+) -> Result<Json<Vec<Card>>, (StatusCode, String)> {
     let outcome = answer(&desk, ask).await;
     outcome.map(Json).map_err(|sentence| (StatusCode::UNPROCESSABLE_ENTITY, sentence))
 }
@@ -110,7 +113,11 @@ pub async fn call(data: &Path, ask: &Ask) -> Result<Vec<Card>, String> {
     let path = path(data);
     let client = reqwest::Client::builder().unix_socket(path.clone()).timeout(PATIENCE).build();
     let said = |e: reqwest::Error| {
-        format!("the running hub cannot be asked at {}: {}; run this as root or as the hub's user", path.display(), e.without_url())
+        format!(
+            "the running hub cannot be asked at {}: {}; run this as root or as the hub's user",
+            path.display(),
+            e.without_url()
+        )
     };
     // The name is nobody's: the socket is the address.
     let request = client.map_err(said)?.post("http://hub/tokens").json(ask);

@@ -46,8 +46,8 @@ use crate::store::objects::{Objects, Place};
 use crate::store::reliance::Reliance;
 use crate::store::{Store, StoreError, lessons};
 
-pub use api::{router, routes, store_routes};
 use crate::door::problem;
+pub use api::{router, routes, store_routes};
 
 /// The stage's handle. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -104,9 +104,8 @@ impl Authority {
     /// [`StoreError`], which would be OpenSSL's fault.
     pub fn pem(&self) -> Result<String, StoreError> {
         let pem = self.ca.to_pem().map_err(tls("the authority's certificate"))?;
-        String::from_utf8(pem).map_err(|e| {
-            StoreError::io("the authority's certificate")(std::io::Error::other(e.to_string()))
-        })
+        String::from_utf8(pem)
+            .map_err(|e| StoreError::io("the authority's certificate")(std::io::Error::other(e.to_string())))
     }
 
     /// Its certificate.
@@ -319,7 +318,10 @@ pub fn given(certificate: &Path, key: &Path) -> Result<Served, String> {
     let public = chain.first().ok_or_else(|| odd(certificate, &"it holds no certificate"))?.public_key();
     let public: PKey<Public> = public.map_err(|e| odd(certificate, &e))?;
     if !public.public_eq(&secret) {
-        return Err(odd(key, &format!("is not the key of the first certificate in {}", certificate.display())));
+        return Err(odd(
+            key,
+            &format!("is not the key of the first certificate in {}", certificate.display()),
+        ));
     }
     Ok(Served { chain, key: secret })
 }

@@ -77,7 +77,11 @@ pub fn enter(db: &Connection, id: &str, password: &str, came: &Came) -> rusqlite
         Came::With(serial) => holder(db, serial)?.as_deref() == Some(id),
     };
     if !fits {
-        tracing::info!(device = id, ?came, "a device with the right password was refused: not with its own certificate");
+        tracing::info!(
+            device = id,
+            ?came,
+            "a device with the right password was refused: not with its own certificate"
+        );
     }
     Ok(Some(device).filter(|_| fits))
 }

@@ -33,9 +33,7 @@ pub struct Token {
     pub room: String,
     /// Uses that are left.
     pub uses: u32,
-    /// When it was made, Unix milliseconds.
-    pub made_ms: i64,
-    /// When it expires.
+    /// When it expires, Unix milliseconds.
     pub expires_ms: i64,
     /// When it was used last.
     pub used_ms: Option<i64>,
@@ -83,12 +81,12 @@ impl Token {
     }
 }
 
-const COLUMNS: &str = "token, code, school, device, room, uses, made_ms, expires_ms, used_ms, used_key";
+const COLUMNS: &str = "token, code, school, device, room, uses, expires_ms, used_ms, used_key";
 
 fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
     let text = |column| row.get::<_, String>(column);
     let code: Option<String> = row.get(1)?;
-    let used_key: Option<String> = row.get(9)?;
+    let used_key: Option<String> = row.get(8)?;
     Ok(Token {
         token: text(0)?,
         code: code.map(|code| Code::read(&code)).transpose().map_err(|e| odd(1, e))?,
@@ -98,10 +96,9 @@ fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
         },
         room: text(4)?,
         uses: row.get(5)?,
-        made_ms: row.get(6)?,
-        expires_ms: row.get(7)?,
-        used_ms: row.get(8)?,
-        used_key: used_key.map(PublicKey::try_from).transpose().map_err(|e| odd(9, e))?,
+        expires_ms: row.get(6)?,
+        used_ms: row.get(7)?,
+        used_key: used_key.map(PublicKey::try_from).transpose().map_err(|e| odd(8, e))?,
     })
 }
 
@@ -143,7 +140,7 @@ pub fn add(db: &Connection, wanted: Wanted, code: Code, now: i64) -> rusqlite::R
         ],
     )?;
     let Wanted { topics, room, uses, expires_ms } = wanted;
-    Ok(Token { token, code: Some(code), topics, room, uses, made_ms: now, expires_ms, used_ms: None, used_key: None })
+    Ok(Token { token, code: Some(code), topics, room, uses, expires_ms, used_ms: None, used_key: None })
 }
 
 /// The token of this name.
@@ -218,7 +215,10 @@ mod tests {
     fn a_token_is_used_once_by_one_device_that_may_ask_again_for_an_hour() {
         let folder = tempfile::tempdir().expect("folder");
         let store = Store::open(folder.path()).expect("opens");
-        let wanted = Wanted { topics: testkit::topics("room-1"), room: "301教室".into(), uses: 1, expires_ms: 10_000 };
+        let wanted =
+            Wanted {
+                topics: testkit::topics("room-1"), room: "301教室".into(), uses: 1, expires_ms: 10_000
+            };
         store
             .write_now(|db| {
                 let made = add(db, wanted.clone(), Code::new([7; 10]), 1000)?;
@@ -251,7 +251,10 @@ mod tests {
     fn a_new_token_for_a_room_ends_the_one_before() {
         let folder = tempfile::tempdir().expect("folder");
         let store = Store::open(folder.path()).expect("opens");
-        let wanted = Wanted { topics: testkit::topics("room-1"), room: "301教室".into(), uses: 2, expires_ms: 10_000 };
+        let wanted =
+            Wanted {
+                topics: testkit::topics("room-1"), room: "301教室".into(), uses: 2, expires_ms: 10_000
+            };
         store
             .write_now(|db| {
                 let first = add(db, wanted.clone(), Code::new([7; 10]), 1000)?;

@@ -45,7 +45,9 @@ pub fn nobody_yet(path: &Path) -> Result<Option<First>, Vec<String>> {
 #[must_use]
 pub fn instead(path: &Path, faults: Vec<String>) -> Vec<String> {
     match enrolled::first(path) {
-        Ok(Some(_)) => vec!["this machine is no room's yet: enrol it with `lectern enrol`, or on its page".into()],
+        Ok(Some(_)) => {
+            vec!["this machine is no room's yet: enrol it with `lectern enrol`, or on its page".into()]
+        }
         _ => faults,
     }
 }
@@ -83,7 +85,10 @@ pub fn run(path: &Path, asked: &Enrol, json: bool) -> Exit {
     match runtime.block_on(keep::enrol(&first.data_dir, &card, marks, asked.again)) {
         Ok(done) => {
             let aside = done.aside.as_ref().map_or_else(String::new, |aside| {
-                format!("\nthis disk was cloned from another machine; what came with it lies in {}", aside.display())
+                format!(
+                    "\nthis disk was cloned from another machine; what came with it lies in {}",
+                    aside.display()
+                )
             });
             let text = format!(
                 "this machine is {} ({}) now, at the hub {}{aside}\na daemon that waits for it goes on by itself; one that ran \
@@ -98,7 +103,9 @@ pub fn run(path: &Path, asked: &Enrol, json: bool) -> Exit {
         Err(e) => {
             fail(&e.to_string());
             match e {
-                EnrolError::Refused { .. } | EnrolError::Stranger(_) | EnrolError::Already(_) => Exit::Refused,
+                EnrolError::Refused { .. } | EnrolError::Stranger(_) | EnrolError::Already(_) => {
+                    Exit::Refused
+                }
                 EnrolError::Code(_) | EnrolError::Address(_) | EnrolError::Plain(_) => Exit::BadSettings,
                 _ => Exit::Failed,
             }

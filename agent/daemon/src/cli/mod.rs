@@ -354,11 +354,8 @@ fn not_started(e: &StartError) -> Exit {
 }
 
 fn routes() -> Exit {
-    let all = [page::routes().list(), page::first::routes().list()].concat();
-    match serde_json::to_value(all) {
-        Ok(all) => say(true, &all, ""),
-        Err(e) => fail(&e.to_string()),
-    }
+    let all = json!({ "page": page::routes().list(), "first": page::first::routes().list() });
+    say(true, &all, "")
 }
 
 /// The helper in a user's session: no runtime, no settings, which only the daemon may read.
@@ -374,7 +371,10 @@ fn helper(socket: &Path) -> Exit {
 
 fn check(path: &Path, json: bool) -> Exit {
     if let Ok(Some(_)) = crate::config::enrolled::first(path) {
-        let text = format!("{}: ok; this machine is no room's yet: enrol it with `lectern enrol`, or on its page", path.display());
+        let text = format!(
+            "{}: ok; this machine is no room's yet: enrol it with `lectern enrol`, or on its page",
+            path.display()
+        );
         return say(json, &serde_json::json!({ "ok": true, "faults": [], "enrolled": false }), &text);
     }
     let whole = Config::load(path).and_then(|config| {

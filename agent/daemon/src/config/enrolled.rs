@@ -75,11 +75,11 @@ impl First {
 /// A sentence when the file cannot be read.
 pub fn read(data: &Path) -> Result<Option<Enrolled>, String> {
     let Some(table) = table(data)? else { return Ok(None) };
-    let named = |what: &str| {
-        format!("{}: {what}; `lectern enrol --again` makes it anew", data.join(FILE).display())
-    };
+    let named =
+        |what: &str| format!("{}: {what}; `lectern enrol --again` makes it anew", data.join(FILE).display());
     let own = table.get("enrolled").and_then(Value::as_table).ok_or_else(|| named("has no [enrolled]"))?;
-    let text = |name: &str| own.get(name).and_then(Value::as_str).ok_or_else(|| named(&format!("has no {name}")));
+    let text =
+        |name: &str| own.get(name).and_then(Value::as_str).ok_or_else(|| named(&format!("has no {name}")));
     let room = table.get("device").and_then(|d| d.get("room")).and_then(Value::as_str).unwrap_or_default();
     let marks = own.get("machine").and_then(Value::as_array).into_iter().flatten();
     let marks = marks.map(|mark| mark.as_str().and_then(|text| text.parse().ok()));
@@ -183,7 +183,9 @@ mod tests {
         let data = folder.path();
         let path = data.join("agent.toml");
         let write = |more: &str| {
-            let text = format!("[device]\ndata_dir = {data:?}\n{more}\n[[source]]\nname = \"card\"\nkind = \"test\"\n");
+            let text = format!(
+                "[device]\ndata_dir = {data:?}\n{more}\n[[source]]\nname = \"card\"\nkind = \"test\"\n"
+            );
             std::fs::write(&path, text).expect("written");
         };
         write("");

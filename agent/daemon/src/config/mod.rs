@@ -214,6 +214,7 @@ impl Config {
     ///
     /// # Errors
     /// All faults, a sentence each.
+    #[cfg(test)]
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
         Self::check(table(text)?, None)
     }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use lectern_base::chance;
+use lectern_wire::digest::Digest;
 use lectern_wire::enrol::{Code, Enrolled, Hello, Wish};
 use lectern_wire::sign::PublicKey;
-use lectern_wire::digest::Digest;
 use lectern_wire::upload::Problem;
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -61,7 +61,14 @@ pub async fn enrol(card: &Card, public: PublicKey, machine: Vec<Digest>) -> Resu
     wish.proof = key.proof(&wish);
     let believed = hello.ca.as_deref().map_or(Believe::System, Believe::This);
     let asked = client(card, believed)?.post(join(card, &place)?).json(&wish);
-    let enrolled: Enrolled = answer(card, asked.send().await).await?;
+    let enrolled: Enrolled = match answer(card, asked.send().await).await {
+        // The hub said what its certificate is checked by, and this is none of those: it is not the hub that is spoken with.
+        Err(EnrolError::Unreachable(at, why)) if why.contains("certificate") => {
+            tracing::warn!("{at} showed a certificate that the hub's authority has not signed: {why}");
+            return Err(EnrolError::Stranger(at));
+        }
+        answer => answer?,
+    };
     if !own.has(&enrolled.certificate) {
         return Err(EnrolError::Garbled(card.hub.to_string(), "a certificate for another key".into()));
     }

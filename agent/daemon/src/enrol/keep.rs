@@ -79,7 +79,12 @@ fn write(data: &Path, hub: &Url, agreed: &Agreed, machine: &[Digest]) -> std::io
     let mut put = |name: &str, value: String| _ = hub_section.insert(name.into(), value.into());
     put("url", hub.to_string());
     put("mqtt", broker(hub, &given.broker));
-    for (name, path) in [("password_file", Some(password)), ("key", Some(key)), ("certificate", Some(certificate)), ("ca", ca)] {
+    for (name, path) in [
+        ("password_file", Some(password)),
+        ("key", Some(key)),
+        ("certificate", Some(certificate)),
+        ("ca", ca),
+    ] {
         if let Some(path) = path {
             put(name, path.to_string_lossy().into_owned());
         }
@@ -204,9 +209,15 @@ mod tests {
         assert_eq!(identity::password(&hub_settings.password_file).expect("there"), "s3cret");
         let own = config.enrolled.expect("enrolled");
         assert_eq!(own.hub_ms, 1_790_000_000_000);
-        assert!(!own.is_elsewhere(&marks) && own.is_elsewhere(&[Digest::of(b"other")]) && !own.is_elsewhere(&[]));
+        assert!(
+            !own.is_elsewhere(&marks) && own.is_elsewhere(&[Digest::of(b"other")]) && !own.is_elsewhere(&[])
+        );
         for file in [hub_settings.password_file.clone(), data.join(FILE)] {
-            assert_eq!(std::fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600, "{file:?}");
+            assert_eq!(
+                std::fs::metadata(&file).expect("there").permissions().mode() & 0o777,
+                0o600,
+                "{file:?}"
+            );
         }
         write(data, &hub, &agreed("302教室"), &marks).expect("again");
         assert_eq!(Config::load(&settings).expect("settings").device.room, "302教室");

@@ -25,13 +25,17 @@ pub enum EnrolError {
     #[error("{0:?} is no address of a hub, such as 10.0.0.5:8470; look at the card again")]
     Address(String),
     /// An address that is not of this machine, without TLS.
-    #[error("{0} is not this machine, and the password would cross the network for all to read: leave http:// out")]
+    #[error(
+        "{0} is not this machine, and the password would cross the network for all to read: leave http:// out"
+    )]
     Plain(String),
     /// Nobody is there.
     #[error("no hub answers at {0}: {1}; look at the address and the network cable")]
     Unreachable(String, String),
     /// Somebody is there who does not know the code.
-    #[error("what answers at {0} is not the hub this card is from, or somebody sits in between; nothing was told to it")]
+    #[error(
+        "what answers at {0} is not the hub this card is from, or somebody sits in between; nothing was told to it"
+    )]
     Stranger(String),
     /// The hub's own word.
     #[error("{message}")]
@@ -45,7 +49,9 @@ pub enum EnrolError {
     #[error("the hub at {0} said what cannot be understood: {1}; it may be of another version")]
     Garbled(String, String),
     /// This machine is a room's already.
-    #[error("this machine is enrolled already, as {0}; --again enrols it anew, for a room that moved or a hub that was replaced")]
+    #[error(
+        "this machine is enrolled already, as {0}; --again enrols it anew, for a room that moved or a hub that was replaced"
+    )]
     Already(String),
     /// A file, or a key.
     #[error("what the hub gave could not be kept: {0}")]
@@ -138,7 +144,9 @@ pub fn begin(
     }
     let key = String::from(enrolled.hub_key);
     if store.fact("hub_key")?.is_some_and(|known| known != key) {
-        tracing::warn!("this machine has enrolled at another hub: the keys and the log of the one before are forgotten");
+        tracing::warn!(
+            "this machine has enrolled at another hub: the keys and the log of the one before are forgotten"
+        );
         forget(store)?;
     }
     store.set_fact("hub_key", &key)?;

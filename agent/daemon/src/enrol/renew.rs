@@ -41,13 +41,15 @@ pub struct Settings {
 /// Runs until told to stop.
 pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     // A school's rooms are switched on in the same minute.
-    let mut wait = Duration::from_secs(60) + Duration::from_millis(chance::below(60_000));
+    let mut wait = Duration::from_secs(10) + Duration::from_millis(chance::below(20_000));
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        let Some((certificate, key)) = settings.trust.files().own.clone() else { return stop.cancelled().await };
+        let Some((certificate, key)) = settings.trust.files().own.clone() else {
+            return stop.cancelled().await;
+        };
         // The hub's time where it is known: this machine's clock may be anywhere.
         let now = clock::wall_ms().saturating_add(store.line().hub_ahead_ms().unwrap_or(0));
         let due = match tls::ends_ms(&certificate) {

@@ -78,7 +78,11 @@ async fn look(State(first): State<First>) -> Response {
 }
 
 async fn status() -> Response {
-    problem(StatusCode::CONFLICT, "not_enrolled", "this machine is no room's yet: enrol it first, with `lectern enrol` or on its page")
+    problem(
+        StatusCode::CONFLICT,
+        "not_enrolled",
+        "this machine is no room's yet: enrol it first, with `lectern enrol` or on its page",
+    )
 }
 
 #[derive(Deserialize)]

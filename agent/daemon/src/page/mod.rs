@@ -34,11 +34,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use futures_util::stream;
 use lectern_wire::capture::Layout;
 use lectern_wire::manifest::About;
