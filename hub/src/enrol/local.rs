@@ -63,13 +63,15 @@ pub fn open(data: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers until told to stop.
+/// Answers until told to stop; takes the socket away then.
 ///
 /// # Errors
 /// What the system says of the socket.
 pub async fn serve(listener: UnixListener, desk: Desk, stop: CancellationToken) -> io::Result<()> {
+    let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
     let router = Router::new().route("/tokens", post(ask)).with_state(desk);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    path.map_or(Ok(()), std::fs::remove_file)
 }
 
 async fn ask(
