@@ -307,11 +307,15 @@ async fn a_device_that_is_taken_out_of_use_is_cut_off_and_another_machine_takes_
     assert!(!page.contains("已停用"), "{page}");
     // The old machine has another password, another certificate, and another key: it is nobody now.
     old.restart(&place.folder).unwrap();
-    eventually(PATIENCE, "a refusal over HTTP", || log().contains("unauthorized").then_some(()))
-        .or_else(|_| {
-            eventually(PATIENCE, "a refusal", || log().contains("does not know this device").then_some(()))
-        })
-        .unwrap();
+    eventually(PATIENCE, "a refusal", || {
+        let log = log();
+        let words = ["the broker refused", "does not know this device", "unauthorized"];
+        words
+            .iter()
+            .any(|word| log.rsplit("lectern starts").next().is_some_and(|now| now.contains(word)))
+            .then_some(())
+    })
+    .unwrap();
 }
 
 #[test]

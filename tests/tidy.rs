@@ -360,9 +360,7 @@ fn every_route_stands_in_a_list_that_a_test_goes_through() {
     let sources = [root().join("hub/src"), root().join("agent/daemon/src")];
     let all: Vec<_> =
         sources.iter().flat_map(|folder| files(folder, &|name| name.ends_with(".rs"))).collect();
-    hold(&all, |path, text| {
-        route_faults(&path.strip_prefix(root()).expect("below").to_string_lossy(), text)
-    });
+    hold(&all, |path, text| route_faults(&path.strip_prefix(root()).expect("below").to_string_lossy(), text));
     assert_eq!(route_faults("hub/src/console/mod.rs", "Router::new().route(\"/x\", get(x))").len(), 1);
     assert!(route_faults("hub/src/door/routes.rs", "router.route(path, handler)").is_empty());
 }

@@ -26,6 +26,10 @@ struct House {
     lesson: String,
     keys: Keys,
     other: Keys,
+    /// A signing key, as it is written.
+    key: serde_json::Value,
+    /// A token's name.
+    token: String,
     folder: Folder,
 }
 
@@ -67,7 +71,8 @@ fn house() -> House {
     room.press("stop").unwrap();
     let lesson = room.wait_for(&["stored"], PATIENCE).unwrap()["lesson"]["id"].as_str().unwrap().to_owned();
     let (keys, other) = (keys(&room.data), keys(&other.data));
-    let house = House { hub, room, lesson, keys, other, folder };
+    let house =
+        House { hub, room, lesson, keys, other, key: serde_json::Value::Null, token: String::new(), folder };
     eventually(PATIENCE, "the room is online", || house.online().then_some(())).unwrap();
     house
 }

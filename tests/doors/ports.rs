@@ -84,7 +84,7 @@ fn documented(page: &str) -> Vec<(String, String)> {
 
 #[test]
 fn nothing_listens_that_the_readme_does_not_list() {
-    let mut house = house();
+    let house = house();
     house.room.press("start").unwrap();
     house.room.wait_for_media(1000, PATIENCE).unwrap();
     let recorder = *house.room.recorders(&house.folder).first().unwrap();

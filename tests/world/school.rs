@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use crate::folder::Folder;
-use crate::process::{Process, eventually, output};
+use crate::process::{Process, eventually, free_port, output};
 use crate::programs::Programs;
 
 /// The room's ids in every test.
@@ -358,8 +358,10 @@ impl Agent {
     /// As [`Self::start`].
     pub fn fresh(folder: &Folder, programs: &Programs, room: &Room, name: &str) -> anyhow::Result<Self> {
         let (data, config) = (folder.join(name), folder.join(&format!("{name}.toml")));
+        // One port: a browser that looks at the first page is to find the teacher's page where it was.
+        let port = free_port()?;
         let text = format!(
-            "[device]\ndata_dir = {data:?}\ntrust_volume = true\n[page]\nlisten = \"127.0.0.1:0\"\n\
+            "[device]\ndata_dir = {data:?}\ntrust_volume = true\n[page]\nlisten = \"127.0.0.1:{port}\"\n\
              [usage]\nsocket = {:?}\n\
              [recording]\nrecorder = {:?}\nprofiles = \"{PROFILES}\"\nschemes = \"{SCHEMES}\"\n{}{}",
             data.join("run/session.sock"),
