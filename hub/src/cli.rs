@@ -13,10 +13,11 @@ use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::topic::Topics;
 
 use crate::app;
+use crate::config::tls::Kind;
 use crate::config::{self, Config};
 use crate::probe;
 use crate::store::objects::bucket::Bucket;
-use crate::store::{Store, StoreError, audit, device_keys, devices};
+use crate::store::{Store, StoreError, audit, authority, device_keys, devices};
 use crate::{console, enrol, receive};
 
 /// Lectern 讲台中心: receives rooms' health and lessons, keeps them, shows them.
@@ -156,6 +157,9 @@ fn run_hub(config: Config) -> Result<(), End> {
 }
 
 fn check(config: &Config, wish: &Check) -> Result<(), End> {
+    if let Kind::Given { certificate, key } = &config.tls.kind {
+        authority::given(certificate, key).map_err(|e| (format!("tls: {e}"), Exit::BadSettings))?;
+    }
     if wish.settings_only {
         println!("{}", if wish.json { r#"{"settings":"ok"}"# } else { "ok" });
         return Ok(());

@@ -82,7 +82,7 @@ pub fn run(path: &Path, asked: &Enrol, json: bool) -> Exit {
         Err(e) => return fail(&e.to_string()),
     };
     let marks = machine::marks(&first.host.join("sys"));
-    match runtime.block_on(keep::enrol(&first.data_dir, &card, marks, asked.again)) {
+    match runtime.block_on(keep::enrol(&first.data_dir, &card, &marks, asked.again)) {
         Ok(done) => {
             let aside = done.aside.as_ref().map_or_else(String::new, |aside| {
                 format!(

@@ -41,22 +41,22 @@ pub struct Done {
 ///
 /// # Errors
 /// [`EnrolError`]; then nothing has changed, but that a clone's belongings are aside.
-pub async fn enrol(data: &Path, card: &Card, machine: Vec<Digest>, again: bool) -> Result<Done, EnrolError> {
+pub async fn enrol(data: &Path, card: &Card, machine: &[Digest], again: bool) -> Result<Done, EnrolError> {
     let odd = |e: std::io::Error| EnrolError::Keep(format!("{}: {e}", data.display()));
     disk::make_folder(data).map_err(odd)?;
     let before = enrolled::read(data).map_err(EnrolError::Keep)?;
     let mut aside = None;
     if let Some(before) = &before {
-        if before.is_elsewhere(&machine) {
+        if before.is_elsewhere(machine) {
             aside = Some(put_aside(data, &before.id).map_err(odd)?);
         } else if !again {
             return Err(EnrolError::Already(before.room.clone()));
         }
     }
     let key = identity::signing_key(data).map_err(EnrolError::Keep)?;
-    let agreed = ask::enrol(card, PublicKey::of(&key), machine.clone()).await?;
-    write(data, &card.hub, &agreed, &machine).map_err(odd)?;
-    own(data).map_err(odd)?;
+    let agreed = ask::enrol(card, PublicKey::of(&key), machine.to_vec()).await?;
+    write(data, &card.hub, &agreed, machine).map_err(odd)?;
+    own(data, aside.as_deref()).map_err(odd)?;
     let device = agreed.enrolled.device.to_string();
     Ok(Done { room: agreed.enrolled.room, device, hub: card.hub.to_string(), aside })
 }
@@ -145,10 +145,11 @@ fn put_aside(data: &Path, id: &str) -> std::io::Result<PathBuf> {
 }
 
 /// What root made here belongs to whoever the folder belongs to: the daemon is not root.
-fn own(data: &Path) -> std::io::Result<()> {
+fn own(data: &Path, aside: Option<&Path>) -> std::io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let owner = std::fs::metadata(data)?;
     let mut paths = vec![data.join(FILE), data.join(FOLDER), data.join("device.key")];
+    paths.extend(aside.map(Path::to_owned));
     while let Some(path) = paths.pop() {
         let about = match std::fs::symlink_metadata(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,

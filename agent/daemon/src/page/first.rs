@@ -121,5 +121,5 @@ async fn enrol(
 
 async fn carry_out(first: &First, hub: &str, code: &str) -> Result<keep::Done, EnrolError> {
     let card = Card { hub: enrol::address(hub)?, code: Code::read(code)?, proxy: first.proxy.clone() };
-    keep::enrol(&first.data_dir, &card, first.machine.clone(), false).await
+    keep::enrol(&first.data_dir, &card, &first.machine, false).await
 }
