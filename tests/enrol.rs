@@ -338,6 +338,37 @@ fn a_certificate_is_renewed_before_it_ends_and_the_one_before_opens_nothing_more
     assert!(ends - clock::wall_ms() > 390 * 86_400_000);
 }
 
+#[test]
+fn a_certificate_that_somebody_else_made_is_believed_by_what_the_hub_says_of_it_and_without_tls_no_hub_starts()
+ {
+    let other = place();
+    let folder = Folder::new().unwrap();
+    let tls = other.hub.data.join("tls");
+    let (pem, ca) = (tls.join("server.pem"), tls.join("ca.pem"));
+    let more = format!("{TLS}kind = \"given\"\ncertificate = {pem:?}\nkey = {pem:?}\nca = {ca:?}\n");
+    let (hub, _) = Hub::start_at(&folder, &other.programs, "127.0.0.1", &more).unwrap();
+    let place = Place { hub, programs: other.programs.clone(), folder };
+    let mut agent = place.agent(&Room::card(), "room");
+    enrolled(&mut agent, &place.hub, &place.hub.token("302教室").unwrap());
+    place.is_online("room-302");
+    lesson(&agent);
+    let own = std::fs::read(place.folder.join("hub/tls/ca.pem")).unwrap();
+    assert_ne!(own, std::fs::read(&ca).unwrap(), "devices' certificates are of the hub's own authority");
+
+    // Reachable from other machines, without TLS: one sentence, and no port was opened.
+    let settings = place.folder.join("open.toml");
+    let data = place.folder.join("open");
+    std::fs::write(
+        &settings,
+        format!("data_dir = {data:?}\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[tls]\nkind = \"off\"\n"),
+    )
+    .unwrap();
+    let said =
+        place.hub.lectern_hub_bare(&["run", "--config", settings.to_str().unwrap()]).unwrap_err().to_string();
+    assert!(said.contains("http.listen: 0.0.0.0:8470 can be reached from other machines"), "{said}");
+    assert!(!data.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_page_takes_what_is_on_the_card_and_becomes_the_teachers_page() {
     let place = place();
