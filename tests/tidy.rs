@@ -14,7 +14,6 @@ const FLOORS: &[(&str, u8)] = &[
     ("main", 6),
     ("cli", 6),
     ("app", 5),
-    ("first", 5),
     ("page", 4),
     ("key", 4),
     ("session", 4),

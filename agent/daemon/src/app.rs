@@ -1,4 +1,6 @@
-//! Wires everything top to bottom and tears it down in reverse.
+//! Wires everything top to bottom and tears it down in reverse. A machine that is no room's yet begins with [`first`].
+
+pub mod first;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -359,10 +361,7 @@ fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
 }
 
 /// Takes the page's port, and says in a file which it is.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, SocketAddr), StartError> {
     let listener = TcpListener::bind(address).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
             StartError::AlreadyRunning(format!("{address} is in use by another program"))

@@ -10,7 +10,7 @@
 //! | floor | modules |
 //! |---|---|
 //! | 6 | `main`, [`cli`] |
-//! | 5 | [`app`]: wires everything top to bottom, tears it down in reverse; [`first`]: a machine that is no room's yet |
+//! | 5 | [`app`]: wires everything top to bottom, tears it down in reverse |
 //! | 4 | [`page`]: the teacher's page; [`key`]: a physical key; [`session`]: the helper in a user's session |
 //! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`], [`render`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`], [`home`], [`beside`], [`command`], [`desired`], [`usage`], [`enrol`] |
 //! | 2 | [`store`], [`platform`], [`config`] |
@@ -28,7 +28,6 @@ mod config;
 mod desired;
 mod enrol;
 mod evidence;
-mod first;
 mod home;
 mod key;
 mod model;

@@ -17,12 +17,11 @@ use lectern_base::exit::Exit;
 use lectern_wire::manifest::About;
 use serde_json::json;
 
-use crate::app::{self, StartError};
+use crate::app::{self, StartError, first};
 use crate::beside::share;
 use crate::config::Config;
 use crate::config::destination::Way;
 use crate::evidence::device_key;
-use crate::first;
 use crate::page;
 use crate::platform::memory;
 use crate::session;

@@ -6,6 +6,7 @@ mod commands;
 pub mod destination;
 pub mod enrolled;
 mod folder;
+mod hub;
 mod key;
 mod profiles;
 mod reader;
@@ -32,8 +33,8 @@ use crate::model::schedule::{Schedule, Waits};
 use crate::model::scheme::Scheme;
 use crate::model::telling::Discovery;
 use crate::model::timetable::Timetable;
-use crate::model::trust::Files;
 pub use commands::Commands;
+pub use hub::Hub;
 pub use key::Key;
 use reader::{Faults, Section};
 pub use telling::ThingsBoard;
@@ -106,19 +107,6 @@ impl Device {
     pub fn school_text(&self) -> &str {
         if self.school_name.is_empty() { self.school.as_str() } else { &self.school_name }
     }
-}
-
-/// The central hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hub {
-    /// Its address for uploads, `http://…` or `https://…`.
-    pub url: url::Url,
-    /// Its broker, `mqtt://…` or `mqtts://…`.
-    pub mqtt: url::Url,
-    /// File that holds this device's password.
-    pub password_file: PathBuf,
-    /// How TLS is spoken with it.
-    pub tls: Files,
 }
 
 /// How lessons are taken to the hub.
@@ -223,7 +211,7 @@ impl Config {
         let faults = Faults::default();
         let mut root = Section::new(&faults, "", table);
         let device = device(&mut root);
-        let hub = root.optional_section("hub").map(hub);
+        let hub = root.optional_section("hub").map(hub::hub);
         let thingsboard = root.optional_section("thingsboard").and_then(telling::thingsboard);
         let home_assistant = root.optional_section("home_assistant").map(telling::home_assistant);
         let upload = root.section("upload", upload);
@@ -343,41 +331,6 @@ where
 {
     #[expect(clippy::expect_used, reason = "a constant that is a valid id")]
     T::try_from("x".to_owned()).expect("x is a valid id")
-}
-
-fn hub(mut s: Section<'_>) -> Hub {
-    let address = |schemes: &'static [&'static str]| {
-        move |text: &str| {
-            let url = url::Url::parse(text).map_err(|e| format!("{text:?} is not an address: {e}"))?;
-            let plain = url.username().is_empty() && url.password().is_none();
-            match url.host_str() {
-                Some(_) if schemes.contains(&url.scheme()) && plain => Ok(url),
-                _ => Err(format!(
-                    "{text:?} must be {} with a host and without a password",
-                    schemes.join(":// or ") + "://"
-                )),
-            }
-        }
-    };
-    #[expect(clippy::expect_used, reason = "a constant that is a valid address")]
-    let nowhere = || url::Url::parse("http://x").expect("a valid address");
-    let ca = s.maybe_path("ca");
-    let own = match (s.maybe_path("certificate"), s.maybe_path("key")) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        _ => {
-            s.fault("certificate", "stands with its key, hub.key, or not at all");
-            None
-        }
-    };
-    let hub = Hub {
-        url: s.parsed("url", address(&["http", "https"])).unwrap_or_else(nowhere),
-        mqtt: s.parsed("mqtt", address(&["mqtt", "mqtts"])).unwrap_or_else(nowhere),
-        password_file: s.path("password_file", "/etc/lectern/device.password"),
-        tls: Files { ca, own },
-    };
-    s.end();
-    hub
 }
 
 fn live(mut s: Section<'_>) -> Option<Live> {

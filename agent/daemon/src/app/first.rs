@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, StartError};
+use super::{StartError, listen};
 use crate::config::enrolled::{self, First};
 use crate::page::first as page;
 use crate::platform::{identity, machine, notify};
@@ -44,7 +44,7 @@ pub async fn run(first: First) -> Result<End, StartError> {
         }
         None => None,
     };
-    let (listener, address) = app::listen(first.listen, data).await?;
+    let (listener, address) = listen(first.listen, data).await?;
     match &first.cloned {
         None => {
             tracing::info!(page = %address, "this machine is no room's yet: enrol it with `lectern enrol`, or on its page")
