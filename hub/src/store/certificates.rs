@@ -99,3 +99,48 @@ fn holder(db: &Connection, serial: &str) -> rusqlite::Result<Option<String>> {
     );
     found.optional()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::testkit;
+
+    #[test]
+    fn who_has_a_certificate_shows_it_and_nobody_elses_and_none_that_was_retired() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let (one, two) = (testkit::topics("room-1"), testkit::topics("room-2"));
+        let with = |serial: &str| Came::With(serial.into());
+        store
+            .write_now(|db| {
+                for topics in [&one, &two] {
+                    devices::add(db, topics, "301教室", "pw", 1)?;
+                }
+                let issued = |serial: &str| Issued { pem: String::new(), serial: serial.into(), ends_ms: 9 };
+                add(db, &one.device, &issued("aa"), 1)?;
+                let lets_in =
+                    |id: &str, came: &Came| Ok::<_, rusqlite::Error>(enter(db, id, "pw", came)?.is_some());
+                assert!(lets_in("room-1", &with("aa"))? && lets_in("room-1", &Came::Plain)?);
+                assert!(!lets_in("room-1", &Came::Tls)?, "its password alone");
+                assert!(!lets_in("room-1", &with("bb"))?, "one that is in no row");
+                assert!(lets_in("room-2", &Came::Tls)?, "made by hand: it has none");
+                assert!(!lets_in("room-2", &with("aa"))?, "another's");
+                assert!(enter(db, "room-1", "wrong", &with("aa"))?.is_none());
+
+                add(db, &one.device, &issued("cc"), 2)?;
+                retire(db, &one.device, Some("cc"), "renewed", 3)?;
+                assert!(!lets_in("room-1", &with("aa"))? && lets_in("room-1", &with("cc"))?);
+                assert_eq!(ends_ms(db, &one.device)?, Some(9));
+
+                assert!(devices::retire(db, &one.device, 4)?);
+                assert!(!lets_in("room-1", &with("cc"))? && !lets_in("room-1", &Came::Plain)?);
+                retire(db, &one.device, None, "retired", 4)?;
+                devices::set_password(db, &one.device, "pw")?;
+                assert!(lets_in("room-1", &Came::Tls)?, "by hand again");
+                assert!(!lets_in("room-1", &with("cc"))?, "what was retired stays so");
+                Ok(())
+            })
+            .expect("no database fault");
+    }
+}

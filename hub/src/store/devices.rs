@@ -92,13 +92,14 @@ pub fn add(db: &Connection, topics: &Topics, room: &str, password: &str, now: i6
 }
 
 /// Gives a known device a new password, on whatever machine it is from now on, also one that was out of use; false when it
-/// is not known.
+/// is not known. Where none of its certificates counts any more the password is all it shows from now on.
 ///
 /// # Errors
 /// What the database says.
 pub fn set_password(db: &Connection, id: &DeviceId, password: &str) -> rusqlite::Result<bool> {
     let changed = db.execute(
-        "UPDATE device SET password_sha256 = ?, machine = NULL, retired_ms = NULL WHERE id = ?",
+        "UPDATE device SET password_sha256 = ?, machine = NULL, retired_ms = NULL, certified = EXISTS
+         (SELECT 1 FROM certificate WHERE device = device.id AND certificate.retired_ms IS NULL) WHERE id = ?",
         params![hash(password), id.as_str()],
     )?;
     Ok(changed == 1)

@@ -106,7 +106,8 @@ fn write(data: &Path, hub: &Url, agreed: &Agreed, machine: &[Digest]) -> std::io
     let text = format!(
         "# What `lectern enrol` brought from the hub. Settings of agent.toml count before these; `lectern enrol --again` makes it anew.\n{table}"
     );
-    disk::replace_with_mode(&data.join(FILE), text.as_bytes(), 0o600)?;
+    // No secret stands in it; whoever may read the settings may read it too.
+    disk::replace_with_mode(&data.join(FILE), text.as_bytes(), 0o640)?;
     for entry in std::fs::read_dir(&all)?.flatten() {
         if entry.file_name() != std::ffi::OsStr::new(&id) {
             std::fs::remove_dir_all(entry.path())?;
@@ -213,12 +214,9 @@ mod tests {
         assert!(
             !own.is_elsewhere(&marks) && own.is_elsewhere(&[Digest::of(b"other")]) && !own.is_elsewhere(&[])
         );
-        for file in [hub_settings.password_file.clone(), data.join(FILE)] {
-            assert_eq!(
-                std::fs::metadata(&file).expect("there").permissions().mode() & 0o777,
-                0o600,
-                "{file:?}"
-            );
+        for (file, mode) in [(hub_settings.password_file.clone(), 0o600), (data.join(FILE), 0o640)] {
+            let found = std::fs::metadata(&file).expect("there").permissions().mode() & 0o777;
+            assert_eq!(found & !mode, 0, "{file:?}");
         }
         write(data, &hub, &agreed("302教室"), &marks).expect("again");
         assert_eq!(Config::load(&settings).expect("settings").device.room, "302教室");
