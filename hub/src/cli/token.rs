@@ -160,12 +160,14 @@ fn asked(config: &Config, ask: Ask) -> Result<Vec<Card>, End> {
 }
 
 fn said(cards: &[Card], json: bool, text: &str) -> Result<(), End> {
-    if json {
-        println!("{}", serde_json::to_string(cards).map_err(|e| (e.to_string(), Exit::Failed))?);
-    } else {
-        println!("{text}");
+    use std::io::Write as _;
+    let failed = |e: &dyn std::fmt::Display| (e.to_string(), Exit::Failed);
+    let text = if json { serde_json::to_string(cards).map_err(|e| failed(&e))? } else { text.to_owned() };
+    match writeln!(std::io::stdout(), "{text}") {
+        // Who reads the first lines alone, by `head`, has what they wanted.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(|e| failed(&e)),
     }
-    Ok(())
 }
 
 /// One line for each.
