@@ -28,7 +28,7 @@ use crate::store::keys::Keys;
 use crate::store::objects::Objects;
 use crate::store::objects::bucket::Bucket;
 use crate::store::reliance::{self, Reliance};
-use crate::store::{Store, StoreError, devices, log, people};
+use crate::store::{Store, StoreError, devices, log, people, usage};
 use crate::watch;
 
 /// How long each part of the hub may take to end.
@@ -105,6 +105,10 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     if new > 0 {
         tracing::info!("{new} receipts from before were brought into the log");
     }
+    let rows = store.write_now(|db| usage::catch_up(db, now))?;
+    if rows > 0 {
+        tracing::info!("{rows} events about use from before were brought into the register");
+    }
     store.write_now(|db| devices::all_lost(db, now))?;
     if store.read_now(people::password_hash)?.is_none() {
         let password = set_admin_password(&store)?;
@@ -178,6 +182,8 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         key: keys.signing.clone(),
         given,
         changed,
+        targets: config.targets.clone(),
+        retention: config.retention,
     };
     let read_back = Box::pin(read_back);
     let retention = config.retention;

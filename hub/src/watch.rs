@@ -79,7 +79,7 @@ mod tests {
         let store = Store::open(folder.path()).expect("opens");
         let topics = testkit::topics("room-1");
         let hours = Hours::parse("1-7 00:00-24:00").expect("hours");
-        let rules = Rules { away_ms: 5 * MINUTE, hours };
+        let rules = Rules { away_ms: 5 * MINUTE, hours, oldest: semver::Version::new(0, 1, 0) };
         let start = 1_789_180_200_000;
         store.write_now(|db| devices::add(db, &topics, "301教室", "pw", 1)).expect("added");
         let say = |presence, minute: i64| {

@@ -9,6 +9,7 @@ mod condition;
 mod devices;
 mod export;
 mod guard;
+mod indicators;
 mod joined;
 mod lesson;
 mod lessons;
@@ -17,9 +18,11 @@ mod login;
 mod media;
 mod metrics;
 mod range;
+mod register;
 mod repairs;
 mod room;
 mod rooms;
+mod spreadsheet;
 #[cfg(test)]
 mod tests;
 mod timetable;
@@ -36,12 +39,15 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use ed25519_dalek::SigningKey;
+use jiff::civil::Date;
 use lectern_wire::sign::KeyRing;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
+use crate::model::indicators::Targets;
+use crate::model::retention::Retention;
 use crate::store::objects::Objects;
 use crate::store::{Store, StoreError};
 
@@ -73,6 +79,10 @@ pub struct Deps {
     pub given: Arc<Notify>,
     /// Rung when a timetable changed.
     pub changed: Arc<Notify>,
+    /// What 指标 are held against.
+    pub targets: Targets,
+    /// When a school year ends.
+    pub retention: Retention,
 }
 
 /// The console. Cheap to clone.
@@ -141,6 +151,11 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         .route("/timetable/apply", post(timetable::apply))
         .route("/timetable/changes", post(timetable::change))
         .route("/timetable/changes/{n}/remove", post(timetable::take_back))
+        .route("/usage", get(register::page))
+        .route("/usage/export/{file}", get(register::export))
+        .route("/usage/{device}/{date}/{period}", get(register::period::page).post(register::period::say))
+        .route("/indicators", get(indicators::page))
+        .route("/indicators/export/{file}", get(indicators::export))
         .route("/devices", get(devices::page).post(devices::add))
         .route("/devices/{device}/password", post(devices::new_password))
         .route("/live", get(live::live))
@@ -166,6 +181,11 @@ struct Frame {
 impl Console {
     fn frame(&self, title: impl Into<String>, here: &'static str) -> Frame {
         Frame { school: self.school.clone(), title: title.into(), here }
+    }
+
+    /// The first day of the school year that a day lies in.
+    fn year_begins(&self, day: Date) -> Date {
+        self.retention.year_begin(day).unwrap_or(day)
     }
 }
 

@@ -366,7 +366,7 @@ pub fn say(store: &Store, date: &str, period: &str, word: &Word) -> Result<(), S
     let row =
         said(&row.auto, word, clock::local(now_ms).date(), now_ms).map_err(|refused| match refused {
             Refused::Closed => SayError::Closed,
-            Refused::Wrong(why) => SayError::Wrong(why),
+            other => SayError::Wrong(other.to_string()),
         })?;
     if !store.say_usage(&row)? {
         return Err(SayError::NoSuchRow);
