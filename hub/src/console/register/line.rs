@@ -57,6 +57,11 @@ pub fn verdict(verdict: Verdict) -> (&'static str, &'static str) {
     }
 }
 
+/// A moment that somebody saw, to the minute.
+pub fn minute(ms: i64) -> String {
+    clock::local(ms).strftime("%H:%M").to_string()
+}
+
 /// Seconds as minutes with at most one decimal: `38.5`.
 fn minutes(seconds: u32) -> f64 {
     (f64::from(seconds) / 6.0).round() / 10.0
@@ -139,7 +144,7 @@ pub fn used_text(entry: &Entry) -> String {
 /// The line as a row of [`COLUMNS`].
 pub fn cells(entry: &Entry) -> Vec<Cell> {
     let row = entry.row();
-    let moment = |ms: Option<i64>| ms.map(time).unwrap_or_default();
+    let moment = |ms: Option<i64>| ms.map(minute).unwrap_or_default();
     // What a person says was so has no beginning and no end that somebody saw.
     let seen = entry.auto();
     vec![

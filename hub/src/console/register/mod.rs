@@ -12,7 +12,8 @@ use axum::response::Response;
 use jiff::civil::Date;
 use lectern_base::clock;
 use lectern_wire::id::{DeviceId, SchoolId};
-use lectern_wire::usage::OPEN_DAYS;
+use lectern_wire::usage::word::open;
+use lectern_wire::usage::{OPEN_DAYS, Usage};
 
 use super::guard::Who;
 use super::spreadsheet::{Kind, Spreadsheet};
@@ -137,6 +138,8 @@ struct Line {
     recorded: &'static str,
     origin: &'static str,
     by: String,
+    /// Whether it can still be confirmed or corrected.
+    open: bool,
 }
 
 /// One day.
@@ -171,18 +174,18 @@ struct Page {
     open_days: i64,
 }
 
-fn line(entry: &Entry) -> Line {
+fn line(entry: &Entry, today: Date) -> Line {
     let row = entry.row();
-    let span = |from: Option<i64>, to: Option<i64>| match (from, to) {
-        (Some(from), Some(to)) => format!("{}–{}", line::time(from), line::time(to)),
+    let seen = |row: &Usage| match (row.actual_start_ms, row.actual_end_ms) {
+        (Some(from), Some(to)) => format!("{}–{}", line::minute(from), line::minute(to)),
         _ => String::new(),
     };
     let joined = |texts: [&str; 2]| texts.into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(" · ");
     Line {
         link: period::link(&entry.device, &row.date, &row.period),
         period: row.period.clone(),
-        planned: span(Some(row.planned_start_ms), Some(row.planned_end_ms)),
-        actual: entry.auto().map_or_else(String::new, |row| span(row.actual_start_ms, row.actual_end_ms)),
+        planned: format!("{}–{}", line::time(row.planned_start_ms), line::time(row.planned_end_ms)),
+        actual: entry.auto().map(seen).unwrap_or_default(),
         room: entry.room.clone(),
         class: if row.class.is_empty() && !row.planned { "没有排课".into() } else { row.class.clone() },
         lesson: joined([&row.subject, &row.topic]),
@@ -195,6 +198,7 @@ fn line(entry: &Entry) -> Line {
         recorded: line::recorded(entry),
         origin: line::origin(entry),
         by: line::by(entry),
+        open: open(row, today),
     }
 }
 
@@ -205,13 +209,14 @@ fn title(entry: &Entry) -> String {
     format!("{} 星期{} · {week}{term}", row.date, line::weekday(row))
 }
 
-fn days(shown: &[Entry]) -> Vec<Day> {
+fn days(shown: &[Entry], today: Date) -> Vec<Day> {
     shown
         .chunk_by(|a, b| a.row().date == b.row().date)
         .map(|day| {
             // A room that knows no first week says none; another of the same day may.
             let named = day.iter().find(|e| e.row().week.is_some()).or(day.first());
-            Day { title: named.map(title).unwrap_or_default(), lines: day.iter().map(line).collect() }
+            let lines = day.iter().map(|entry| line(entry, today)).collect();
+            Day { title: named.map(title).unwrap_or_default(), lines }
         })
         .collect()
 }
@@ -255,7 +260,7 @@ pub async fn page(
         query: wish.query(&school),
         room: wish.filter.device.as_ref().map(ToString::to_string).unwrap_or_default(),
         rooms: rooms.into_iter().map(|p| (p.device.to_string(), p.room)).collect(),
-        days: days(&shown),
+        days: days(&shown, now.today()),
         more: all.len() > skip + PAGE,
         refused: refused
             .into_iter()
