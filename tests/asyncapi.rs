@@ -101,7 +101,10 @@ fn channels() -> (Vec<Channel>, Map<String, Value>) {
         "Measurements that had waited for a connection.",
         all.subschema_for::<Vec<Sample>>(),
     );
-    let kinds = Some(("type", "amended, fault, gap, lesson, live, preflight, repair, submitted; usage has a channel of its own."));
+    let kinds = Some((
+        "type",
+        "amended, fault, gap, lesson, live, preflight, repair, submitted; usage has a channel of its own.",
+    ));
     add(
         "event",
         "e/{type}",
@@ -341,7 +344,11 @@ async fn everything_a_room_and_its_hub_say_is_as_it_is_written_down() {
         document()["channels"].as_object().unwrap().keys().map(|k| &*k.clone().leak()).collect();
     let missing = || {
         let heard = heard();
-        every.iter().filter(|name| !heard.contains(*name) && !["alarm", "usage"].contains(*name)).copied().collect::<Vec<_>>()
+        every
+            .iter()
+            .filter(|name| !heard.contains(*name) && !["alarm", "usage"].contains(*name))
+            .copied()
+            .collect::<Vec<_>>()
     };
     let all = eventually(PATIENCE, "every kind", || missing().is_empty().then_some(()));
     assert!(all.is_ok(), "nobody said {:?}", missing());

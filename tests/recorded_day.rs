@@ -127,7 +127,8 @@ impl Played {
             let (said, _) = agent.lectern(&["usage", "--date", DAY]).ok()?;
             said["rows"].as_array()?.iter().any(|row| row["period"] == period).then_some(())
         };
-        eventually(PATIENCE, period, written).unwrap_or_else(|e| panic!("{e}\n{}", agent.process.tail_of_log()));
+        eventually(PATIENCE, period, written)
+            .unwrap_or_else(|e| panic!("{e}\n{}", agent.process.tail_of_log()));
     }
 
     /// Alarms as the hub has them: code, detail, whether it is over; oldest first.
@@ -169,7 +170,8 @@ fn machine(folder: &Folder) -> PathBuf {
 /// The programs, in their time and place; none where the kernel gives no namespaces.
 fn programs(folder: &Folder, hub: &FakeClock, room: &FakeClock, boot: &Path) -> Option<Programs> {
     let mut programs = Programs::find().unwrap();
-    programs.hub = wrapper(folder.join("hub-then"), &format!("exec env {} {:?} \"$@\"", assignments(hub), programs.hub));
+    programs.hub =
+        wrapper(folder.join("hub-then"), &format!("exec env {} {:?} \"$@\"", assignments(hub), programs.hub));
     // Twenty seconds after power on, by every clock that counts from there.
     let inside = format!(
         "mount --bind {boot:?} /proc/sys/kernel/random/boot_id && exec env {} {:?} \"$@\"",
@@ -222,7 +224,8 @@ async fn what_the_hub_has_in_the_evening_is_what_a_person_would_have_written() {
     let mut agent = Agent::start(&day.folder, &programs, &room, &day.hub, &password).unwrap();
     let hands = Hands::at(agent.data.join("run/session.sock"));
     let named = || (agent.status().ok()?["slot"]["about"]["teacher"] == "张老师").then_some(());
-    eventually(PATIENCE, "the timetable", named).unwrap_or_else(|e| panic!("{e}\n{}", agent.process.tail_of_log()));
+    eventually(PATIENCE, "the timetable", named)
+        .unwrap_or_else(|e| panic!("{e}\n{}", agent.process.tail_of_log()));
     agent.process.stop();
     day.boots("monday-1");
     day.jump("07:59:50");
@@ -274,7 +277,13 @@ async fn what_the_hub_has_in_the_evening_is_what_a_person_would_have_written() {
     let (found, wanted): (Vec<_>, Vec<_>) =
         (text.trim_start_matches('\u{feff}').lines().collect(), REGISTER.lines().collect());
     assert_eq!(found, wanted, "the register\n{text}\n{}", agent.process.tail_of_log());
-    let every = console.get("/usage/export/usage.csv?from=2025-09-14&to=2026-09-13").await.unwrap().text().await.unwrap();
+    let every = console
+        .get("/usage/export/usage.csv?from=2025-09-14&to=2026-09-13")
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert_eq!(every.lines().count(), 1, "no clock that was wrong wrote a row of another day: {every}");
     let rows: i64 =
         day.hub.rows().unwrap().query_row("SELECT count(*) FROM usage", [], |row| row.get(0)).unwrap();

@@ -24,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::{Store, afterwards, alarms, commands, desired, devices, events, heads, repairs, samples, usage};
+use crate::store::{
+    Store, afterwards, alarms, commands, desired, devices, events, heads, repairs, samples, usage,
+};
 
 /// Most messages in one change.
 const GROUP: usize = 256;

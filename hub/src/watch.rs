@@ -165,7 +165,11 @@ mod tests {
         let all = || store.read_now(|db| alarms::list(db, &alarms::Filter::default(), 9, 0)).expect("read");
         assert!(tells("0.9.1") && !tells("0.9.1"), "raised once");
         assert_eq!(all()[0].code, Code::VersionOld);
-        assert!(all()[0].detail.contains("0.9.1") && all()[0].detail.contains("0.10.0"), "{}", all()[0].detail);
+        assert!(
+            all()[0].detail.contains("0.9.1") && all()[0].detail.contains("0.10.0"),
+            "{}",
+            all()[0].detail
+        );
         assert!(tells("0.10.0") && all()[0].cleared_ms.is_some());
     }
 }

@@ -33,8 +33,12 @@ impl Cable {
     pub fn to(hub: u16) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port for the cable")?;
         let port = listener.local_addr()?.port();
-        let shared =
-            Arc::new(Shared { to: hub, out: AtomicBool::default(), end: AtomicBool::default(), ends: Mutex::default() });
+        let shared = Arc::new(Shared {
+            to: hub,
+            out: AtomicBool::default(),
+            end: AtomicBool::default(),
+            ends: Mutex::default(),
+        });
         let all = shared.clone();
         std::thread::spawn(move || {
             for room in listener.incoming().flatten() {

@@ -21,7 +21,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn targets(&mut self) -> Targets {
-        let mut targets = Targets { recording_rooms: self.rooms("targets.recording_rooms"), ..Targets::default() };
+        let mut targets =
+            Targets { recording_rooms: self.rooms("targets.recording_rooms"), ..Targets::default() };
         for (code, path) in [
             (Code::Coverage, "targets.coverage_pct"),
             (Code::PowerOn, "targets.power_on_pct"),
@@ -66,7 +67,10 @@ impl Reader<'_> {
         match names {
             Some(Some(names)) if names.len() <= MOST_ROOMS => names,
             _ => {
-                self.fault(path, "must be a list of names or ids of rooms, such as [\"录播教室\", \"room-501\"]");
+                self.fault(
+                    path,
+                    "must be a list of names or ids of rooms, such as [\"录播教室\", \"room-501\"]",
+                );
                 Vec::new()
             }
         }

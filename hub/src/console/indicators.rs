@@ -58,9 +58,15 @@ async fn asked(console: &Console, query: &HashMap<String, String>) -> Result<Ask
     Ok(Asked { school, schools, month, now })
 }
 
-async fn computed(console: &Console, school: &SchoolId, month: Month, now: &Now) -> Result<Vec<Indicator>, Oops> {
+async fn computed(
+    console: &Console,
+    school: &SchoolId,
+    month: Month,
+    now: &Now,
+) -> Result<Vec<Indicator>, Oops> {
     let (school, now, year) = (school.clone(), now.clone(), console.year_begins(month.last));
-    let found = console.store.read(move |db| facts(db, &school, (month.first, month.last), year, &now)).await?;
+    let found =
+        console.store.read(move |db| facts(db, &school, (month.first, month.last), year, &now)).await?;
     let targets = console.targets.clone();
     Ok(tokio::task::spawn_blocking(move || compute(&found, &targets)).await?)
 }
@@ -170,7 +176,8 @@ fn cells(school: &SchoolId, month: Month, indicator: &Indicator) -> Vec<Cell> {
         Value::Cannot(why) => (empty(), empty(), empty(), "", why.as_str()),
     };
     let left_out: Vec<_> = indicator.left_out.iter().map(|(n, what)| format!("{n} {what}")).collect();
-    let note = if why.is_empty() { indicator.code.means().to_owned() } else { format!("算不出来：{why}") };
+    let note =
+        if why.is_empty() { indicator.code.means().to_owned() } else { format!("算不出来：{why}") };
     vec![
         school.as_str().into(),
         month.name().into(),
@@ -193,7 +200,8 @@ pub async fn export(
     Path(file): Path<String>,
     Query(mut query): Query<HashMap<String, String>>,
 ) -> Result<Response, Oops> {
-    let kind = file.strip_prefix("indicators.").and_then(Kind::named).ok_or_else(|| Oops::missing("这个文件"))?;
+    let kind =
+        file.strip_prefix("indicators.").and_then(Kind::named).ok_or_else(|| Oops::missing("这个文件"))?;
     let every = query.get("school").is_some_and(|school| school == "all");
     if every {
         query.remove("school");

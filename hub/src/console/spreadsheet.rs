@@ -86,7 +86,8 @@ impl Spreadsheet {
     }
 
     fn csv(&self) -> Result<Vec<u8>, csv::Error> {
-        let mut out = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(vec![0xEF, 0xBB, 0xBF]);
+        let mut out =
+            csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(vec![0xEF, 0xBB, 0xBF]);
         out.write_record(&self.columns)?;
         for row in &self.rows {
             out.write_record(row.iter().map(|cell| match cell {
@@ -136,9 +137,12 @@ mod tests {
 
     fn table() -> Spreadsheet {
         let texts = ["=HYPERLINK(\"http://x\")", "-2+3", "五年级2班, \"快\"", "+86", "@x", "=1"];
-        let mut rows: Vec<Vec<Cell>> = texts.iter().map(|text| vec![(*text).into(), Cell::Number(38.5)]).collect();
+        let mut rows: Vec<Vec<Cell>> =
+            texts.iter().map(|text| vec![(*text).into(), Cell::Number(38.5)]).collect();
         rows.push(vec!["".into(), Cell::Number(-2.0)]);
-        Spreadsheet { name: "使用记录".into(), sheet: "使用记录", columns: vec!["班级", "分钟"], rows }
+        Spreadsheet {
+            name: "使用记录".into(), sheet: "使用记录", columns: vec!["班级", "分钟"], rows
+        }
     }
 
     #[test]

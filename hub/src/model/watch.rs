@@ -138,10 +138,9 @@ pub fn look(
         (None, None) => Verdict::Over,
     };
     let copied = match known.other_ms {
-        Some(at) if now - at <= COPY_GONE_MS => Verdict::Holds(format!(
-            "另一台电脑用同样的编号和密码来交录课，{} 又被拒绝",
-            moment(at)
-        )),
+        Some(at) if now - at <= COPY_GONE_MS => {
+            Verdict::Holds(format!("另一台电脑用同样的编号和密码来交录课，{} 又被拒绝", moment(at)))
+        }
         _ => Verdict::Over,
     };
     let version = match &known.version {

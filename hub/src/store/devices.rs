@@ -269,7 +269,8 @@ pub fn pin_machine(db: &Connection, id: &DeviceId, marks: &[Digest], now: i64) -
         db.execute("UPDATE device SET machine = ? WHERE id = ?", params![text, id.as_str()])?;
     }
     // A machine that has an id of its own now is nobody's copy any more.
-    let mut copied = db.prepare_cached("SELECT id, other_marks FROM device WHERE other_marks IS NOT NULL AND id <> ?")?;
+    let mut copied =
+        db.prepare_cached("SELECT id, other_marks FROM device WHERE other_marks IS NOT NULL AND id <> ?")?;
     let copied = copied.query_map([id.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
     for row in copied.collect::<rusqlite::Result<Vec<_>>>()? {
         let (copied, other) = row;

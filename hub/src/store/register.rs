@@ -75,9 +75,12 @@ pub fn facts(
     let table = versions.last().map(|version| version.table.clone()).unwrap_or_default();
     let tickets = tickets(db, school, span.end)?;
     let mut troubles = alarms(db, school, &span)?;
-    troubles.extend(tickets.iter().filter(|(_, t)| t.done_ms.is_none_or(|done| done >= span.start)).map(
-        |(device, t)| Trouble { device: device.clone(), from_ms: t.asked_ms, to_ms: t.done_ms },
-    ));
+    troubles.extend(
+        tickets
+            .iter()
+            .filter(|(_, t)| t.done_ms.is_none_or(|done| done >= span.start))
+            .map(|(device, t)| Trouble { device: device.clone(), from_ms: t.asked_ms, to_ms: t.done_ms }),
+    );
     Ok(Facts {
         entries: entries(db, school, (first, last), now)?,
         rooms: rooms(db, school)?,
@@ -97,11 +100,7 @@ fn rooms(db: &Connection, school: &SchoolId) -> rusqlite::Result<Vec<Room>> {
     rows.collect()
 }
 
-fn alarms(
-    db: &Connection,
-    school: &SchoolId,
-    span: &std::ops::Range<i64>,
-) -> rusqlite::Result<Vec<Trouble>> {
+fn alarms(db: &Connection, school: &SchoolId, span: &std::ops::Range<i64>) -> rusqlite::Result<Vec<Trouble>> {
     let mut rows = db.prepare_cached(
         "SELECT a.device, a.raised_ms, a.cleared_ms, a.code FROM alarm a JOIN device d ON d.id = a.device
          WHERE d.school = ?1 AND a.raised_ms < ?2 AND coalesce(a.cleared_ms, ?3) >= ?3",
@@ -120,12 +119,9 @@ fn alarms(
 }
 
 /// Repairs that were asked for before a moment, with what became of them.
-fn tickets(
-    db: &Connection,
-    school: &SchoolId,
-    before_ms: i64,
-) -> rusqlite::Result<Vec<(DeviceId, Ticket)>> {
-    let mut steps = db.prepare_cached("SELECT subject, detail, at_ms FROM audit WHERE what = ? ORDER BY n")?;
+fn tickets(db: &Connection, school: &SchoolId, before_ms: i64) -> rusqlite::Result<Vec<(DeviceId, Ticket)>> {
+    let mut steps =
+        db.prepare_cached("SELECT subject, detail, at_ms FROM audit WHERE what = ? ORDER BY n")?;
     let mut by: HashMap<String, (Option<i64>, Option<i64>)> = HashMap::new();
     let steps = steps.query_map([repairs::KIND], |row| {
         Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))

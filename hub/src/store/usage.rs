@@ -28,7 +28,12 @@ pub fn subject(device: &DeviceId, date: &str, period: &str) -> String {
 ///
 /// # Errors
 /// What the database says.
-pub fn heard(db: &Connection, device: &DeviceId, event: &Event, now: i64) -> rusqlite::Result<Result<(), String>> {
+pub fn heard(
+    db: &Connection,
+    device: &DeviceId,
+    event: &Event,
+    now: i64,
+) -> rusqlite::Result<Result<(), String>> {
     let row = match read(event) {
         Ok(row) => row,
         Err(why) => return refuse(db, device, &format!("{} 号", event.seq), why, now),
@@ -48,7 +53,8 @@ pub fn heard(db: &Connection, device: &DeviceId, event: &Event, now: i64) -> rus
     }
     let ms = said_ms(&row, now);
     let said_day = clock::local(ms).date();
-    let days = row.date.parse::<Date>().ok().and_then(|day| said_day.since(day).ok()).map(|span| span.get_days());
+    let days =
+        row.date.parse::<Date>().ok().and_then(|day| said_day.since(day).ok()).map(|span| span.get_days());
     if days.is_none_or(|days| i64::from(days) >= OPEN_DAYS) {
         let why = "it was said after the row was closed".to_owned();
         return refuse(db, device, &format!("{} {}", row.date, row.period), why, now);
@@ -194,10 +200,15 @@ pub fn refused(
 /// # Errors
 /// What the database says.
 pub fn places(db: &Connection, school: &SchoolId) -> rusqlite::Result<Vec<Place>> {
-    let mut rows = db.prepare_cached("SELECT id, room, added_ms FROM device WHERE school = ? ORDER BY room, id")?;
+    let mut rows =
+        db.prepare_cached("SELECT id, room, added_ms FROM device WHERE school = ? ORDER BY room, id")?;
     let rows = rows.query_map([school.as_str()], |row| {
         let id: String = row.get(0)?;
-        Ok(Place { device: DeviceId::new(id).map_err(|e| odd(0, e))?, room: row.get(1)?, since_ms: row.get(2)? })
+        Ok(Place {
+            device: DeviceId::new(id).map_err(|e| odd(0, e))?,
+            room: row.get(1)?,
+            since_ms: row.get(2)?,
+        })
     })?;
     rows.collect()
 }

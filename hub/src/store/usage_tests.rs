@@ -77,8 +77,10 @@ fn a_row_is_kept_once_and_what_contradicts_it_is_noted_and_changes_nothing() {
     assert_eq!(bench.refused(), 0);
     assert!(bench.hears(row("not"), END + HOUR).is_err_and(|why| why.contains("already")));
     assert_eq!((bench.holds(), bench.refused()), ((Verdict::Used, String::new()), 1));
-    let count: i64 =
-        bench.store.read_now(|db| db.query_row("SELECT count(*) FROM usage", [], |r| r.get(0))).expect("count");
+    let count: i64 = bench
+        .store
+        .read_now(|db| db.query_row("SELECT count(*) FROM usage", [], |r| r.get(0)))
+        .expect("count");
     assert_eq!(count, 1);
 }
 
@@ -114,7 +116,10 @@ fn of_all_words_the_newest_holds_wherever_it_was_said_and_in_whatever_order_it_c
     bench.hears(row("unknown"), END + HOUR).expect("heard");
     let at_the_hub = |used: &str, now: i64| {
         let row: Usage = serde_json::from_value(word(used, "admin", now)).expect("a row");
-        bench.store.write_now(|db| say(db, &bench.device, &row, ("admin", "未知 → 使用"), now)).expect("said");
+        bench
+            .store
+            .write_now(|db| say(db, &bench.device, &row, ("admin", "未知 → 使用"), now))
+            .expect("said");
     };
     assert_eq!(bench.hears(word("used", "张老师", END + 2 * HOUR), END + 3 * HOUR), Ok(()));
     assert_eq!(bench.holds(), (Verdict::Used, "张老师".into()));
@@ -130,7 +135,11 @@ fn of_all_words_the_newest_holds_wherever_it_was_said_and_in_whatever_order_it_c
     at_the_hub("used", END + 11 * HOUR);
     assert_eq!(bench.holds(), (Verdict::Used, "admin".into()));
     let line = bench.line();
-    assert_eq!(line.auto().map(|row| row.used), Some(lectern_wire::usage::Used::Unknown), "it stays as it was");
+    assert_eq!(
+        line.auto().map(|row| row.used),
+        Some(lectern_wire::usage::Used::Unknown),
+        "it stays as it was"
+    );
     let subject = subject(&bench.device, "2026-09-14", "第3节");
     assert_eq!(bench.store.read_now(|db| audit::of(db, KIND, &subject)).expect("reads").len(), 2);
 }

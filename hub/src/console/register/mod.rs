@@ -46,9 +46,9 @@ pub async fn schools(console: &Console, wish: Option<&str>) -> Result<(SchoolId,
     all.dedup();
     let found = match wish.filter(|text| !text.is_empty()) {
         Some(text) => all.iter().find(|s| s.as_str() == text).ok_or_else(|| Oops::missing("这所学校"))?,
-        None => all.first().ok_or_else(|| {
-            Oops::new(StatusCode::NOT_FOUND, "还没有登记教室。请先到设备登记添加一间。")
-        })?,
+        None => all
+            .first()
+            .ok_or_else(|| Oops::new(StatusCode::NOT_FOUND, "还没有登记教室。请先到设备登记添加一间。"))?,
     };
     Ok((found.clone(), all))
 }
@@ -67,7 +67,8 @@ struct Wish {
 impl Wish {
     fn of(query: &HashMap<String, String>, today: Date) -> Self {
         let text = |name: &str| query.get(name).map_or("", |text| text.trim());
-        let (mut fault, week_ago) = (String::new(), today.checked_sub(jiff::Span::new().days(6)).unwrap_or(today));
+        let (mut fault, week_ago) =
+            (String::new(), today.checked_sub(jiff::Span::new().days(6)).unwrap_or(today));
         let mut date = |name: &str, otherwise: Date| match text(name) {
             "" => otherwise,
             given => given.parse().unwrap_or_else(|_| {
@@ -101,7 +102,10 @@ impl Wish {
     }
 
     fn shown(&self) -> &'static str {
-        VERDICTS.iter().find(|(_, verdict)| Some(*verdict) == self.filter.verdict).map_or("", |(name, _)| *name)
+        VERDICTS
+            .iter()
+            .find(|(_, verdict)| Some(*verdict) == self.filter.verdict)
+            .map_or("", |(name, _)| *name)
     }
 
     /// The query of a link to the same lines.
@@ -180,7 +184,8 @@ fn line(entry: &Entry, today: Date) -> Line {
         (Some(from), Some(to)) => format!("{}–{}", line::minute(from), line::minute(to)),
         _ => String::new(),
     };
-    let joined = |texts: [&str; 2]| texts.into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(" · ");
+    let joined =
+        |texts: [&str; 2]| texts.into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(" · ");
     Line {
         link: period::link(&entry.device, &row.date, &row.period),
         period: row.period.clone(),
@@ -222,7 +227,8 @@ fn days(shown: &[Entry], today: Date) -> Vec<Day> {
 }
 
 async fn found(console: &Console, school: &SchoolId, wish: &Wish, now: &Now) -> Result<Vec<Entry>, Oops> {
-    let (school, span, filter, now) = (school.clone(), (wish.from, wish.to), wish.filter.clone(), now.clone());
+    let (school, span, filter, now) =
+        (school.clone(), (wish.from, wish.to), wish.filter.clone(), now.clone());
     let all = console.store.read(move |db| {
         Ok(entries(db, &school, span, &now)?.into_iter().filter(|e| filter.takes(e)).collect::<Vec<_>>())
     });

@@ -85,7 +85,8 @@ fn sums(row: &Usage) -> String {
 async fn find(console: &Console, path: &(String, String, String), now: &Now) -> Result<Entry, Oops> {
     let (device, date, period) = path.clone();
     let gone = || Oops::missing("这一节的记录");
-    let (device, day) = (DeviceId::new(device).map_err(|_| gone())?, date.parse::<Date>().map_err(|_| gone())?);
+    let (device, day) =
+        (DeviceId::new(device).map_err(|_| gone())?, date.parse::<Date>().map_err(|_| gone())?);
     let now = now.clone();
     let found = console.store.read(move |db| {
         if let Some(entry) = usage::find(db, &device, &date, &period)? {
@@ -98,7 +99,13 @@ async fn find(console: &Console, path: &(String, String, String), now: &Now) -> 
     found.await?.ok_or_else(gone)
 }
 
-async fn view(console: &Console, entry: &Entry, now: &Now, fault: String, form: Option<&Say>) -> Result<Response, Oops> {
+async fn view(
+    console: &Console,
+    entry: &Entry,
+    now: &Now,
+    fault: String,
+    form: Option<&Say>,
+) -> Result<Response, Oops> {
     let row = entry.row();
     let subject = usage::subject(&entry.device, &row.date, &row.period);
     let history = console.store.read(move |db| audit::of(db, KIND, &subject)).await?;
@@ -110,7 +117,11 @@ async fn view(console: &Console, entry: &Entry, now: &Now, fault: String, form: 
                 ..entry.clone()
             };
             let used = line::used_text(&alone);
-            format!("自动记录：{}{}{used}", line::verdict(alone.verdict()).0, if used.is_empty() { "" } else { " " })
+            format!(
+                "自动记录：{}{}{used}",
+                line::verdict(alone.verdict()).0,
+                if used.is_empty() { "" } else { " " }
+            )
         }
         _ => String::new(),
     };
@@ -122,7 +133,10 @@ async fn view(console: &Console, entry: &Entry, now: &Now, fault: String, form: 
         facts: read(entry),
         seen,
         sums: entry.auto().map(sums).unwrap_or_default(),
-        history: history.iter().map(|e| format!("{} {}：{}", words::moment(e.at_ms), e.who, e.detail)).collect(),
+        history: history
+            .iter()
+            .map(|e| format!("{} {}：{}", words::moment(e.at_ms), e.who, e.detail))
+            .collect(),
         open: open(row, now.today()),
         can_confirm: matches!(entry.auto().map(|row| row.used), Some(used) if used != lectern_wire::usage::Used::Unknown),
         used: form.map_or(entry.verdict() != Verdict::Not, |f| f.used != "no"),
@@ -225,14 +239,18 @@ pub async fn say(
     // What a person says is about what the room saw; where that is nothing, about what was planned.
     let auto = entry.auto().unwrap_or_else(|| entry.row()).clone();
     let taken = word(&form, entry.row(), &who).and_then(|word| match (&word, entry.auto()) {
-        (Word { used: None, .. }, None) => Err("教室没有送来记录，没有可确认的，请选“使用”或“未使用”。".into()),
+        (Word { used: None, .. }, None) => {
+            Err("教室没有送来记录，没有可确认的，请选“使用”或“未使用”。".into())
+        }
         (Word { used: Some(true), minutes: None, .. }, _) if auto.used_s == 0 => {
             Err("请写上用了多少分钟。".into())
         }
         _ => match said(&auto, &word, now.today(), now.ms) {
             Ok(row) => Ok((row, word)),
             Err(Refused::Closed) => Err(format!("过了 {OPEN_DAYS} 天，这一节不能再改。")),
-            Err(Refused::NotKnown) => Err("这一节是否使用还不知道，不能直接确认，请选“使用”或“未使用”。".into()),
+            Err(Refused::NotKnown) => {
+                Err("这一节是否使用还不知道，不能直接确认，请选“使用”或“未使用”。".into())
+            }
             Err(Refused::Longer(minutes)) => Err(format!("这节课只有 {minutes} 分钟。")),
             Err(Refused::Wrong(why)) => Err(format!("没有保存：{why}")),
         },

@@ -151,9 +151,8 @@ fn recording_rooms(facts: &Facts, named: &[String]) -> (Value, LeftOut) {
         return (Value::Cannot(what.into()), Vec::new());
     }
     let is = |device: &DeviceId, name: &str| named.iter().any(|n| room::means(n, device.as_str(), name));
-    let strange = named.iter().filter(|n| {
-        !facts.rooms.iter().any(|r| room::means(n, r.device.as_str(), &r.name))
-    });
+    let strange =
+        named.iter().filter(|n| !facts.rooms.iter().any(|r| room::means(n, r.device.as_str(), &r.name)));
     let own = facts.entries.iter().filter(|e| is(&e.device, &e.room));
     let (value, mut left_out) = counted(own, "这个月录播室还没有知道是否使用的课时。");
     left_out.push((count(strange), "间设置里的录播室没有登记".into()));
@@ -185,7 +184,8 @@ fn in_order(entries: &[Entry], troubles: &[Trouble]) -> (Value, LeftOut) {
         }
         let from = day.iter().map(|e| e.row().planned_start_ms).min().unwrap_or(0);
         let to = day.iter().map(|e| e.row().planned_end_ms).max().unwrap_or(0);
-        let meets = |t: &Trouble| t.device == *device && t.from_ms < to && t.to_ms.is_none_or(|end| end > from);
+        let meets =
+            |t: &Trouble| t.device == *device && t.from_ms < to && t.to_ms.is_none_or(|end| end > from);
         all += 1;
         good += u64::from(!troubles.iter().any(meets));
     }
@@ -206,6 +206,10 @@ fn reached(all: &[Indicator]) -> Indicator {
         "设了目标的指标这个月都算不出来。"
     };
     let open = count(targeted()) - judged;
-    let left_out = if open > 0 { vec![(open, "个指标设了目标，这个月算不出来".into())] } else { Vec::new() };
+    let left_out = if open > 0 {
+        vec![(open, "个指标设了目标，这个月算不出来".into())]
+    } else {
+        Vec::new()
+    };
     Indicator { code: Code::Targets, value: share(met, judged, without), left_out, target: None }
 }

@@ -129,11 +129,18 @@ fn repairs_are_means_over_those_that_came_so_far() {
 
 #[test]
 fn recording_rooms_are_those_that_are_named() {
-    assert!(matches!(shared(Code::RecordingRooms).0, Value::Cannot(why) if why.contains("targets.recording_rooms")));
-    let targets = Targets { recording_rooms: vec!["R2教室".into(), "录播教室".into()], ..Targets::default() };
+    assert!(
+        matches!(shared(Code::RecordingRooms).0, Value::Cannot(why) if why.contains("targets.recording_rooms"))
+    );
+    let targets =
+        Targets { recording_rooms: vec!["R2教室".into(), "录播教室".into()], ..Targets::default() };
     let found = of(Code::RecordingRooms, &targets);
     assert_eq!(found.value, share(0, 1));
-    assert_eq!(found.left_out.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 1], "no record; not registered");
+    assert_eq!(
+        found.left_out.iter().map(|(n, _)| *n).collect::<Vec<_>>(),
+        [1, 1],
+        "no record; not registered"
+    );
 }
 
 #[test]

@@ -231,7 +231,7 @@ pub fn register(rows: Vec<Entry>, planned: Vec<Entry>) -> Vec<Entry> {
     };
     let known: HashSet<_> = rows.iter().map(key).collect();
     let missing = planned.into_iter().filter(|entry| !known.contains(&key(entry)));
-    let mut all: Vec<_> = rows.iter().cloned().chain(missing).collect();
+    let mut all: Vec<_> = rows.into_iter().chain(missing).collect();
     all.sort_by(|a, b| a.order().cmp(&b.order()));
     all
 }

@@ -46,7 +46,13 @@ pub fn dates(from: Date, to: Date) -> Vec<Date> {
 /// Every lesson that was planned in these rooms on these days and whose bell has rung, each by the timetable that counted
 /// when it began. Versions oldest first.
 #[must_use]
-pub fn planned(versions: &[Version], places: &[Place], days: &[Date], now_ms: i64, zone: &TimeZone) -> Vec<Entry> {
+pub fn planned(
+    versions: &[Version],
+    places: &[Place],
+    days: &[Date],
+    now_ms: i64,
+    zone: &TimeZone,
+) -> Vec<Entry> {
     let mut out = Vec::new();
     for place in places {
         let tables: Vec<_> = versions

@@ -66,7 +66,10 @@ fn told(entries: &[Entry]) -> Vec<(String, String, Verdict)> {
 
 #[test]
 fn a_planned_lesson_that_nothing_came_of_is_no_record_and_not_unused() {
-    let table = school(&[("第1节", 8), ("第2节", 9)], &[(1, "第1节", "301"), (1, "第2节", "301"), (1, "第2节", "302")]);
+    let table = school(
+        &[("第1节", 8), ("第2节", 9)],
+        &[(1, "第1节", "301"), (1, "第2节", "301"), (1, "第2节", "302")],
+    );
     let versions = [Version { since_ms: 0, table }];
     let days = dates(date(2026, 9, 14), date(2026, 9, 15));
     let at = |ms| planned(&versions, &places(), &days, ms, &zone());
@@ -144,6 +147,7 @@ fn lines_are_found_by_room_teacher_class_and_what_they_say() {
 
 #[test]
 fn whether_a_machine_was_on_is_known_only_when_the_whole_period_was_seen() {
-    let powered = |powered_s, known_s| entry("301", Usage { powered_s, known_s, ..row("第1节", "not") }).powered();
+    let powered =
+        |powered_s, known_s| entry("301", Usage { powered_s, known_s, ..row("第1节", "not") }).powered();
     assert_eq!((powered(5, 5), powered(0, 2400), powered(0, 2399)), (Some(true), Some(false), None));
 }
