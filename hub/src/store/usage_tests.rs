@@ -1,3 +1,5 @@
+//! Rows and words as rooms and people send them: once, twice, late, spoilt.
+
 use serde_json::{Value, json};
 
 use super::*;

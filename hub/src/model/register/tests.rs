@@ -1,3 +1,5 @@
+//! The register by hand: rooms, days and timetables that fit on a sheet of paper.
+
 use jiff::civil::date;
 use jiff::tz::TimeZone;
 use lectern_wire::manifest::About;
