@@ -6,12 +6,17 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use lectern_base::clock;
 use lectern_tests::clap::{self, Found};
-use lectern_tests::clock::since_2013;
 use lectern_tests::{Clap, FakeClock, Room, School, World};
 
 use super::table::Row;
 use super::{Plan, lesson_of, now_ms, record_for, spans, stored};
+
+/// Seconds from 2013-01-01 to now.
+fn since_2013() -> i64 {
+    clock::wall_ms() / 1000 - 1_356_998_400
+}
 
 /// Claps after each step.
 const CLAPS: u64 = 7;

@@ -22,6 +22,7 @@
 //! Cable            between agent and hub: pulled out, put back
 //! FakeClock        a wall clock that is wrong and steps, for the programs that are started with it
 //! Hands            somebody at the machine, or nobody, as the helper in a session tells it
+//! Impostor         between room and hub, with a certificate of its own
 //! Relay            between agent and hub: cuts, refuses, garbles, says nothing
 //! Link             a slow, long or lossy line between two network namespaces
 //! Noise            a picture that no encoder can make small
@@ -41,13 +42,14 @@ pub mod browser;
 pub mod cable;
 pub mod camera;
 pub mod clap;
-pub mod clock;
 pub mod console;
 pub mod disk;
+pub mod fake_clock;
 pub mod folder;
 pub mod garage;
 pub mod grab;
 pub mod hands;
+pub mod impostor;
 pub mod key;
 pub mod lessons;
 pub mod link;
@@ -78,11 +80,12 @@ pub use browser::Browser;
 pub use cable::Cable;
 pub use camera::Camera;
 pub use clap::Clap;
-pub use clock::FakeClock;
 pub use console::Console;
 pub use disk::Disk;
+pub use fake_clock::FakeClock;
 pub use folder::Folder;
 pub use hands::Hands;
+pub use impostor::Impostor;
 pub use lessons::{School, Stored};
 pub use link::{Link, Shape};
 pub use live::LiveServer;

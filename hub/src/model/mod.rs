@@ -2,6 +2,8 @@
 
 pub mod admission;
 pub mod arrival;
+pub mod attempts;
+pub mod barred;
 pub mod bell;
 pub mod count;
 pub mod grant;
@@ -11,6 +13,7 @@ pub mod playlist;
 pub mod register;
 pub mod repair;
 pub mod retention;
+pub mod rooms;
 pub mod sound;
 pub mod timetable;
 pub mod watch;

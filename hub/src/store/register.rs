@@ -92,7 +92,9 @@ pub fn facts(
 }
 
 fn rooms(db: &Connection, school: &SchoolId) -> rusqlite::Result<Vec<Room>> {
-    let mut rows = db.prepare_cached("SELECT id, room, seen_ms IS NOT NULL FROM device WHERE school = ?")?;
+    let mut rows = db.prepare_cached(
+        "SELECT id, room, seen_ms IS NOT NULL FROM device WHERE school = ? AND retired_ms IS NULL",
+    )?;
     let rows = rows.query_map([school.as_str()], |row| {
         let id: String = row.get(0)?;
         Ok(Room { device: DeviceId::new(id).map_err(|e| odd(0, e))?, name: row.get(1)?, heard: row.get(2)? })

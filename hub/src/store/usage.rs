@@ -200,14 +200,16 @@ pub fn refused(
 /// # Errors
 /// What the database says.
 pub fn places(db: &Connection, school: &SchoolId) -> rusqlite::Result<Vec<Place>> {
-    let mut rows =
-        db.prepare_cached("SELECT id, room, added_ms FROM device WHERE school = ? ORDER BY room, id")?;
+    let mut rows = db.prepare_cached(
+        "SELECT id, room, added_ms, retired_ms FROM device WHERE school = ? ORDER BY room, id",
+    )?;
     let rows = rows.query_map([school.as_str()], |row| {
         let id: String = row.get(0)?;
         Ok(Place {
             device: DeviceId::new(id).map_err(|e| odd(0, e))?,
             room: row.get(1)?,
             since_ms: row.get(2)?,
+            until_ms: row.get::<_, Option<i64>>(3)?.unwrap_or(i64::MAX),
         })
     })?;
     rows.collect()

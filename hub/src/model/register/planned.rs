@@ -34,6 +34,8 @@ pub struct Place {
     pub room: String,
     /// When it was registered: before that nobody misses it.
     pub since_ms: i64,
+    /// When it was taken out of use: from then on nobody does.
+    pub until_ms: i64,
 }
 
 /// Every day from one to another.
@@ -80,7 +82,8 @@ fn of_day(
         let until_ms = tables.get(n + 1).map_or(i64::MAX, |(next, _)| *next);
         let Some(table) = table else { continue };
         for (ordinal, slot) in (1..).zip(table.slots(&noon)) {
-            let counts = (*since_ms..until_ms).contains(&slot.start_ms) && slot.start_ms >= place.since_ms;
+            let counts = (*since_ms..until_ms).contains(&slot.start_ms)
+                && (place.since_ms..place.until_ms).contains(&slot.start_ms);
             let about = &slot.about;
             let lesson = [&about.class, &about.subject, &about.teacher, &about.teacher_id];
             if !counts || slot.end_ms + LATE_MS > now_ms || lesson.iter().all(|text| text.is_empty()) {

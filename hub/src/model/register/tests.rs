@@ -59,7 +59,9 @@ fn school(periods: &[(&str, i8)], lessons: &[(i8, &str, &str)]) -> SchoolTable {
 }
 
 fn places() -> Vec<Place> {
-    ["301", "302"].map(|name| Place { device: device(name), room: name.into(), since_ms: 0 }).into()
+    ["301", "302"]
+        .map(|name| Place { device: device(name), room: name.into(), since_ms: 0, until_ms: i64::MAX })
+        .into()
 }
 
 fn told(entries: &[Entry]) -> Vec<(String, String, Verdict)> {

@@ -1,30 +1,20 @@
-//! A wall clock that is wrong, and steps, for the programs that are started with it; the machine's own is left alone.
-//!
-//! By libfaketime, and only CLOCK_REALTIME: what counts since boot goes on as it is.
+//! A wall clock that can be stepped, for the programs that are given it: by libfaketime, and only `CLOCK_REALTIME`.
+//! The machine's own clock is left alone.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use lectern_base::clock;
 
-/// 2013-01-01 00:00 UTC, seconds: where a clock with a dead battery begins.
-const IN_2013_S: i64 = 1_356_998_400;
-
-/// Seconds from 2013-01-01 to now.
-#[must_use]
-pub fn since_2013() -> i64 {
-    clock::wall_ms() / 1000 - IN_2013_S
-}
-
 /// The wall clock of the programs that were started with [`FakeClock::env`].
 #[derive(Debug)]
 pub struct FakeClock(PathBuf);
 
 impl FakeClock {
-    /// One that is right at first; its state is a file in the folder.
+    /// One that goes right.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When its file cannot be written.
     pub fn new(folder: &Path) -> anyhow::Result<Self> {
         Self::named(folder, "faketime")
     }
@@ -32,7 +22,7 @@ impl FakeClock {
     /// As [`Self::new`], where there are several.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// When its file cannot be written.
     pub fn named(folder: &Path, name: &str) -> anyhow::Result<Self> {
         let fake = Self(folder.join(name));
         fake.off_by(0)?;
@@ -42,7 +32,7 @@ impl FakeClock {
     /// Seconds beside the real one.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When its file cannot be written.
     pub fn off_by(&self, seconds: i64) -> anyhow::Result<()> {
         self.off_by_ms(seconds * 1000)
     }
@@ -50,7 +40,7 @@ impl FakeClock {
     /// Says that it is this moment now, Unix milliseconds.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When its file cannot be written.
     pub fn set(&self, wall_ms: i64) -> anyhow::Result<()> {
         self.off_by_ms(wall_ms - clock::wall_ms())
     }
@@ -58,24 +48,29 @@ impl FakeClock {
     /// The file is replaced at once: half a number would be another step.
     fn off_by_ms(&self, ms: i64) -> anyhow::Result<()> {
         let new = self.0.with_extension("new");
-        let sign = if ms < 0 { '-' } else { '+' };
-        let ms = ms.unsigned_abs();
+        let (sign, ms) = (if ms < 0 { '-' } else { '+' }, ms.unsigned_abs());
         std::fs::write(&new, format!("{sign}{}.{:03}\n", ms / 1000, ms % 1000))?;
         std::fs::rename(new, &self.0).context("the wall clock could not be stepped")
+    }
+
+    /// The library that does it.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn library() -> anyhow::Result<PathBuf> {
+        let places = std::fs::read_dir("/usr/lib")?.flatten();
+        let mut libraries = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
+        let found = libraries.find(|path| path.is_file());
+        found.context("libfaketime is not installed (packaging/setup.sh does it)")
     }
 
     /// What a program is started with.
     ///
     /// # Errors
-    /// When libfaketime is not installed.
+    /// When the library is not installed.
     pub fn env(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let places = std::fs::read_dir("/usr/lib")?.flatten();
-        let mut libraries = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
-        let library = libraries
-            .find(|path| path.is_file())
-            .context("libfaketime is not installed; packaging/setup.sh does it")?;
         let env = [
-            ("LD_PRELOAD", library.display().to_string()),
+            ("LD_PRELOAD", Self::library()?.display().to_string()),
             ("FAKETIME_TIMESTAMP_FILE", self.0.display().to_string()),
             ("FAKETIME_NO_CACHE", "1".into()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
