@@ -118,6 +118,7 @@ pub async fn run(store: Store, stop: CancellationToken) {
     }
     let (mut board, mut health, mut rules) = (store.board().watch(), store.health(), store.rules());
     loop {
+        let looked = clock::mono();
         board.mark_unchanged();
         health.mark_unchanged();
         let limits = rules.borrow_and_update().limits.clone();
@@ -138,7 +139,8 @@ pub async fn run(store: Store, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            // At rest the next change is long after the last look, and is looked at when it comes.
+            () = tokio::time::sleep((looked + EVERY).saturating_sub(clock::mono())) => {}
         }
     }
 }

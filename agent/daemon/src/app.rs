@@ -22,7 +22,8 @@ use crate::config::Config;
 use crate::evidence::device_key;
 use crate::model::telling::Dialect;
 use crate::page::{self, Page};
-use crate::platform::{host::Host, http, identity, machine, notify};
+use crate::platform::rest::Beat;
+use crate::platform::{host::Host, http, identity, machine, notify, rest};
 use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
@@ -35,8 +36,8 @@ use crate::{
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// How often it is looked whether all stages are alive.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// How often it is looked whether all stages are alive, at least.
+const LOOK_EVERY: Duration = rest::STEP;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -202,8 +203,8 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     for settings in config.destinations.clone() {
         spawn("beside", tokio::spawn(beside::run(store.clone(), settings, place.clone(), stages.clone())));
     }
-    let settings =
-        sense::Settings { interval: seconds(config.sense.interval_s).unwrap_or(LOOK_EVERY), scope };
+    let interval = Duration::from_secs(config.sense.interval_s.into());
+    let settings = sense::Settings { interval, scope };
     spawn("sense", tokio::spawn(sense::run(store.clone(), settings, stages.clone())));
     spawn("desired", tokio::spawn(desired::run(store.clone(), handed, stages.clone())));
     spawn("alarm", tokio::spawn(alarm::run(store.clone(), stages.clone())));
@@ -232,6 +233,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             wake_address: config.commands.wake_address,
             countdown: Duration::from_secs(config.commands.countdown_s.into()),
             systemctl: "systemctl".into(),
+            projector: config.projector.clone(),
             look_now: {
                 let preflight = preflight.clone();
                 Arc::new(move || preflight.now())
@@ -369,6 +371,7 @@ fn inventory(config: &Config, host: &Host, key: PublicKey) -> Info {
         memory_bytes,
         key,
         recorder: config.recording.recorder.is_file(),
+        projector: config.projector.is_some(),
     }
 }
 
@@ -379,12 +382,12 @@ async fn wait_for_end(tasks: &[Task]) {
     else {
         return tracing::error!("signals cannot be watched");
     };
-    let mut tick = tokio::time::interval(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
+    let mut beat = Beat::every(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
     loop {
         tokio::select! {
             _ = terminate.recv() => return,
             _ = interrupt.recv() => return,
-            _ = tick.tick() => {
+            () = beat.next() => {
                 if let Some(Task(name, _)) = tasks.iter().find(|Task(_, task)| task.is_finished()) {
                     // A half-dead daemon helps nobody: systemd starts a whole one.
                     tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::model::home::{Doubt, Memory};
-use crate::platform::{http, volume};
+use crate::platform::{http, rest, volume};
 use crate::store::{Store, StoreError};
 
 /// A call that takes longer has come to nothing.
@@ -69,7 +69,7 @@ pub async fn run(store: Store, home: Home, hub: Hub, stop: CancellationToken) {
         let jitter = chance::below(u64::try_from(wait.as_millis()).unwrap_or(1000) / 4 + 1);
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait + Duration::from_millis(jitter)) => {}
+            () = rest::about(wait + Duration::from_millis(jitter)) => {}
         }
         wait = (wait * 2).min(MAX_WAIT);
     }

@@ -89,6 +89,9 @@ pub struct Info {
     pub key: crate::sign::PublicKey,
     /// Whether a recorder is installed beside the agent.
     pub recorder: bool,
+    /// Whether the agent knows a projector that it can ask and switch.
+    #[serde(default)]
+    pub projector: bool,
 }
 
 /// An event: never dropped before measurements, deleted by the device only on the hub's `ack/`.

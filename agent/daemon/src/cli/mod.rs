@@ -321,7 +321,13 @@ fn daemon(path: &Path) -> Exit {
         // Two workers: a page that is looked at and an upload do not wait for each other.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let outcome = match runtime {
-            Ok(runtime) => runtime.block_on(app::run(config, path)),
+            // On a worker: the main thread then sleeps until the end, and is not woken beside the workers.
+            Ok(runtime) => {
+                let file = path.to_owned();
+                let daemon = runtime.spawn(async move { app::run(config, &file).await });
+                let broke_off = |e| Err(StartError::Failed(anyhow::anyhow!("the daemon broke off: {e}")));
+                runtime.block_on(daemon).unwrap_or_else(broke_off)
+            }
             Err(e) => return fail(&format!("the runtime could not be started: {e}")),
         };
         match outcome {

@@ -30,6 +30,7 @@ pub mod usage;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lectern_base::disk;
@@ -131,6 +132,8 @@ struct Inner {
     handed: rules::Handed,
     doubts: hub_keys::Doubts,
     required: OnceLock<Vec<String>>,
+    /// There may be an outcome of a command that the broker does not have.
+    untold: AtomicBool,
     _lock: File,
 }
 
@@ -255,6 +258,7 @@ impl Store {
             handed: rules::Handed::default(),
             doubts: hub_keys::Doubts::default(),
             required: OnceLock::new(),
+            untold: AtomicBool::new(true),
             _lock: lock,
         })))
     }

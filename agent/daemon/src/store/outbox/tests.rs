@@ -246,7 +246,7 @@ fn on_a_full_disk_nothing_is_sent_twice_and_what_memory_cannot_hold_is_declared(
 
 #[test]
 fn a_row_that_a_bad_disk_changed_is_told_from_a_sound_one() {
-    let row = |text: &str| SampleRow { seq: 1, group: "sys".into(), text: text.into() };
+    let row = |text: &str| SampleRow { seq: 1, group: "sys".into(), text: text.into(), kept: true };
     assert!(row(r#"{"ts":1,"values":{"cpu_pct":1}}"#).is_sound());
     for bad in ["", "{", r#"{"ts":1,"values":{"cpu":1}}"#, r#"{"ts":1,"values":{"cpu_pct":"1"}}"#] {
         assert!(!row(bad).is_sound(), "{bad}");
