@@ -17,6 +17,7 @@ use lectern_wire::preflight::{CheckState, CheckedKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::alarm::Limits;
+use crate::model::home::Doubt;
 use crate::model::lesson::CutShort;
 use crate::model::reading::Health;
 use crate::model::status::{Status, Warning};
@@ -230,7 +231,9 @@ fn holds(code: Code, seen: &Seen<'_>, was: bool) -> Option<String> {
     let otherwise = match code {
         Code::ClockWrong => clock_wrong(seen),
         Code::DiskNearlyFull => disk_nearly_full(seen, was),
-        Code::DiskRestore => status.home.as_ref().map(crate::model::home::Doubt::detail),
+        Code::DiskRestore => {
+            status.home.as_ref().filter(|doubt| **doubt != Doubt::ReadOnly).map(Doubt::detail)
+        }
         Code::DisplayFault => display_fault(seen),
         Code::UnknownCaptureDevice => {
             seen.health.words.get("unknown_capture").filter(|_| seen.limits.unknown_capture).cloned()
@@ -267,8 +270,8 @@ fn clock_wrong(seen: &Seen<'_>) -> Option<String> {
 
 /// By minutes of lesson; from a third more on it is well again.
 fn disk_nearly_full(seen: &Seen<'_>, was: bool) -> Option<String> {
-    if seen.health.value("disk_readonly_count") == Some(1.0) {
-        return Some("磁盘变成只读，可能已经损坏".into());
+    if seen.health.value("disk_readonly_count") == Some(1.0) || seen.status.home == Some(Doubt::ReadOnly) {
+        return Some("磁盘变成只读，可能已经损坏；现在什么都存不下来，也不能录课".into());
     }
     let minutes = seen.status.disk_free_minutes?;
     let few = u64::from(seen.limits.disk_minutes);

@@ -105,7 +105,9 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     let profiles = config.profiles().map_err(faulty)?;
     let schemes = config.schemes().map_err(faulty)?;
     let timetable = config.timetable().map_err(faulty)?;
-    write_keys(&store, public)?;
+    if store.is_kept() {
+        write_keys(&store, public)?;
+    }
     let handed = desired::Settings {
         topics: Topics { school: config.device.school.clone(), device: config.device.id.clone() },
         own: timetable.map(Arc::new),
@@ -114,7 +116,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     desired::begin(&store, &handed).context("what the hub handed down cannot be read")?;
     require(&config, &store).context("stored lessons cannot be told from others")?;
     let volume = home::look(&store, config.device.trust_volume).context("this boot cannot be counted")?;
-    let (listener, address) = listen(config.page.listen, &data_dir).await?;
+    let (listener, address) = listen(config.page.listen, &store).await?;
     tracing::info!(device = %config.device.id, room = config.device.room, key = public.id(), page = %address, "lectern starts");
 
     // Two tokens: the stages end first, the page last, so that it can still say what is going on.
@@ -271,7 +273,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
 
     notify::tell("READY=1");
     tokio::select! {
-        () = wait_for_end(&tasks) => {}
+        () = wait_for_end(&tasks, &store) => {}
         () = restart.notified() => tracing::info!("the hub asked for a restart; systemd starts the daemon again"),
     }
     notify::tell("STOPPING=1");
@@ -334,7 +336,7 @@ fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
     disk::replace(&path, &serde_json::to_vec_pretty(&ring)?).with_context(|| path.display().to_string())
 }
 
-async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn listen(address: SocketAddr, store: &Store) -> Result<(TcpListener, SocketAddr), StartError> {
     let listener = TcpListener::bind(address).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
             StartError::AlreadyRunning(format!("{address} is in use by another program"))
@@ -342,8 +344,10 @@ async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, So
         _ => StartError::Settings(format!("page.listen: {address}: {e}")),
     })?;
     let address = listener.local_addr().context("the page has no address")?;
-    let file = address_file(data_dir);
-    disk::replace(&file, address.to_string().as_bytes()).with_context(|| file.display().to_string())?;
+    if store.is_kept() {
+        let file = address_file(store.folder());
+        disk::replace(&file, address.to_string().as_bytes()).with_context(|| file.display().to_string())?;
+    }
     Ok((listener, address))
 }
 
@@ -376,7 +380,7 @@ fn inventory(config: &Config, host: &Host, key: PublicKey) -> Info {
 }
 
 /// Until a signal, or until a stage ends that should not have; meanwhile systemd is told that all is well.
-async fn wait_for_end(tasks: &[Task]) {
+async fn wait_for_end(tasks: &[Task], store: &Store) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -391,6 +395,10 @@ async fn wait_for_end(tasks: &[Task]) {
                 if let Some(Task(name, _)) = tasks.iter().find(|Task(_, task)| task.is_finished()) {
                     // A half-dead daemon helps nobody: systemd starts a whole one.
                     tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");
+                    return;
+                }
+                if store.could_be_kept() {
+                    tracing::info!("the disk can be written again; the daemon ends, to begin anew on what is there");
                     return;
                 }
                 notify::tell("WATCHDOG=1");

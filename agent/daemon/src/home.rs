@@ -40,7 +40,8 @@ pub struct Hub {
 /// # Errors
 /// [`StoreError`] when the boot cannot be counted.
 pub fn look(store: &Store, trusted: bool) -> Result<Home, StoreError> {
-    let doubt = volume::doubt(store.folder()).filter(|_| !trusted);
+    let looks = || volume::doubt(store.folder()).filter(|_| !trusted);
+    let doubt = if store.is_kept() { looks() } else { Some(Doubt::ReadOnly) };
     if let Some(doubt) = &doubt {
         tracing::error!(folder = %store.folder().display(), "no home for lessons: {doubt}");
     }
@@ -50,6 +51,10 @@ pub fn look(store: &Store, trusted: bool) -> Result<Home, StoreError> {
 
 /// Asks the hub what it remembers, until it answers; then waits for the end.
 pub async fn run(store: Store, home: Home, hub: Hub, stop: CancellationToken) {
+    if !store.is_kept() {
+        // This boot cannot be counted: the hub would take it for one that was there before.
+        return stop.cancelled().await;
+    }
     let mut wait = Duration::from_secs(1);
     loop {
         let answer = tokio::select! {

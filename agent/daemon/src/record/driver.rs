@@ -19,6 +19,7 @@ use super::live::Live;
 use super::owed::Owed;
 use super::process::{self, Heard};
 use super::{Answer, Ask, Handle, Mail, STUCK, bell, no};
+use crate::model::home::Doubt;
 use crate::model::lesson::{Admission, Because, CutShort, Request, State, admit};
 use crate::model::status::{self, Warning};
 use crate::model::timetable::Bell;
@@ -210,6 +211,10 @@ impl Driver {
         }
         if let Some(doubt) = self.store.board().read().home {
             let folder = self.store.folder().display().to_string();
+            if doubt == Doubt::ReadOnly {
+                let why = "has to be looked at, or mounted so that it can be written";
+                return no("read_only", format!("{folder}: the disk takes nothing more and {why}"));
+            }
             return no(
                 "restored",
                 format!(
