@@ -23,7 +23,7 @@ use crate::evidence::device_key;
 use crate::model::telling::Dialect;
 use crate::page::{self, Page};
 use crate::platform::rest::Beat;
-use crate::platform::{host::Host, http, identity, machine, notify, rest};
+use crate::platform::{host::Host, http, identity, machine, memory, notify, rest};
 use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
@@ -35,6 +35,9 @@ use crate::{
 
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
+
+/// How often memory that is not needed is given back, first when the start is over.
+const REST_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// How often it is looked whether all stages are alive, at least.
 const LOOK_EVERY: Duration = rest::STEP;
@@ -387,6 +390,7 @@ async fn wait_for_end(tasks: &[Task], store: &Store) {
         return tracing::error!("signals cannot be watched");
     };
     let mut beat = Beat::every(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
+    let mut rest_at = clock::mono() + LOOK_EVERY / 2;
     loop {
         tokio::select! {
             _ = terminate.recv() => return,
@@ -402,6 +406,11 @@ async fn wait_for_end(tasks: &[Task], store: &Store) {
                     return;
                 }
                 notify::tell("WATCHDOG=1");
+                let live = store.board().read().lesson.is_some_and(|lesson| lesson.state.is_live());
+                if !live && clock::mono() >= rest_at {
+                    rest_at = clock::mono() + REST_EVERY;
+                    memory::come_to_rest();
+                }
             }
         }
     }
