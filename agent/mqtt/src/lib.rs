@@ -11,6 +11,8 @@
 //! - A line is dead when nothing at all was heard since a ping that is one keep-alive old. A broker that answers no
 //!   ping but acknowledges is alive.
 
+pub mod tls;
+
 use std::io;
 use std::time::Duration;
 
@@ -59,7 +61,7 @@ pub enum LineError {
     Network(#[from] io::Error),
     /// TLS.
     #[error("TLS: {0}")]
-    Tls(#[from] tokio_native_tls::native_tls::Error),
+    Tls(#[from] tls::Error),
     /// Nobody answers.
     #[error("the broker did not answer in {} s", CONNECT.as_secs())]
     NoAnswer,
@@ -148,8 +150,8 @@ impl Line {
         let socket = TcpStream::connect((bare, options.url.port().unwrap_or(usual))).await?;
         socket.set_nodelay(true)?;
         let socket: Box<dyn Io> = if scheme == "mqtts" {
-            let tls = tokio_native_tls::native_tls::TlsConnector::new()?;
-            Box::new(tokio_native_tls::TlsConnector::from(tls).connect(bare, socket).await?)
+            let tls = tokio_native_tls::TlsConnector::from(tls::connector()?);
+            Box::new(tls.connect(bare, socket).await.inspect_err(|_| tls::refused())?)
         } else {
             Box::new(socket)
         };

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use lectern_mqtt::tls;
 use url::Url;
 
 use super::memory;
@@ -45,9 +46,11 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .pool_max_idle_per_host(2);
-        // The certificates would stay in memory: not where no TLS is spoken.
+        // The certificates stay in memory: not where no TLS is spoken, and nowhere twice.
         if self.to.scheme() == "http" {
             client = client.tls_certs_only([]);
+        } else if let Ok(shared) = tls::connector() {
+            client = client.tls_backend_preconfigured(shared);
         }
         let Some((proxy, login)) = &self.proxy else {
             // The settings say how this machine gets out, not the environment.
@@ -60,5 +63,19 @@ impl Client {
             None => proxy,
         };
         client.proxy(proxy).build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The client takes it only when it is of the very library that the client was built with.
+    #[test]
+    fn the_client_of_a_hub_with_tls_takes_the_shared_certificates() {
+        for to in ["https://hub.example", "http://hub.example"] {
+            let client = Client::new(Url::parse(to).expect("an address"), None);
+            client.get().expect(to);
+        }
     }
 }

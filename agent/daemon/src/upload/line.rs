@@ -88,7 +88,7 @@ impl Lines {
     }
 
     async fn tls(&self) -> Result<&tokio_native_tls::TlsConnector, UploadError> {
-        let make = async || tokio_native_tls::native_tls::TlsConnector::new().map(Into::into);
+        let make = async || lectern_mqtt::tls::connector().map(Into::into);
         self.tls.get_or_try_init(make).await.map_err(|e| UploadError::Network(chain(&e)))
     }
 
