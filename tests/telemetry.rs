@@ -341,7 +341,7 @@ fn a_room_starts_with_a_broken_outbox_and_on_a_full_disk_and_tells_all_the_same(
 #[test]
 fn a_room_whose_disk_can_only_be_read_starts_and_says_so_and_is_itself_again_afterwards() {
     let folder = Folder::new().unwrap();
-    let Some(disk) = Disk::small(&folder.join("agent"), 48).unwrap() else { return };
+    let Some(disk) = Disk::small(&folder.join("agent"), 1500).unwrap() else { return };
     // Where the page is stands in a file that cannot be written then: it is at a known place.
     let page = format!("127.0.0.1:{}", free_port().unwrap());
     let School { hub, mut agent, folder } = School::start_in(folder, &Room::card()).unwrap();
