@@ -95,7 +95,7 @@ pub fn switch(projector: &Projector, on: bool) -> Result<Power, String> {
             Err(_) => line = Line::to(projector)?,
         }
     }
-    Err(format!("it took the order and still says nothing of it after {} s", LOOKS))
+    Err(format!("it took the order and still says nothing of it after {LOOKS} s"))
 }
 
 /// `200010`: a digit for each part, 0 well, 1 warning, 2 error.
