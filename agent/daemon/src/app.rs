@@ -1,4 +1,6 @@
-//! Wires everything top to bottom and tears it down in reverse.
+//! Wires everything top to bottom and tears it down in reverse. A machine that is no room's yet begins with [`first`].
+
+pub mod first;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,15 +24,15 @@ use crate::config::Config;
 use crate::evidence::device_key;
 use crate::model::telling::Dialect;
 use crate::page::{self, Page};
-use crate::platform::rest::Beat;
-use crate::platform::{host::Host, http, identity, machine, memory, notify, rest};
+use crate::platform::rest::{self, Beat};
+use crate::platform::{host::Host, http, identity, machine, memory, notify, tls::Trust};
 use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
 use crate::store::{Store, StoreError};
 use crate::{
-    alarm, beside, command, desired, evidence, home, key, publish, reclaim, record, render, sense, upload,
-    usage,
+    alarm, beside, command, desired, enrol, evidence, home, key, publish, reclaim, record, render, sense,
+    upload, usage,
 };
 
 /// How long everything together may take to stop.
@@ -81,6 +83,9 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         StoreError::Newer { .. } => StartError::Settings(e.to_string()),
         e => StartError::Failed(e.into()),
     })?;
+    if let Some(enrolled) = &config.enrolled {
+        enrol::begin(&store, enrolled, forget_hub).context("what enrolment brought cannot be taken up")?;
+    }
     let key = device_key::open(&store).map_err(StartError::Settings)?;
     let rotations = device_key::rotations(&store).context("this device's keys cannot be read")?;
     let public = PublicKey::of(&key);
@@ -97,6 +102,8 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         }
         None => hub.as_ref().map(|(hub, password)| (hub.mqtt.clone(), password.clone(), Dialect::Lectern)),
     };
+    let files = config.hub.as_ref().map(|hub| hub.tls.clone()).unwrap_or_default();
+    let trust = Arc::new(Trust::new(files));
     let proxy = match &config.upload.proxy {
         Some(url) => {
             let login = config.upload.proxy_password_file.as_deref().map(identity::password);
@@ -119,7 +126,8 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     desired::begin(&store, &handed).context("what the hub handed down cannot be read")?;
     require(&config, &store).context("stored lessons cannot be told from others")?;
     let volume = home::look(&store, config.device.trust_volume).context("this boot cannot be counted")?;
-    let (listener, address) = listen(config.page.listen, &store).await?;
+    let (listener, address) =
+        listen(config.page.listen, store.is_kept().then_some(data_dir.as_path())).await?;
     tracing::info!(device = %config.device.id, room = config.device.room, key = public.id(), page = %address, "lectern starts");
 
     // Two tokens: the stages end first, the page last, so that it can still say what is going on.
@@ -162,7 +170,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     spawn("usage", tokio::spawn(usage::run(store.clone(), settings, stages.clone())));
     if let Some((hub, password)) = hub {
         let way = proxy.as_ref().map(|proxy| (proxy.url.clone(), proxy.login.clone()));
-        let http = Arc::new(http::Client::new(hub.url.clone(), way));
+        let http = Arc::new(http::Client::new(hub.url.clone(), way, Arc::clone(&trust)));
         let asked = home::Hub {
             url: hub.url.clone(),
             device: config.device.id.clone(),
@@ -170,6 +178,14 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             http: Arc::clone(&http),
         };
         spawn("home", tokio::spawn(home::run(store.clone(), volume, asked, stages.clone())));
+        let renewal = enrol::renew::Settings {
+            url: hub.url.clone(),
+            device: config.device.id.clone(),
+            password: password.clone(),
+            http: Arc::clone(&http),
+            trust: Arc::clone(&trust),
+        };
+        spawn("renewal", tokio::spawn(enrol::renew::run(store.clone(), renewal, stages.clone())));
         let keys = (store.clone(), public);
         let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());
         let settings = upload::hub::Settings {
@@ -178,9 +194,10 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             password,
             key: public,
             rotations,
-            machine: machine::marks(Path::new("/sys")),
+            machine: machine::marks(&config.sense.host.join("sys")),
         };
-        let road = Arc::new(upload::Road::new(proxy.clone()));
+        let known = Some((settings.url.clone(), Arc::clone(&trust)));
+        let road = Arc::new(upload::Road::new(proxy.clone(), known));
         let ask = settings.url.join("/api/v1/ping").ok().filter(|_| !config.upload.whole_line);
         let url = settings.url.clone();
         let to_hub =
@@ -197,6 +214,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             password,
             info: inventory(&config, &scope.host, public),
             dialect,
+            trust,
             discovery: config.home_assistant.clone().filter(|_| dialect == Dialect::Lectern),
         };
         spawn("publish", tokio::spawn(publish::run(store.clone(), settings, stages.clone())));
@@ -291,6 +309,17 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Forgets the hub this machine knows: its keys, its log, what it handed down. The next one is remembered.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn forget_hub(store: &Store) -> Result<(), StoreError> {
+    store.forget("hub_key")?;
+    store.forget("hub_keys")?;
+    store.forget_desired()?;
+    upload::forget_log(store)
+}
+
 /// Says which destinations must confirm a lesson; lessons that lack none of them any more are stored.
 fn require(config: &Config, store: &Store) -> Result<(), StoreError> {
     let hub = config.hub.iter().map(|_| HUB.to_owned());
@@ -339,7 +368,11 @@ fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
     disk::replace(&path, &serde_json::to_vec_pretty(&ring)?).with_context(|| path.display().to_string())
 }
 
-async fn listen(address: SocketAddr, store: &Store) -> Result<(TcpListener, SocketAddr), StartError> {
+/// Takes the page's port, and says in a file which it is, where the data folder can be written.
+async fn listen(
+    address: SocketAddr,
+    data_dir: Option<&Path>,
+) -> Result<(TcpListener, SocketAddr), StartError> {
     let listener = TcpListener::bind(address).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
             StartError::AlreadyRunning(format!("{address} is in use by another program"))
@@ -347,8 +380,8 @@ async fn listen(address: SocketAddr, store: &Store) -> Result<(TcpListener, Sock
         _ => StartError::Settings(format!("page.listen: {address}: {e}")),
     })?;
     let address = listener.local_addr().context("the page has no address")?;
-    if store.is_kept() {
-        let file = address_file(store.folder());
+    if let Some(data_dir) = data_dir {
+        let file = address_file(data_dir);
         disk::replace(&file, address.to_string().as_bytes()).with_context(|| file.display().to_string())?;
     }
     Ok((listener, address))

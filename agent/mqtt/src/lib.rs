@@ -11,8 +11,6 @@
 //! - A line is dead when nothing at all was heard since a ping that is one keep-alive old. A broker that answers no
 //!   ping but acknowledges is alive.
 
-pub mod tls;
-
 use std::io;
 use std::time::Duration;
 
@@ -21,6 +19,7 @@ use lectern_base::clock;
 use rumqttc::{Codec, Connect, Packet, PubAck, QoS, Subscribe, SubscribeFilter, mqttbytes};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+pub use tokio_native_tls::native_tls::TlsConnector;
 use tokio_util::codec::Framed;
 use url::Url;
 
@@ -36,8 +35,10 @@ const MAX_PACKET: usize = 256 * 1024;
 /// Whom to call, and as whom.
 #[derive(Clone)]
 pub struct Options {
-    /// `mqtt://host[:port]`, or `mqtts://` for TLS by the system's certificates.
+    /// `mqtt://host[:port]`, or `mqtts://` for TLS.
     pub url: Url,
+    /// How TLS is spoken there; absent: by the system's certificates.
+    pub tls: Option<TlsConnector>,
     /// Client id.
     pub id: String,
     /// User and password; absent where the broker asks for none.
@@ -61,7 +62,7 @@ pub enum LineError {
     Network(#[from] io::Error),
     /// TLS.
     #[error("TLS: {0}")]
-    Tls(#[from] tls::Error),
+    Tls(#[from] tokio_native_tls::native_tls::Error),
     /// Nobody answers.
     #[error("the broker did not answer in {} s", CONNECT.as_secs())]
     NoAnswer,
@@ -150,8 +151,8 @@ impl Line {
         let socket = TcpStream::connect((bare, options.url.port().unwrap_or(usual))).await?;
         socket.set_nodelay(true)?;
         let socket: Box<dyn Io> = if scheme == "mqtts" {
-            let tls = tokio_native_tls::TlsConnector::from(tls::connector()?);
-            Box::new(tls.connect(bare, socket).await.inspect_err(|_| tls::refused())?)
+            let tls = options.tls.clone().map_or_else(TlsConnector::new, Ok)?;
+            Box::new(tokio_native_tls::TlsConnector::from(tls).connect(bare, socket).await?)
         } else {
             Box::new(socket)
         };
