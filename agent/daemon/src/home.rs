@@ -84,15 +84,9 @@ async fn ask(hub: &Hub, home: &Home) -> Result<Remembered, String> {
     // The address may hold a password of its own one day; it stays out of logs.
     let said = |e: reqwest::Error| e.without_url().to_string();
     let url = hub.url.join("/api/v1/home").map_err(|e| e.to_string())?;
-    let request = hub
-        .http
-        .get()
-        .map_err(|e| e.to_string())?
-        .post(url)
-        .timeout(CALL)
-        .basic_auth(&hub.device, Some(&hub.password))
-        .json(home);
-    let response = request.send().await.map_err(said)?.error_for_status().map_err(said)?;
+    let call = hub.http.call(reqwest::Method::POST, url).timeout(CALL);
+    let call = call.basic_auth(&hub.device, &hub.password).json(home);
+    let response = call.send().await.map_err(|e| e.to_string())?.error_for_status().map_err(said)?;
     response.json().await.map_err(said)
 }
 

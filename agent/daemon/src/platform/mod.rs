@@ -11,6 +11,7 @@ pub mod memory;
 pub mod notify;
 pub mod onvif;
 pub mod pjlink;
+pub mod plain;
 pub mod power;
 pub mod rest;
 pub mod tls;
