@@ -13,5 +13,6 @@ pub mod onvif;
 pub mod pjlink;
 pub mod plain;
 pub mod power;
+pub mod rest;
 pub mod tls;
 pub mod volume;

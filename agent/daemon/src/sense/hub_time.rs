@@ -7,7 +7,7 @@ use lectern_base::{chance, clock};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::platform::http;
+use crate::platform::{http, rest};
 use crate::store::Store;
 
 /// Between two questions, once the hub has answered.
@@ -22,7 +22,7 @@ pub async fn run(store: Store, http: Arc<http::Client>, hub: Url, stop: Cancella
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+            () = rest::about(wait) => {}
         }
         wait = tokio::select! {
             () = stop.cancelled() => return,

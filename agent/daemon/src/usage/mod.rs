@@ -25,6 +25,7 @@ use crate::model::usage::{
     ended, input, row, said,
 };
 use crate::platform::host::Host;
+use crate::platform::rest::Beat;
 use crate::platform::{logind, power};
 use crate::store::{Store, StoreError};
 use helpers::Helpers;
@@ -98,13 +99,12 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
         untold: true,
         before: None,
     };
-    let mut tick = tokio::time::interval(LOOK_EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut beat = Beat::every(LOOK_EVERY);
     loop {
         let bell = stage.until_bell();
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = tick.tick() => {}
+            () = beat.next() => {}
             () = stage.store.bells().usage.notified() => stage.untold = true,
             () = tokio::time::sleep(bell.unwrap_or(LOOK_EVERY)), if bell.is_some() => {}
         }
