@@ -12,6 +12,8 @@ mod config;
 mod console;
 mod hand;
 mod ingest;
+#[cfg(test)]
+mod mangled;
 mod model;
 mod notify;
 mod probe;
@@ -31,5 +33,6 @@ fn main() -> ExitCode {
         eprintln!("lectern-hub: {fault}");
         return lectern_base::exit::Exit::BadSettings.into();
     }
+    lectern_base::panics::watch();
     cli::run(command).into()
 }

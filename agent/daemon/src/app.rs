@@ -248,6 +248,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         spawn("key", tokio::spawn(key::run(store.clone(), handle.clone(), settings, stages.clone())));
     }
     let layouts = config.recording.capture.layouts().collect();
+    let alive = handle.clone();
     let page = Page {
         layouts,
         store: store.clone(),
@@ -269,7 +270,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
 
     notify::tell("READY=1");
     tokio::select! {
-        () = wait_for_end(&tasks) => {}
+        () = wait_for_end(&tasks, &store, &alive) => {}
         () = restart.notified() => tracing::info!("the hub asked for a restart; systemd starts the daemon again"),
     }
     notify::tell("STOPPING=1");
@@ -372,28 +373,46 @@ fn inventory(config: &Config, host: &Host, key: PublicKey) -> Info {
     }
 }
 
-/// Until a signal, or until a stage ends that should not have; meanwhile systemd is told that all is well.
-async fn wait_for_end(tasks: &[Task]) {
+/// Until a signal, or until a stage ends that should not have; meanwhile systemd is told that all is well, each time the
+/// store and the recording have answered.
+async fn wait_for_end(tasks: &[Task], store: &Store, driver: &record::Handle) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return tracing::error!("signals cannot be watched");
     };
     let mut tick = tokio::time::interval(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            _ = tick.tick() => {
-                if let Some(Task(name, _)) = tasks.iter().find(|Task(_, task)| task.is_finished()) {
-                    // A half-dead daemon helps nobody: systemd starts a whole one.
-                    tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");
-                    return;
+    let beat = async {
+        loop {
+            tick.tick().await;
+            if let Some(Task(name, _)) = tasks.iter().find(|Task(_, task)| task.is_finished()) {
+                // A half-dead daemon helps nobody: systemd starts a whole one.
+                return tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");
+            }
+            match tokio::time::timeout(LOOK_EVERY, answers(store, driver)).await {
+                Ok(true) => notify::tell("WATCHDOG=1"),
+                Ok(false) => tracing::error!(
+                    "the store or the recording cannot answer; systemd is not told that all is well"
+                ),
+                Err(_) => {
+                    tracing::error!("the store or the recording did not answer in {} s", LOOK_EVERY.as_secs())
                 }
-                notify::tell("WATCHDOG=1");
             }
         }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = beat => {}
     }
+}
+
+/// Whether a row can be read and the driver of the recording takes a question.
+async fn answers(store: &Store, driver: &record::Handle) -> bool {
+    let asked = store.clone();
+    let row = tokio::task::spawn_blocking(move || asked.waiting_lessons().is_ok());
+    let (row, answer) = tokio::join!(row, driver.ask(record::Ask::Alive));
+    row.unwrap_or(false) && matches!(answer, crate::model::answer::Answer::Done(_))
 }
 
 /// Waits for tasks, naming those that are slow; after [`GRACE`] they are cut off.

@@ -29,6 +29,8 @@ mod desired;
 mod evidence;
 mod home;
 mod key;
+#[cfg(test)]
+mod mangled;
 mod model;
 mod page;
 mod platform;

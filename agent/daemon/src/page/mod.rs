@@ -22,6 +22,8 @@
 mod beyond;
 mod clips;
 mod guard;
+#[cfg(test)]
+mod mangled;
 mod metrics;
 mod usage;
 mod view;
@@ -115,6 +117,7 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .route("/api/command", post(beyond::command))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))
+        .layer(axum::middleware::from_fn(guard::survive))
         .with_state(page);
     axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }

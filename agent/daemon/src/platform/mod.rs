@@ -12,4 +12,5 @@ pub mod notify;
 pub mod onvif;
 pub mod pjlink;
 pub mod power;
+pub mod recorder;
 pub mod volume;
