@@ -7,12 +7,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 profile=release
+looked_at=yes
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 while [ $# -gt 0 ]; do
     case $1 in
         --profile) profile=$2 ;;
         # For trying an upgrade out: the same programs by another number.
-        --version) version=$2 ;;
+        --version) version=$2 looked_at= ;;
         *) echo "usage: packaging/deb/build.sh [--profile release|debug] [--version VERSION]" >&2; exit 78 ;;
     esac
     shift 2
@@ -61,7 +62,7 @@ pack() {
         echo "Source: lectern"
         echo "Version: $version"
         echo "Architecture: $architecture"
-        echo "Maintainer: Lectern <lectern@localhost.localdomain>"
+        echo "Maintainer: Lectern <lectern@example.org>"
         echo "Section: education"
         echo "Priority: optional"
         echo "Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)"
@@ -104,7 +105,7 @@ put 644 packaging/lectern.desktop lectern/usr/share/doc/lectern/examples/autosta
 put 644 packaging/lectern-session.desktop lectern/etc/xdg/autostart/lectern-session.desktop
 put 644 packaging/polkit/60-lectern.rules lectern/usr/share/polkit-1/rules.d/60-lectern.rules
 put 644 packaging/polkit/lectern.pkla lectern/var/lib/polkit-1/localauthority/10-vendor.d/lectern.pkla
-for guide in packaging/docs/*; do
+for guide in packaging/docs/*.md packaging/docs/*.html packaging/docs/*.webp; do
     if [ -f "$guide" ]; then put 644 "$guide" "lectern/usr/share/doc/lectern/guides/${guide##*/}"; fi
 done
 pack lectern "classroom agent: health, lessons, evidence" \
@@ -136,9 +137,9 @@ for file in config/broker/* config/asyncapi.json config/telegraf.conf config/gra
     put 644 "$file" "lectern-hub/usr/share/doc/lectern-hub/examples/${file#config/}"
 done
 pack lectern-hub "broker, store and console for lectern" \
-    "Receives the health and the lessons of a school's classrooms, keeps them, proves
-that they were not changed, and shows technicians their rooms."
+    "Receives the health and the lessons of a school's classrooms, keeps them,
+proves that they were not changed, and shows technicians their rooms."
 
-if command -v lintian >/dev/null; then
-    lintian --no-tag-display-limit --fail-on error,warning "$out"/*_"${version}_$architecture".deb
+if [ -n "$looked_at" ] && command -v lintian >/dev/null; then
+    lintian --tag-display-limit 0 --fail-on error,warning "$out"/*_"${version}_$architecture".deb
 fi

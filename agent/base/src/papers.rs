@@ -26,15 +26,15 @@ pub fn write(folder: &Path, name: &'static str, mut program: Command) -> std::io
         };
         let folder = folder.join(sub);
         std::fs::create_dir_all(&folder)?;
-        clap_complete::generate(shell, &mut shown(&program), name, &mut File::create(folder.join(file))?);
+        clap_complete::generate(shell, &mut shown(name, &program), name, &mut File::create(folder.join(file))?);
     }
     program.build();
     page(&man, name, &program)
 }
 
 /// Without what is not for people. The completions ignore that it is hidden.
-fn shown(program: &Command) -> Command {
-    let mut out = Command::new(program.get_name().to_owned());
+fn shown(name: &'static str, program: &Command) -> Command {
+    let mut out = Command::new(name);
     for arg in program.get_arguments() {
         out = out.arg(arg.clone());
     }
