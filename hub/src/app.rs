@@ -282,8 +282,8 @@ impl Hub {
             }
         });
         drop(self.receive);
-        let parts =
-            [&command, &hand, &watch, &broker, &web, &retention, &seals, &janitor, &ingest, &read_back];
+        // Janitor and store probe end by themselves when there is nothing for them to do.
+        let parts = [&command, &hand, &watch, &broker, &web, &retention, &seals, &ingest, &read_back];
         let whole = until_stopped_or_broken(&self.watched, &parts, &stop).await;
         end(command).await;
         end(hand).await;

@@ -26,7 +26,12 @@ pub fn write(folder: &Path, name: &'static str, mut program: Command) -> std::io
         };
         let folder = folder.join(sub);
         std::fs::create_dir_all(&folder)?;
-        clap_complete::generate(shell, &mut shown(name, &program), name, &mut File::create(folder.join(file))?);
+        clap_complete::generate(
+            shell,
+            &mut shown(name, &program),
+            name,
+            &mut File::create(folder.join(file))?,
+        );
     }
     program.build();
     page(&man, name, &program)

@@ -12,7 +12,7 @@ fn what_the_page_is_sent_is_read_or_refused() {
     }
     mangle(repository(), "page", &[], PLAIN, |bytes| {
         if let Ok(order) = serde_json::from_slice::<Order>(bytes) {
-            order.about.fault();
+            drop(order.about.fault());
         }
         json::<beyond::Word>(bytes);
         json::<beyond::Ticket>(bytes);
