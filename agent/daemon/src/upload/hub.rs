@@ -15,9 +15,10 @@ use lectern_wire::upload::{Announce, Grant, GrantRequest, HubInfo, LessonStatus,
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use url::Url;
 
+use super::body::Source;
 use super::destination::Held;
 use super::error::UploadError;
-use super::line::Source;
+
 use super::road::Road;
 use super::{receipt, witness};
 use crate::model::lesson::State;

@@ -5,26 +5,23 @@
 //! that no byte moves or, once all are out, that no answer comes in much more time than they took.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
-use futures_util::TryStreamExt as _;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Limited, StreamBody};
-use hyper::body::{Bytes, Frame};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Method, Request, Uri, header};
-use hyper_util::rt::TokioIo;
-use lectern_base::{clock, disk};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use lectern_base::clock;
+use reqwest::header::{HeaderName, HeaderValue};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
+use tokio_native_tls::TlsStream;
 use url::Url;
 
+use super::body::{Body, Source};
 use super::error::{UploadError, chain};
+use super::exchange::{Answer, exchange};
 use super::pace::Pace;
 
 /// A connection that is not made in this time is not made.
@@ -33,12 +30,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub const STALL: Duration = Duration::from_secs(30);
 /// A connection without work is kept this long.
 const KEEP: Duration = Duration::from_secs(20);
-/// Read from a file at once.
-const BLOCK: usize = 256 * 1024;
-/// A proxy may answer with anything, of any length.
-const MOST_ANSWER: usize = 64 * 1024;
-
-type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// The school's way out, where there is no other.
 #[derive(Debug, Clone)]
@@ -56,27 +47,6 @@ impl Proxy {
     }
 }
 
-/// What came back.
-#[derive(Debug)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: u16,
-    /// When to come again, if it says so.
-    pub retry_after: Option<Duration>,
-    /// Its body, or the beginning of it.
-    pub body: Bytes,
-}
-
-/// A part's bytes in its take's file.
-pub struct Source {
-    /// The file.
-    pub path: PathBuf,
-    /// Where they begin.
-    pub offset: u64,
-    /// How many they are.
-    pub size: u64,
-}
-
 /// Connections to whoever takes parts.
 pub struct Lines {
     proxy: Option<Proxy>,
@@ -88,7 +58,27 @@ pub struct Lines {
 struct Idle {
     place: String,
     since: Duration,
-    line: SendRequest<Body>,
+    line: Line,
+}
+
+/// A connection.
+pub enum Line {
+    /// The socket itself.
+    Plain(TcpStream),
+    /// Inside TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Line {
+    /// Whether the other end still listens, as far as this end knows. Nothing may come that nobody asked for.
+    fn stands(&self) -> bool {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().get_ref().get_ref(),
+        };
+        let heard = rustix::net::recv(socket, &mut [0_u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(heard, Err(rustix::io::Errno::AGAIN))
+    }
 }
 
 impl Lines {
@@ -102,33 +92,27 @@ impl Lines {
         self.tls.get_or_try_init(make).await.map_err(|e| UploadError::Network(chain(&e)))
     }
 
-    /// Sends a part straight from its file, at the pace, without a copy of it in memory.
+    /// Sends a part from its file, at the pace.
     pub async fn put(
         &self,
         url: &Url,
         headers: &BTreeMap<String, String>,
         source: Source,
-        pace: &Arc<Pace>,
+        pace: &Pace,
     ) -> Result<Answer, UploadError> {
         let _under_way = pace.under_way();
-        let source = Arc::new(source);
+        let mut body = Body::open(source, pace).await?;
+        let head = self.head("PUT", url, headers, Some(body.size()))?;
         loop {
             let (line, used) = self.line(url).await?;
-            let progress = Arc::new(Progress::new(source.size));
-            let body = pieces(source.clone(), pace.clone(), progress.clone());
-            let mut request = self.request(Method::PUT, url)?;
-            request = request.header(header::CONTENT_LENGTH, source.size);
-            for (name, value) in headers {
-                request = request.header(name, value);
-            }
-            let request = request.body(body).map_err(|e| UploadError::Network(chain(&e)))?;
+            body.again();
             let answer = tokio::select! {
-                answer = self.ask(url, line, request) => answer,
-                why = progress.stalled() => Err(UploadError::Network(why)),
+                answer = self.ask(url, line, &head, Some(&body)) => answer,
+                why = body.progress().stalled() => Err(UploadError::Network(why)),
             };
             match answer {
                 // A connection that was kept may have been closed meanwhile, which is nobody's fault.
-                Err(UploadError::Network(_)) if used && progress.left() == source.size => {}
+                Err(UploadError::Network(_)) if used && body.progress().untouched(body.size()) => {}
                 answer => return answer,
             }
         }
@@ -136,50 +120,55 @@ impl Lines {
 
     /// Asks for something small; for how long it takes.
     pub async fn get(&self, url: &Url) -> Result<Answer, UploadError> {
+        let head = self.head("GET", url, &BTreeMap::new(), None)?;
         let (line, _) = self.line(url).await?;
-        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let request = self.request(Method::GET, url)?.body(body);
-        self.ask(url, line, request.map_err(|e| UploadError::Network(chain(&e)))?).await
+        self.ask(url, line, &head, None).await
     }
 
-    fn request(&self, method: Method, url: &Url) -> Result<hyper::http::request::Builder, UploadError> {
+    /// The head of a request. What came from elsewhere cannot end it early.
+    fn head(
+        &self,
+        method: &str,
+        url: &Url,
+        headers: &BTreeMap<String, String>,
+        length: Option<u64>,
+    ) -> Result<Vec<u8>, UploadError> {
         // A proxy that does not tunnel is told the whole address.
         let whole = self.proxy.as_ref().filter(|_| url.scheme() == "http");
         let target = if whole.is_some() { url.as_str() } else { &url[url::Position::BeforePath..] };
         let target = target.split('#').next().unwrap_or(target);
-        let target: Uri = target.parse().map_err(|e| UploadError::Network(chain(&e)))?;
         let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
-        let request = Request::builder().method(method).uri(target).header(header::HOST, host);
-        Ok(match whole.and_then(Proxy::authorization) {
-            Some(login) => request.header(header::PROXY_AUTHORIZATION, login),
-            None => request,
-        })
+        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\n");
+        let mut add =
+            |name: &str, value: &str| match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                (Ok(_), Ok(_)) => {
+                    write!(head, "{name}: {value}\r\n").map_err(|e| UploadError::Network(chain(&e)))
+                }
+                _ => Err(UploadError::Network(format!("{name:?} is not a header that can be sent"))),
+            };
+        headers.iter().try_for_each(|(name, value)| add(name, value))?;
+        if let Some(login) = whole.and_then(Proxy::authorization) {
+            add("proxy-authorization", &login)?;
+        }
+        if let Some(length) = length {
+            add("content-length", &length.to_string())?;
+        }
+        head.push_str("\r\n");
+        Ok(head.into_bytes())
     }
 
     async fn ask(
         &self,
         url: &Url,
-        mut line: SendRequest<Body>,
-        request: Request<Body>,
+        mut line: Line,
+        head: &[u8],
+        body: Option<&Body<'_>>,
     ) -> Result<Answer, UploadError> {
-        let broken = |e: hyper::Error| UploadError::Network(chain(&e));
-        let response = line.send_request(request).await.map_err(broken)?;
-        let status = response.status().as_u16();
-        let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after =
-            retry_after.and_then(|v| v.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
-        let body = Limited::new(response.into_body(), MOST_ANSWER).collect();
-        let body = match tokio::time::timeout(STALL, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            // Half an answer is none: what it would have said is asked again.
-            Ok(Err(e)) => return Err(UploadError::Network(format!("the answer broke off: {e}"))),
-            Err(_) => return Err(UploadError::Network("the answer stalled".into())),
-        };
-        if !line.is_closed() {
-            let idle = Idle { place: place(url), since: clock::mono(), line };
-            self.idle().push(idle);
+        let (answer, keep) = exchange(&mut line, head, body).await?;
+        if keep {
+            self.idle().push(Idle { place: place(url), since: clock::mono(), line });
         }
-        Ok(Answer { status, retry_after, body })
+        Ok(answer)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
@@ -187,17 +176,15 @@ impl Lines {
     }
 
     /// A connection, and whether it was used before.
-    async fn line(&self, url: &Url) -> Result<(SendRequest<Body>, bool), UploadError> {
+    async fn line(&self, url: &Url) -> Result<(Line, bool), UploadError> {
         let wanted = place(url);
         let now = clock::mono();
         let kept = {
             let mut idle = self.idle();
-            idle.retain(|i| !i.line.is_closed() && now.saturating_sub(i.since) < KEEP);
+            idle.retain(|i| now.saturating_sub(i.since) < KEEP && i.line.stands());
             idle.iter().position(|i| i.place == wanted).map(|at| idle.swap_remove(at).line)
         };
-        if let Some(mut line) = kept
-            && line.ready().await.is_ok()
-        {
+        if let Some(line) = kept {
             return Ok((line, true));
         }
         let made = tokio::time::timeout(CONNECT, self.connect(url)).await;
@@ -205,20 +192,21 @@ impl Lines {
         Ok((line?, false))
     }
 
-    async fn connect(&self, url: &Url) -> Result<SendRequest<Body>, UploadError> {
+    async fn connect(&self, url: &Url) -> Result<Line, UploadError> {
         let (host, port) = host_and_port(url)?;
         let next = self.proxy.as_ref().map_or(Ok((host.clone(), port)), |p| host_and_port(&p.url))?;
         let failed = |e: std::io::Error| UploadError::Network(format!("{}:{}: {e}", next.0, next.1));
         let mut stream = TcpStream::connect((next.0.as_str(), next.1)).await.map_err(failed)?;
         prepare(&stream);
         if url.scheme() != "https" {
-            return over(stream).await;
+            return Ok(Line::Plain(stream));
         }
         if let Some(proxy) = &self.proxy {
             tunnel(&mut stream, proxy, &host, port).await?;
         }
         let stream = self.tls().await?.connect(&host, stream).await;
-        over(stream.map_err(|e| UploadError::Network(format!("TLS with {host}: {}", chain(&e))))?).await
+        let stream = stream.map_err(|e| UploadError::Network(format!("TLS with {host}: {}", chain(&e))))?;
+        Ok(Line::Tls(Box::new(stream)))
     }
 }
 
@@ -269,90 +257,28 @@ async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, host: &str, port: u16) ->
     }
 }
 
-async fn over(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-) -> Result<SendRequest<Body>, UploadError> {
-    let (line, connection) =
-        handshake(TokioIo::new(stream)).await.map_err(|e| UploadError::Network(chain(&e)))?;
-    tokio::spawn(async move {
-        // What ends a connection is told to whoever waits for its answer.
-        if let Err(e) = connection.await {
-            tracing::debug!("a connection ended: {}", chain(&e));
-        }
-    });
-    Ok(line)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How far a part is.
-struct Progress {
-    left: AtomicU64,
-    /// When it began and when the last piece went, milliseconds on the monotonic clock.
-    began: u64,
-    last: AtomicU64,
-}
+    #[test]
+    fn a_head_says_what_it_must_and_nothing_can_end_it_early() {
+        let url: Url = "http://hub.school:8080/a/b?sig=x%0D%0AX:y#z".parse().expect("a URL");
+        let headers = BTreeMap::from([("content-md5".to_owned(), "abc=".to_owned())]);
+        let head = Lines::new(None).head("PUT", &url, &headers, Some(7)).expect("a head");
+        let wanted = "PUT /a/b?sig=x%0D%0AX:y HTTP/1.1\r\nhost: hub.school:8080\r\ncontent-md5: abc=\r\n\
+                      content-length: 7\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&head), wanted);
 
-fn now_ms() -> u64 {
-    u64::try_from(clock::mono().as_millis()).unwrap_or(u64::MAX)
-}
+        let proxy = Proxy { url: "http://proxy:3128".parse().expect("a URL"), login: Some("a:b".into()) };
+        let head = Lines::new(Some(proxy)).head("GET", &url, &BTreeMap::new(), None).expect("a head");
+        let wanted = "GET http://hub.school:8080/a/b?sig=x%0D%0AX:y HTTP/1.1\r\nhost: hub.school:8080\r\n\
+                      proxy-authorization: Basic YTpi\r\n\r\n";
+        assert_eq!(String::from_utf8_lossy(&head), wanted);
 
-impl Progress {
-    fn new(size: u64) -> Self {
-        let now = now_ms();
-        Self { left: AtomicU64::new(size), began: now, last: AtomicU64::new(now) }
-    }
-
-    fn went(&self, bytes: usize) {
-        self.left.fetch_sub(bytes as u64, Ordering::Relaxed);
-        self.last.store(now_ms(), Ordering::Relaxed);
-    }
-
-    fn left(&self) -> u64 {
-        self.left.load(Ordering::Relaxed)
-    }
-
-    /// Comes back when nothing moves any more, with the sentence.
-    async fn stalled(&self) -> String {
-        let stall = u64::try_from(STALL.as_millis()).unwrap_or(u64::MAX);
-        loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let last = self.last.load(Ordering::Relaxed);
-            let still = now_ms().saturating_sub(last);
-            let out = self.left() == 0;
-            // What is out may still lie in buffers here, and takes no longer than what went before.
-            let patience = if out { stall + 2 * last.saturating_sub(self.began) } else { stall };
-            if still > patience {
-                let what = if out { "no answer came" } else { "nothing moved" };
-                return format!("{what} for {} s", still / 1000);
-            }
+        for (name, value) in [("x", "a\r\ny: z"), ("x y", "a"), ("", "a")] {
+            let headers = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+            assert!(Lines::new(None).head("PUT", &url, &headers, None).is_err(), "{name:?} {value:?}");
         }
     }
-}
-
-/// A part's bytes as a body: read in blocks, let go in pieces.
-fn pieces(source: Arc<Source>, pace: Arc<Pace>, progress: Arc<Progress>) -> Body {
-    let start = (source, pace, progress, 0_u64, Bytes::new());
-    let stream =
-        futures_util::stream::try_unfold(start, |(source, pace, progress, mut read, mut block)| async move {
-            if block.is_empty() {
-                let left = source.size - read;
-                if left == 0 {
-                    return Ok(None);
-                }
-                let (from, at, size) = (source.clone(), source.offset + read, left.min(BLOCK as u64));
-                block = tokio::task::spawn_blocking(move || read_block(&from.path, at, size))
-                    .await
-                    .map_err(std::io::Error::other)??;
-                read += size;
-            }
-            let piece = block.split_to(block.len().min(pace.piece()));
-            pace.leave(piece.len()).await;
-            progress.went(piece.len());
-            Ok::<_, std::io::Error>(Some((piece, (source, pace, progress, read, block))))
-        });
-    BodyExt::boxed_unsync(StreamBody::new(stream.map_ok(Frame::data)))
-}
-
-fn read_block(path: &Path, at: u64, size: u64) -> std::io::Result<Bytes> {
-    let size = usize::try_from(size).map_err(std::io::Error::other)?;
-    disk::read_at(&std::fs::File::open(path)?, at, size).map(Bytes::from)
 }

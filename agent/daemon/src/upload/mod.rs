@@ -12,12 +12,14 @@
 //! mod      which lesson, and whether it may go now (schedule)
 //! lanes    its parts side by side (climb)
 //! destination, hub   how a part is taken there
-//! road     connections (line), pace, and the question that keeps it polite (manners)
+//! road     connections (line), a request and its answer (exchange), bytes out of files (body), pace, and the question that keeps it polite (manners)
 //! ```
 
+mod body;
 mod climb;
 mod destination;
 mod error;
+mod exchange;
 pub mod hub;
 mod lanes;
 mod line;
