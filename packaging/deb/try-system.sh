@@ -141,11 +141,12 @@ guide operations.zh-CN.md | while IFS= read -r command; do must "$command" "the 
 step "the guide of operations, command by command"
 
 # Data of a version to come, and the older program again.
+known=$(inside python3 -c 'import sqlite3; print(sqlite3.connect("/var/lib/lectern/state.db").execute("PRAGMA user_version").fetchone()[0])')
 must 'systemctl stop lectern && python3 -c "import sqlite3; sqlite3.connect(\"/var/lib/lectern/state.db\").execute(\"PRAGMA user_version = 99\")"' "newer data"
 inside sh -c 'dpkg -i /debs/lectern_*.deb /debs/lectern-recorder_*.deb' >/tmp/lectern-try.said 2>&1 || true
 grep -q "install the newer one again" /tmp/lectern-try.said || { cat /tmp/lectern-try.said; echo "try: FAILED: no sentence about newer data" >&2; exit 1; }
 must 'sleep 5; test "$(systemctl is-active lectern)" = failed && test "$(systemctl show -p ExecMainStatus --value lectern)" = 78' "it stays down"
-must 'python3 -c "import sqlite3; sqlite3.connect(\"/var/lib/lectern/state.db\").execute(\"PRAGMA user_version = 8\")" && systemctl restart lectern' "the older data again"
+must "python3 -c 'import sqlite3; sqlite3.connect(\"/var/lib/lectern/state.db\").execute(\"PRAGMA user_version = $known\")' && systemctl restart lectern" "the older data again"
 step "a downgrade onto newer data is refused: $(grep -o 'the state database.*' /tmp/lectern-try.said | head -n 1)"
 
 inside lectern record start >/dev/null
