@@ -16,7 +16,7 @@ fi
 boot=
 finish() {
     if [ -n "$boot" ]; then kill "$boot" 2>/dev/null && wait "$boot" 2>/dev/null || true; fi
-    if [ "${1:-}" != --keep ]; then rm -rf --one-file-system "$root"; fi
+    if [ "${1:-}" != --keep ]; then rm -rf --one-file-system "$root" "$root.log" "$root.said"; fi
 }
 trap 'finish "$@"' EXIT
 
@@ -34,7 +34,7 @@ cp "target/deb/"*"_${version}+1_$architecture.deb" "$root/newer"
 chroot "$root" apt-get update -qq
 chroot "$root" sh -c 'DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --download-only /debs/*.deb' >/dev/null
 
-log=$root.log
+log=$root.log said=$root.said
 systemd-nspawn --quiet --boot --directory "$root" --machine "lectern-try-$$" --register=no --keep-unit --private-network \
     >"$log" 2>&1 </dev/null &
 boot=$!
@@ -45,12 +45,12 @@ for _ in $(seq 60); do
     sleep 1
 done
 inside() {
-    nsenter -t "$leader" -m -u -i -n -p -C env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+    nsenter -t "$leader" -m -u -i -n -p -C env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run LC_ALL=C.UTF-8 \
         DEBIAN_FRONTEND=noninteractive "$@"
 }
 step() { echo "try: $((SECONDS - begun)) s: $*"; }
-must() { if ! inside sh -c "$1" >/tmp/lectern-try.said 2>&1; then
-    echo "try: FAILED: $2" >&2; cat /tmp/lectern-try.said >&2
+must() { if ! inside sh -c "$1" >"$said" 2>&1 </dev/null; then
+    echo "try: FAILED: $2" >&2; cat "$said" >&2
     inside journalctl --unit='lectern*' --lines=40 --no-pager >&2 || true; exit 1; fi; }
 # The status of the room, and a word of it.
 status() { inside lectern record status --json 2>/dev/null || true; }
@@ -77,10 +77,10 @@ guide technician.zh-CN.md | while IFS= read -r command; do
         *"/debs/lectern_"*)
             # What a technician does by hand between the two: register the room, write settings and password.
             must "systemctl stop lectern-hub" "the hub stops"
-            must 'runuser -u lectern-hub -- lectern-hub device add --school 3401000001 --device room-301 --room 301教室 --json >/root/device.json; systemctl start lectern-hub' "the room is registered"
+            must 'runuser -u lectern-hub -- lectern-hub device add --school 3401000001 --device room-301 --room 301教室 --json >/run/device.json; systemctl start lectern-hub' "the room is registered"
             ;;
         "lectern check")
-            must 'umask 077; python3 -c "import json; print(json.load(open(\"/root/device.json\"))[\"password\"])" >/etc/lectern/device.password; chown lectern /etc/lectern/device.password' "the password is written"
+            must 'umask 077; python3 -c "import json; print(json.load(open(\"/run/device.json\"))[\"password\"])" >/etc/lectern/device.password; chown lectern /etc/lectern/device.password' "the password is written"
             must 'python3 - <<"X"
 import re
 path = "/etc/lectern/agent.toml"
@@ -113,7 +113,7 @@ until_word 's["lesson"]["media_ms"] > 6000 and s["lesson"]["take"] == 1' "the le
 test "$recorder" = "$(inside pgrep -f '^/usr/bin/lectern-recorder record')"
 step "killed: the same recorder, the same take"
 
-inside sh -c 'dpkg -i /newer/*.deb' >/tmp/lectern-try.said 2>&1 || { cat /tmp/lectern-try.said; exit 1; }
+inside sh -c 'dpkg -i /newer/*.deb' >"$said" 2>&1 || { cat "$said"; exit 1; }
 test "$(inside dpkg-query -W -f '${Version}' lectern)" = "$version+1"
 at=$(word 's["lesson"]["media_ms"]')
 until_word "s['lesson']['media_ms'] > ${at:-0} + 3000 and s['lesson']['take'] == 1" "the lesson goes on after the upgrade"
@@ -143,11 +143,11 @@ step "the guide of operations, command by command"
 # Data of a version to come, and the older program again.
 known=$(inside python3 -c 'import sqlite3; print(sqlite3.connect("/var/lib/lectern/state.db").execute("PRAGMA user_version").fetchone()[0])')
 must 'systemctl stop lectern && python3 -c "import sqlite3; sqlite3.connect(\"/var/lib/lectern/state.db\").execute(\"PRAGMA user_version = 99\")"' "newer data"
-inside sh -c 'dpkg -i /debs/lectern_*.deb /debs/lectern-recorder_*.deb' >/tmp/lectern-try.said 2>&1 || true
-grep -q "install the newer one again" /tmp/lectern-try.said || { cat /tmp/lectern-try.said; echo "try: FAILED: no sentence about newer data" >&2; exit 1; }
+inside sh -c 'dpkg -i /debs/lectern_*.deb /debs/lectern-recorder_*.deb' >"$said" 2>&1 || true
+grep -q "install the newer one again" "$said" || { cat "$said"; echo "try: FAILED: no sentence about newer data" >&2; exit 1; }
 must 'sleep 5; test "$(systemctl is-active lectern)" = failed && test "$(systemctl show -p ExecMainStatus --value lectern)" = 78' "it stays down"
 must "python3 -c 'import sqlite3; sqlite3.connect(\"/var/lib/lectern/state.db\").execute(\"PRAGMA user_version = $known\")' && systemctl restart lectern" "the older data again"
-step "a downgrade onto newer data is refused: $(grep -o 'the state database.*' /tmp/lectern-try.said | head -n 1)"
+step "a downgrade onto newer data is refused: $(grep -o 'the state database.*' "$said" | head -n 1)"
 
 inside lectern record start >/dev/null
 until_word 's["lesson"]["media_ms"] > 2000' "another lesson"
@@ -156,9 +156,9 @@ must 'apt-get remove -y -qq lectern lectern-recorder' "removal"
 must "test -s /var/lib/lectern/lessons/$open/take-1.mp4 && tail -n 1 /var/lib/lectern/lessons/$open/take-1.jsonl | grep -q ended" "the take was ended in order"
 must '! pgrep -f lectern-recorder && ! test -e /usr/bin/lectern && test -e /etc/lectern/agent.toml' "removal ends everything and keeps state and settings"
 step "removed in the middle of a lesson: its take was ended in order"
-inside apt-get purge -y -qq lectern lectern-recorder lectern-hub >/tmp/lectern-try.said 2>&1
+inside apt-get purge -y -qq lectern lectern-recorder lectern-hub >"$said" 2>&1
 must "test -e /var/lib/lectern-hub/objects && ! test -e /etc/lectern/hub.toml && ! test -e /etc/lectern/device.password" "purge keeps lessons that are nowhere else, and says so"
-grep "stay" /tmp/lectern-try.said
+grep "stay" "$said"
 must '! getent passwd lectern && ! getent passwd lectern-hub && ! systemctl list-unit-files --no-legend | grep -q lectern' "purge deletes users and units"
 step "purged"
 echo "try: everything held, on $(inside sh -c '. /etc/os-release; echo "$PRETTY_NAME"')"

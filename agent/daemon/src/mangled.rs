@@ -1,12 +1,9 @@
-//! Tests: what the daemon reads from outside, damaged in thousands of ways, see `lectern_base::mangle`. The page's and
-//! the devices' own answers are handed over beside what reads them.
+//! For tests of what the daemon reads from outside, damaged in thousands of ways, see `lectern_base::mangle`: each is handed
+//! over beside what reads it.
 
 use std::path::Path;
 
-use lectern_base::mangle::{Counting, Limit, PLAIN, mangle};
-
-use crate::beside::{calendar, xml};
-use crate::config::Config;
+use lectern_base::mangle::Counting;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -14,26 +11,4 @@ static COUNTING: Counting = Counting;
 /// Where the seeds are.
 pub fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-}
-
-#[test]
-fn settings_are_read_or_refused() {
-    // All faults are told at once, each in a sentence.
-    let limit = Limit { per_byte: 4000, at_rest: 1 << 20 };
-    mangle(repository(), "agent-toml", &["config/agent.toml"], limit, |bytes| {
-        drop(Config::parse(&String::from_utf8_lossy(bytes)));
-    });
-}
-
-#[test]
-fn what_other_stores_and_calendars_answer_is_read_or_refused() {
-    mangle(repository(), "s3", &[], PLAIN, |bytes| {
-        let text = String::from_utf8_lossy(bytes);
-        xml::text(&text, "Code");
-        xml::all(&text, "Part");
-    });
-    mangle(repository(), "calendar", &[], PLAIN, |bytes| {
-        let events = calendar::events(&String::from_utf8_lossy(bytes));
-        calendar::current(&events, 0);
-    });
 }

@@ -5,6 +5,8 @@ mod clip;
 mod devices;
 mod doctor;
 mod export;
+#[cfg(test)]
+mod mangled;
 mod remote;
 mod usage;
 mod verify;
