@@ -323,7 +323,17 @@ fn the_journal_can_be_asked_for_a_room_and_for_a_lesson() {
     let programs = Programs::find().unwrap();
     let path = folder.join("journal");
     let journal = UnixDatagram::bind(&path).unwrap();
-    journal.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Read all the time, as the journal does: whoever writes to it waits otherwise.
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    std::thread::spawn({
+        let heard = Arc::clone(&heard);
+        move || {
+            let mut bytes = vec![0; 256 * 1024];
+            while let Ok(n) = journal.recv(&mut bytes) {
+                heard.lock().unwrap().push(fields(&bytes[..n]));
+            }
+        }
+    });
     let (hub, password) = Hub::start(&folder, &programs).unwrap();
     let mut agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
     agent.process.stop();
@@ -346,16 +356,15 @@ fn the_journal_can_be_asked_for_a_room_and_for_a_lesson() {
     agent.press("stop").unwrap();
     let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
     let lesson = status["lesson"]["id"].as_str().unwrap();
-    let (mut of_agent, mut of_recorder) = (false, false);
-    let mut bytes = vec![0; 256 * 1024];
-    while !(of_agent && of_recorder) {
-        let n = journal.recv(&mut bytes).expect("both have said something of the lesson");
-        let said = fields(&bytes[..n]);
-        let of = |name: &str| said.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
-        if of("LESSON") == Some(lesson) {
-            assert_eq!(of("ROOM"), Some("301教室"), "{said:?}");
-            of_agent |= of("SYSLOG_IDENTIFIER") == Some("lectern");
-            of_recorder |= of("SYSLOG_IDENTIFIER") == Some("lectern-recorder");
-        }
-    }
+    let of = |said: &[(String, String)], name: &str| {
+        said.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let both = eventually(PATIENCE, "both programs' words of the lesson", || {
+        let said = heard.lock().unwrap();
+        let of_lesson: Vec<_> = said.iter().filter(|line| of(line, "LESSON") == lesson).collect();
+        assert!(of_lesson.iter().all(|line| of(line, "ROOM") == "301教室"), "{of_lesson:?}");
+        let from = |program: &str| of_lesson.iter().any(|line| of(line, "SYSLOG_IDENTIFIER") == program);
+        (from("lectern") && from("lectern-recorder")).then_some(())
+    });
+    both.unwrap();
 }
