@@ -31,6 +31,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("alarm", 3),
     ("command", 3),
     ("desired", 3),
+    ("enrol", 3),
     ("home", 3),
     ("beside", 3),
     ("usage", 3),
@@ -400,6 +401,29 @@ fn the_machine_rule_notices_a_folder_but_not_a_part_of_a_path() {
     assert_eq!(machine_faults(&format!("at /{}/zhang/x", "home"), &folders).len(), 1);
     assert_eq!(machine_faults(&format!("\"/{}/zhang\"", "home"), &folders).len(), 1);
     assert!(machine_faults("$root/home/x and a/home/x", &folders).is_empty());
+}
+
+/// A route that no list names is a door that no test tries. Where routes may be made: the two lists, and the socket that only the
+/// hub's user can open.
+fn route_faults(path: &str, text: &str) -> Vec<String> {
+    const LISTS: [&str; 3] =
+        ["agent/daemon/src/page/routes.rs", "hub/src/door/routes.rs", "hub/src/enrol/local.rs"];
+    let makes = code(text).lines().any(|line| line.contains(".route("));
+    if makes && !LISTS.contains(&path) {
+        vec!["makes a route by itself; use Routes, so that tests/doors/main.rs tries it".to_owned()]
+    } else {
+        vec![]
+    }
+}
+
+#[test]
+fn every_route_stands_in_a_list_that_a_test_goes_through() {
+    let sources = [root().join("hub/src"), root().join("agent/daemon/src")];
+    let all: Vec<_> =
+        sources.iter().flat_map(|folder| files(folder, &|name| name.ends_with(".rs"))).collect();
+    hold(&all, |path, text| route_faults(&path.strip_prefix(root()).expect("below").to_string_lossy(), text));
+    assert_eq!(route_faults("hub/src/console/mod.rs", "Router::new().route(\"/x\", get(x))").len(), 1);
+    assert!(route_faults("hub/src/door/routes.rs", "router.route(path, handler)").is_empty());
 }
 
 /// What the settings code reads: the first text of a call such as `.number("fps", …)`.

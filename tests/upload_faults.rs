@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Disk, Fault, Folder, Hub, Process, Relay, Room, School, eventually, free_port};
+use lectern_tests::{
+    Agent, Disk, FakeClock, Fault, Folder, Hub, Process, Relay, Room, School, eventually, free_port,
+};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -105,24 +107,14 @@ fn a_full_disk_at_the_hub_keeps_the_lesson_in_the_room_until_there_is_space() {
     stored(&school, &lesson);
 }
 
-fn faketime() -> PathBuf {
-    let places = std::fs::read_dir("/usr/lib").unwrap().flatten();
-    let mut libraries = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
-    libraries.find(|path| path.is_file()).expect("libfaketime (packaging/setup.sh installs it)")
-}
-
 #[test]
 fn a_clock_at_2013_and_rules_for_the_night_hold_nothing_back() {
     let mut room = Room::card();
     room.sources += "[upload]\nwaits_for_night = \"all\"\nnight = \"00:00-00:01\"\n";
-    for (key, value) in [
-        ("LD_PRELOAD", faketime().display().to_string()),
-        ("FAKETIME", format!("-{}", clock::wall_ms() / 1000 - 1_356_998_400)),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-        ("NO_FAKE_STAT", "1".into()),
-    ] {
-        room.env.push((key.to_owned(), value));
-    }
+    let battery = Folder::new().unwrap();
+    let dead = FakeClock::new(battery.path()).unwrap();
+    dead.off_by(1_356_998_400 - clock::wall_ms() / 1000).unwrap();
+    room.env.extend(dead.env().unwrap());
     let (school, _relay) = school(&room);
     let lesson = record(&school.agent);
     stored(&school, &lesson);
@@ -195,7 +187,7 @@ fn certificate(folder: &Path, name: &str, ago: Option<u32>) -> PathBuf {
     let (pem, own) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.crt")));
     let mut make = Command::new("openssl");
     if let Some(days) = ago {
-        make.env("LD_PRELOAD", faketime()).env("FAKETIME", format!("-{days}d"));
+        make.env("LD_PRELOAD", FakeClock::library().unwrap()).env("FAKETIME", format!("-{days}d"));
     }
     let key = folder.join(format!("{name}.key"));
     make.args(

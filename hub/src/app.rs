@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lectern_base::{chance, clock, disk};
 use lectern_wire::log::Salt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -15,15 +15,21 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::{self, Front};
 use crate::command;
 use crate::config::Config;
+use crate::config::tls::Kind;
 use crate::console;
+use crate::door::tls::{Source, Tls, TlsFault};
+use crate::door::{Http, Peer, names};
+use crate::enrol::{self, desk::Desk};
 use crate::hand;
 use crate::ingest;
+use crate::model::barred::Barred;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
 use crate::model::retention::Retention;
 use crate::notify;
 use crate::probe;
 use crate::receive::{self, Receive};
+use crate::store::authority::Authority;
 use crate::store::keys::Keys;
 use crate::store::objects::Objects;
 use crate::store::objects::bucket::Bucket;
@@ -43,6 +49,8 @@ const WAITING: usize = 1024;
 /// Why the hub does not run.
 #[derive(Debug)]
 pub enum Fault {
+    /// A certificate that was given, or TLS itself.
+    Tls(String),
     /// The data folder.
     Store(StoreError),
     /// A port that somebody else has.
@@ -65,7 +73,10 @@ impl From<anyhow::Error> for Fault {
 
 /// A hub with its ports taken.
 pub struct Hub {
-    http: TcpListener,
+    http: Http,
+    tls: Option<Tls>,
+    enrol: enrol::Enrol,
+    local: (UnixListener, Desk),
     broker: Front,
     ingest: ingest::Deps,
     watch: watch::Deps,
@@ -115,17 +126,45 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         println!("admin password: {password}");
     }
 
+    let authority = Authority::open(&config.data_dir, now)?;
+    let tls = speaks_tls(config).then(|| Tls::open(authority.clone(), source(config))).transpose();
+    let tls = tls.map_err(|e| match e {
+        TlsFault::Store(e) => Fault::Store(e),
+        e => Fault::Tls(e.to_string()),
+    })?;
+    let ca = trusted(config, &authority)?;
+    let barred = Barred::default();
     let (counts, bell) = (Arc::new(Counts::default()), Bell::default());
     let (arrivals_in, arrivals) = mpsc::channel(WAITING);
     let (downs_in, downs) = mpsc::channel(WAITING);
-    let deps =
-        broker::Deps { store: store.clone(), arrivals: arrivals_in, downs, counts: Arc::clone(&counts) };
+    let deps = broker::Deps {
+        store: store.clone(),
+        arrivals: arrivals_in,
+        downs,
+        counts: Arc::clone(&counts),
+        barred: barred.clone(),
+        tls: tls.clone().filter(|_| config.mqtt_tls()),
+    };
     let broker = Front::open(config, deps).await.map_err(Fault::Port)?;
     let http = TcpListener::bind(config.http_listen).await.map_err(|e| {
         Fault::Port(format!("HTTP cannot listen on {}: {e}; choose another http.listen", config.http_listen))
     })?;
     let http_port = http.local_addr().context("the HTTP port is unknown")?.port();
+    let http =
+        Http::new(http, tls.clone().filter(|_| config.http_tls())).context("the HTTP port is unknown")?;
     let mqtt_port = broker.port();
+    let fingerprint = authority.fingerprint()?;
+    let desk = Desk::new(store.clone(), names::on_cards(config, http_port), fingerprint.clone());
+    let local = enrol::local::open(&config.data_dir).map_err(StoreError::io("opening hub.sock"))?;
+    let enrol = enrol::Enrol::new(enrol::Deps {
+        store: store.clone(),
+        authority: authority.clone(),
+        ca,
+        hub_key: signer.public(),
+        broker: told(config, mqtt_port),
+        barred: barred.clone(),
+        bell: bell.clone(),
+    });
 
     let ingest = ingest::Deps {
         store: store.clone(),
@@ -183,11 +222,18 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         key: keys.signing.clone(),
         given,
         changed,
+        desk: desk.clone(),
+        barred,
+        ca: authority.pem()?,
+        fingerprint,
     };
     let read_back = Box::pin(read_back);
     let retention = config.retention;
     Ok(Hub {
         http,
+        tls,
+        enrol,
+        local: (local, desk),
         broker,
         ingest,
         watch,
@@ -202,6 +248,42 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         http_port,
         mqtt_port,
     })
+}
+
+fn speaks_tls(config: &Config) -> bool {
+    config.http_tls() || config.mqtt_tls() && config.outside.is_none()
+}
+
+/// Where the hub's certificate comes from.
+fn source(config: &Config) -> Source {
+    match &config.tls.kind {
+        Kind::Given { certificate, key } => Source::Given(certificate.clone(), key.clone()),
+        Kind::Own | Kind::Proxy | Kind::Off => Source::Own(names::all(config)),
+    }
+}
+
+/// What rooms check the hub's certificate by; none when their systems know it.
+fn trusted(config: &Config, authority: &Authority) -> Result<Option<String>, Fault> {
+    match (&config.tls.kind, &config.tls.ca) {
+        (Kind::Own | Kind::Off, _) => Ok(Some(authority.pem()?)),
+        (_, None) => Ok(None),
+        (_, Some(path)) => {
+            let told = |e: &dyn std::fmt::Display| Fault::Tls(format!("tls.ca: {}: {e}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(|e| told(&e))?;
+            openssl::x509::X509::from_pem(text.as_bytes()).map_err(|e| told(&e))?;
+            Ok(Some(text))
+        }
+    }
+}
+
+/// Where rooms are told to report.
+fn told(config: &Config, port: u16) -> enrol::Address {
+    let elsewhere = config.outside.as_ref().map(|outside| &outside.url);
+    match config.mqtt_address.as_ref().or(elsewhere) {
+        Some(url) => enrol::Address::At(url.to_string()),
+        None if config.mqtt_tls() => enrol::Address::Tls(port),
+        None => enrol::Address::Plain(port),
+    }
 }
 
 /// What looks after the store beside the traffic.
@@ -253,10 +335,28 @@ impl Hub {
     /// False when a part of it ended by itself: a half-dead hub helps nobody, systemd starts a whole one.
     pub async fn serve(self, stop: CancellationToken) -> bool {
         let stop_ingest = CancellationToken::new();
-        let app = receive::router(self.receive.clone()).merge(console::router(self.console, stop.clone()));
+        let api = receive::router(self.receive.clone(), self.enrol.router());
+        let app = api.merge(console::router(self.console, stop.clone()));
         let app = app.layer(axum::middleware::from_fn(console::survive));
-        let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let app = app.into_make_service_with_connect_info::<Peer>();
         let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let keep = named("tls", {
+            let (tls, stop) = (self.tls, stop.clone());
+            async move {
+                match tls {
+                    Some(tls) => tls.keep(stop).await,
+                    None => stop.cancelled_owned().await,
+                }
+            }
+        });
+        let local = named("local", {
+            let ((listener, desk), stop) = (self.local, stop.clone());
+            async move {
+                if let Err(e) = enrol::local::serve(listener, desk, stop).await {
+                    tracing::error!("the command line can ask this hub no more: {e}");
+                }
+            }
+        });
         let ingest = named("ingest", ingest::run(self.ingest, stop_ingest.clone()));
         let command = named("command", command::run(self.command, stop.clone()));
         let hand = named("hand", hand::run(self.hand, stop.clone()));
@@ -290,6 +390,8 @@ impl Hub {
         end(watch).await;
         end(broker).await;
         end(web).await;
+        end(local).await;
+        end(keep).await;
         end(retention).await;
         end(seals).await;
         end(janitor).await;
@@ -313,7 +415,14 @@ pub async fn run(config: Config) -> Result<(), Fault> {
     disk::replace(&config.data_dir.join("ports.json"), ports.to_string().as_bytes())
         .map_err(StoreError::io("writing ports.json"))?;
     tracing::info!(http = hub.http_port, mqtt = hub.mqtt_port, data = %config.data_dir.display(), "the hub runs");
-    println!("lectern-hub ready http=127.0.0.1:{} mqtt=127.0.0.1:{}", hub.http_port, hub.mqtt_port);
+    let (at, way) = (|tls: bool, plain, secure| if tls { secure } else { plain }, config.http_tls());
+    println!(
+        "lectern-hub ready {}=127.0.0.1:{} {}=127.0.0.1:{}",
+        at(way, "http", "https"),
+        hub.http_port,
+        at(config.mqtt_tls(), "mqtt", "mqtts"),
+        hub.mqtt_port
+    );
     notify::systemd("READY=1");
 
     let stop = CancellationToken::new();

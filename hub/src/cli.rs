@@ -1,6 +1,7 @@
 //! Floor 6: the command line. Parses, calls, turns outcomes into sentences and exit codes.
 
 mod evidence;
+mod token;
 
 use std::path::PathBuf;
 
@@ -12,10 +13,12 @@ use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::topic::Topics;
 
 use crate::app;
+use crate::config::tls::Kind;
 use crate::config::{self, Config};
 use crate::probe;
 use crate::store::objects::bucket::Bucket;
-use crate::store::{Store, StoreError, audit, device_keys, devices};
+use crate::store::{Store, StoreError, audit, authority, device_keys, devices};
+use crate::{console, enrol, receive};
 
 /// Lectern 讲台中心: receives rooms' health and lessons, keeps them, shows them.
 #[derive(Debug, Parser)]
@@ -42,6 +45,12 @@ enum Command {
         /// The folder.
         folder: PathBuf,
     },
+    /// Cards that rooms enrol with.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Lists every HTTP route and who may use it, as JSON.
+    #[command(hide = true)]
+    Routes,
     /// Makes a new console password, prints it once, and ends all sessions.
     Password(Settings),
     /// The log of receipts, while the hub does not run.
@@ -116,6 +125,8 @@ pub fn run(cli: Cli) -> Exit {
             let written = lectern_base::papers::write(&folder, "lectern-hub", Cli::command());
             written.map_err(|e| (format!("{}: {e}", folder.display()), Exit::Failed))
         }
+        Command::Token(asked) => token::run(asked),
+        Command::Routes => routes(),
         Command::Password(settings) => load(&settings).and_then(|c| password(&c)),
         Command::Log(asked) => evidence::log(asked),
         Command::Key(asked) => evidence::key(asked),
@@ -155,11 +166,15 @@ fn run_hub(config: Config) -> Result<(), End> {
     outcome.map_err(|e| match e {
         app::Fault::Store(e) => store_end(&e),
         app::Fault::Port(e) => (e, Exit::AlreadyRunning),
+        app::Fault::Tls(e) => (e, Exit::BadSettings),
         app::Fault::Other(e) => failed(format!("{e:#}")),
     })
 }
 
 fn check(config: &Config, wish: &Check) -> Result<(), End> {
+    if let Kind::Given { certificate, key } = &config.tls.kind {
+        authority::given(certificate, key).map_err(|e| (format!("tls: {e}"), Exit::BadSettings))?;
+    }
     if wish.settings_only {
         println!("{}", if wish.json { r#"{"settings":"ok"}"# } else { "ok" });
         return Ok(());
@@ -253,6 +268,18 @@ fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
         println!("password: {password}");
         println!("It is not shown again. Put it into the agent's settings.");
     }
+    Ok(())
+}
+
+fn routes() -> Result<(), End> {
+    let all = [
+        receive::routes().list(),
+        receive::store_routes().list(),
+        enrol::routes().list(),
+        console::routes().list(),
+    ];
+    let text = serde_json::to_string(&all.concat()).map_err(|e| (e.to_string(), Exit::Failed))?;
+    println!("{text}");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Floor 2: settings. Read once, checked whole: every fault is told at once, by field path.
 
 mod broker;
+pub mod tls;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -31,6 +32,10 @@ pub struct Config {
     pub parts_at_once: u32,
     /// Where the broker inside listens.
     pub mqtt_listen: SocketAddr,
+    /// What rooms are told to report to, where it is not this hub's own port: `mqtts://…`.
+    pub mqtt_address: Option<Url>,
+    /// How the hub is spoken with from other machines.
+    pub tls: tls::Tls,
     /// A broker beside the hub, instead of the one inside.
     pub outside: Option<Outside>,
     /// Days that measurements are kept.
@@ -81,13 +86,17 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         vec![format!("not TOML in line {line}: {}", e.message().trim_end())]
     })?;
     let mut reader = Reader { table: &table, known: BTreeSet::new(), faults: Vec::new() };
+    let http_listen = reader.address("http.listen", "0.0.0.0:8470");
+    let mqtt_listen = reader.address("mqtt.listen", "0.0.0.0:8883");
     let config = Config {
         data_dir: reader.text("data_dir", "/var/lib/lectern-hub", 4096).into(),
         school: reader.text("school", "示范学校", 40),
         schemes: reader.text("schemes", "/etc/lectern/hub-schemes", 4096).into(),
-        http_listen: reader.address("http.listen", "0.0.0.0:8470"),
+        http_listen,
         parts_at_once: reader.number("http.parts_at_once", 16, 1..=1000),
-        mqtt_listen: reader.address("mqtt.listen", "0.0.0.0:1883"),
+        mqtt_listen,
+        mqtt_address: reader.mqtt_address(),
+        tls: reader.tls([("http.listen", http_listen), ("mqtt.listen", mqtt_listen)]),
         outside: reader.outside(),
         samples_days: reader.number("store.samples_days", 14, 1..=400),
         keep_free_bytes: u64::from(reader.number("store.keep_free_mib", 1024, 0..=1_000_000)) << 20,
@@ -355,6 +364,13 @@ mod tests {
             "http.listen",
             "http.parts_at_once",
             "mqtt.listen",
+            "mqtt.address",
+            "tls.kind",
+            "tls.loopback",
+            "tls.names",
+            "tls.certificate",
+            "tls.key",
+            "tls.ca",
             "broker.url",
             "broker.id",
             "broker.user",

@@ -1,7 +1,7 @@
 //! `lectern-hub`: broker, store and console of Lectern 讲台 on one machine.
 //!
 //! Floors, bottom to top: [`model`], [`store`] and [`config`], then the stages [`broker`], [`ingest`],
-//! [`watch`], [`command`], [`hand`] and [`receive`], the [`console`], and [`app`], which wires them. A stage never calls another. [`probe`] tries
+//! [`watch`], [`command`], [`hand`], [`receive`] and [`enrol`] behind the [`door`]s, the [`console`], and [`app`], which wires them. A stage never calls another. [`probe`] tries
 //! a store out with what stands below it.
 
 mod app;
@@ -10,6 +10,8 @@ mod cli;
 mod command;
 mod config;
 mod console;
+mod door;
+mod enrol;
 mod hand;
 mod ingest;
 #[cfg(test)]

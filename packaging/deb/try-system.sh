@@ -92,7 +92,7 @@ open(path, "w").write(head + "[[source]]\nname = \"card\"\nkind = \"test\"\n\n" 
 X' "the settings are written: the generated card instead of a classroom"
             ;;
     esac
-    must "${command/apt-get install -y/apt-get install -y -qq --no-install-recommends --no-download}" "the guide: $command"
+    must "${command/apt-get install -y/apt-get install -y -qq --no-install-recommends}" "the guide: $command"
 done
 step "the technician's guide, command by command"
 for unit in lectern-hub lectern; do

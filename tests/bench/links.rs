@@ -44,7 +44,7 @@ impl Line {
             recorder: programs.recorder.clone(),
             hub: wrapped("hub-there", &link.at_hub(&programs.hub))?,
         };
-        let (hub, password) = Hub::start_at(&folder, &ours, link::HUB, "")?;
+        let (hub, password) = Hub::start_at(&folder, &ours, link::HUB, "[tls]\nkind = \"proxy\"\n")?;
         let agent = Agent::start(&folder, &ours, room, &hub, &password)?;
         Ok(Some(Self { agent, hub, link, folder }))
     }

@@ -3,13 +3,12 @@
 //! Only recorder and daemon see it, by libfaketime, and only on CLOCK_REALTIME: the machine's own clock is
 //! left alone. Claps before and after each step are found where they were made.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use lectern_base::clock;
 use lectern_tests::clap::{self, Found};
-use lectern_tests::{Clap, Room, School, World};
+use lectern_tests::{Clap, FakeClock, Room, School, World};
 
 use super::table::Row;
 use super::{Plan, lesson_of, now_ms, record_for, spans, stored};
@@ -17,38 +16,6 @@ use super::{Plan, lesson_of, now_ms, record_for, spans, stored};
 /// Seconds from 2013-01-01 to now.
 fn since_2013() -> i64 {
     clock::wall_ms() / 1000 - 1_356_998_400
-}
-
-/// The wall clock of the programs that were started with [`FakeClock::env`].
-struct FakeClock(PathBuf);
-
-impl FakeClock {
-    fn new(folder: &Path) -> anyhow::Result<Self> {
-        let fake = Self(folder.join("faketime"));
-        fake.off_by(0)?;
-        Ok(fake)
-    }
-
-    /// Seconds beside the real one. The file is replaced at once: half a number would be another step.
-    fn off_by(&self, seconds: i64) -> anyhow::Result<()> {
-        let new = self.0.with_extension("new");
-        std::fs::write(&new, format!("{seconds:+}\n"))?;
-        std::fs::rename(new, &self.0).context("the wall clock could not be stepped")
-    }
-
-    fn env(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let places = std::fs::read_dir("/usr/lib")?.flatten();
-        let mut libraries = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
-        let library = libraries.find(|path| path.is_file()).context("libfaketime is not installed")?;
-        let env = [
-            ("LD_PRELOAD", library.display().to_string()),
-            ("FAKETIME_TIMESTAMP_FILE", self.0.display().to_string()),
-            ("FAKETIME_NO_CACHE", "1".into()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
-            ("NO_FAKE_STAT", "1".into()),
-        ];
-        Ok(env.map(|(key, value)| (key.to_owned(), value)).into())
-    }
 }
 
 /// Claps after each step.

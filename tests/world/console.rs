@@ -21,7 +21,10 @@ impl Console {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn stranger(hub: &Hub) -> anyhow::Result<Self> {
+        let ca =
+            hub.ca().filter(|_| hub.secure).map(|pem| reqwest::Certificate::from_pem(&pem)).transpose()?;
         let http = reqwest::Client::builder()
+            .tls_certs_only(ca)
             .no_proxy()
             // A line the hub is about to close must not carry the next request.
             .pool_max_idle_per_host(0)
@@ -85,6 +88,31 @@ impl Console {
         let request = self.request(reqwest::Method::POST, path);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         request.body(body.join("&")).send().await.with_context(|| format!("no answer to {path}"))
+    }
+
+    /// Sends a form with a file, as browsers do.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn post_parts(
+        &self,
+        path: &str,
+        parts: &[(&str, Option<&str>, &[u8])],
+    ) -> anyhow::Result<Response> {
+        const EDGE: &str = "lectern-test-edge";
+        let mut body = Vec::new();
+        for (name, file, bytes) in parts {
+            let file = file.map_or_else(String::new, |file| format!("; filename=\"{file}\""));
+            body.extend(
+                format!("--{EDGE}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").bytes(),
+            );
+            body.extend_from_slice(bytes);
+            body.extend(b"\r\n");
+        }
+        body.extend(format!("--{EDGE}--\r\n").bytes());
+        let request = self.request(reqwest::Method::POST, path);
+        let request = request.header("content-type", format!("multipart/form-data; boundary={EDGE}"));
+        request.body(body).send().await.with_context(|| format!("no answer to {path}"))
     }
 
     /// Registers a device of the school through the form; its password.

@@ -19,6 +19,7 @@
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
 //! school, lessons  a hub and an agent, the built programs with real settings; a lesson as the hub holds it
 //! Disk             a file system that can be filled, and copied as a power cut would leave it
+//! Impostor         between room and hub, with a certificate of its own
 //! Relay            between agent and hub: cuts, refuses, garbles, says nothing
 //! Link             a slow, long or lossy line between two network namespaces
 //! Noise            a picture that no encoder can make small
@@ -39,9 +40,11 @@ pub mod camera;
 pub mod clap;
 pub mod console;
 pub mod disk;
+pub mod fake_clock;
 pub mod folder;
 pub mod garage;
 pub mod grab;
+pub mod impostor;
 pub mod key;
 pub mod lessons;
 pub mod link;
@@ -73,7 +76,9 @@ pub use camera::Camera;
 pub use clap::Clap;
 pub use console::Console;
 pub use disk::Disk;
+pub use fake_clock::FakeClock;
 pub use folder::Folder;
+pub use impostor::Impostor;
 pub use lessons::{School, Stored};
 pub use link::{Link, Shape};
 pub use live::LiveServer;

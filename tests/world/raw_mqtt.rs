@@ -1,11 +1,16 @@
 //! MQTT 3.1.1 by hand: what no client library would say can be said here, and nothing is repaired on the way.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use openssl::pkey::PKey;
+use openssl::ssl::{SslConnector, SslMethod};
+use openssl::x509::X509;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_openssl::SslStream;
 
 /// How long a broker may take to answer or to hang up: longer than its own wait for a handshake.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,10 +64,21 @@ pub fn subscribe(filter: &str) -> Vec<u8> {
     packet(0x82, &[&[0, 9][..], &text(filter.as_bytes()), &[1]].concat())
 }
 
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
 /// A connection to a broker.
-#[derive(Debug)]
 pub struct RawMqtt {
-    line: TcpStream,
+    line: Box<dyn Io>,
+}
+
+/// What is shown at a broker that speaks TLS: certificate and key, PEM.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The certificate.
+    pub certificate: Vec<u8>,
+    /// Its key.
+    pub key: Vec<u8>,
 }
 
 impl RawMqtt {
@@ -71,9 +87,36 @@ impl RawMqtt {
     /// # Errors
     /// When nobody listens.
     pub async fn dial(port: u16) -> anyhow::Result<Self> {
-        Ok(Self {
-            line: TcpStream::connect(("127.0.0.1", port)).await.context("the broker does not listen")?,
-        })
+        let line = TcpStream::connect(("127.0.0.1", port)).await.context("the broker does not listen")?;
+        Ok(Self { line: Box::new(line) })
+    }
+
+    /// Opens the line by TLS, believing this authority, and shows a certificate if there is one.
+    ///
+    /// # Errors
+    /// When nobody listens, or hands are not shaken.
+    pub async fn dial_tls(port: u16, ca: &[u8], shown: Option<&Shown>) -> anyhow::Result<Self> {
+        let mut connector = SslConnector::builder(SslMethod::tls_client())?;
+        connector.cert_store_mut().add_cert(X509::from_pem(ca)?)?;
+        if let Some(Shown { certificate, key }) = shown {
+            let (certificate, key) = (X509::from_pem(certificate)?, PKey::private_key_from_pem(key)?);
+            connector.set_certificate(&certificate)?;
+            connector.set_private_key(&key)?;
+        }
+        let ssl = connector.build().configure()?.into_ssl("127.0.0.1")?;
+        let line = TcpStream::connect(("127.0.0.1", port)).await.context("the broker does not listen")?;
+        let mut line = SslStream::new(ssl, line)?;
+        Pin::new(&mut line).connect().await?;
+        Ok(Self { line: Box::new(line) })
+    }
+
+    /// Logs in by hand: the broker's word, 0 for welcome; none when it hung up.
+    pub async fn log_in(&mut self, hello: &[u8]) -> Option<u8> {
+        self.say(hello).await;
+        match self.hear().await {
+            Some((0x20, answer)) => answer.get(1).copied(),
+            _ => None,
+        }
     }
 
     /// Logs a device in; comes again while the broker still ends its connection before.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use crate::folder::Folder;
-use crate::process::{Process, eventually, output};
+use crate::process::{Process, eventually, free_port, output};
 use crate::programs::Programs;
 
 /// The room's ids in every test.
@@ -42,6 +42,8 @@ pub struct Hub {
     pub env: Vec<(String, String)>,
     /// Its host, as agents name it.
     pub host: String,
+    /// Whether it speaks TLS.
+    pub secure: bool,
     /// Where agents are told that it takes uploads, when that is not the hub itself: a relay, a TLS server.
     pub door: Option<String>,
 }
@@ -97,6 +99,7 @@ impl Hub {
             admin_password: String::new(),
             env: Vec::new(),
             host: host.to_owned(),
+            secure: false,
             door: None,
         };
         hub.wait_until_ready()?;
@@ -110,13 +113,15 @@ impl Hub {
 
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let ports = self.data.join("ports.json");
-        let process = &mut self.process;
+        let (process, mut secure) = (&mut self.process, false);
         let found = eventually(Duration::from_secs(20), "the hub's ports", || {
-            let ready = std::fs::read_to_string(process.log()).ok()?.contains("lectern-hub ready");
-            let text = std::fs::read_to_string(&ports).ok().filter(|_| ready)?;
+            let log = std::fs::read_to_string(process.log()).ok()?;
+            secure = log.lines().rfind(|line| line.starts_with("lectern-hub ready"))?.contains("https=");
+            let text = std::fs::read_to_string(&ports).ok()?;
             serde_json::from_str::<Value>(&text).ok()
         });
         let found = found.with_context(|| process.tail_of_log())?;
+        self.secure = secure;
         let port = |name: &str| found[name].as_u64().and_then(|n| u16::try_from(n).ok());
         self.http = port("http").context("no http port")?;
         self.mqtt = port("mqtt").context("no mqtt port")?;
@@ -137,7 +142,49 @@ impl Hub {
     /// Address of the console.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}:{}", self.host, self.http)
+        format!("http{}://{}:{}", if self.secure { "s" } else { "" }, self.host, self.http)
+    }
+
+    /// What stands on its cards.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.http)
+    }
+
+    /// The certificate of its authority, PEM; none when it has made none.
+    #[must_use]
+    pub fn ca(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.data.join("tls/ca.pem")).ok()
+    }
+
+    /// Runs `lectern-hub … --config` beside the running hub: what it prints.
+    ///
+    /// # Errors
+    /// When it fails; says what it said.
+    pub fn lectern_hub(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.programs.hub);
+        command.args(arguments).arg("--config").arg(&self.config);
+        Ok(String::from_utf8(output(command)?)?)
+    }
+
+    /// As [`Self::lectern_hub`], of what needs no settings.
+    ///
+    /// # Errors
+    /// As [`Self::lectern_hub`].
+    pub fn lectern_hub_bare(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.programs.hub);
+        command.args(arguments);
+        Ok(String::from_utf8(output(command)?)?)
+    }
+
+    /// A token for a room: its code.
+    ///
+    /// # Errors
+    /// As [`Self::lectern_hub`].
+    pub fn token(&self, room: &str) -> anyhow::Result<String> {
+        let said = self.lectern_hub(&["token", "new", "--school", SCHOOL, "--room", room, "--json"])?;
+        let cards: Value = serde_json::from_str(&said)?;
+        Ok(cards[0]["code"].as_str().context("no code on the card")?.to_owned())
     }
 
     /// Its rows, read beside the running hub.
@@ -306,7 +353,50 @@ impl Agent {
         Ok(agent)
     }
 
-    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+    /// Starts an agent on a machine that is no room's yet: its page waits for a card. `name` tells several apart.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn fresh(folder: &Folder, programs: &Programs, room: &Room, name: &str) -> anyhow::Result<Self> {
+        let (data, config) = (folder.join(name), folder.join(&format!("{name}.toml")));
+        // One port: a browser that looks at the first page is to find the teacher's page where it was.
+        let port = free_port()?;
+        let text = format!(
+            "[device]\ndata_dir = {data:?}\ntrust_volume = true\n[page]\nlisten = \"127.0.0.1:{port}\"\n\
+             [usage]\nsocket = {:?}\n\
+             [recording]\nrecorder = {:?}\nprofiles = \"{PROFILES}\"\nschemes = \"{SCHEMES}\"\n{}{}",
+            data.join("run/session.sock"),
+            programs.recorder,
+            room.recording,
+            room.sources
+        );
+        std::fs::write(&config, text)?;
+        let env = room.env.clone();
+        let process = daemon(folder, programs, &config, &env)?;
+        let agent = Self { programs: programs.clone(), process, env, config, data };
+        let ready = eventually(Duration::from_secs(20), "the first page", || agent.page().ok());
+        ready.with_context(|| agent.process.tail_of_log())?;
+        Ok(agent)
+    }
+
+    /// `lectern enrol` as a technician types it: what it says, and its exit code.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn enrol(&self, hub: &str, code: &str, more: &[&str]) -> anyhow::Result<(String, i32)> {
+        let mut command = Command::new(&self.programs.lectern);
+        command.envs(self.env.iter().cloned()).arg("--config").arg(&self.config);
+        command.args(["enrol", "--hub", hub, "--code", code]).args(more);
+        let out = command.output().context("lectern could not be started")?;
+        let said = [out.stdout, out.stderr].concat();
+        Ok((String::from_utf8_lossy(&said).into_owned(), out.status.code().unwrap_or(-1)))
+    }
+
+    /// Waits until the daemon runs as a room's.
+    ///
+    /// # Errors
+    /// When it does not, with the end of the log.
+    pub fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let ready = eventually(Duration::from_secs(20), "the agent's page", || self.status().ok());
         ready.with_context(|| self.process.tail_of_log()).map(drop)
     }

@@ -58,16 +58,26 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system says; a file that ends too early is [`io::ErrorKind::UnexpectedEof`].
 pub fn read_at(file: &File, at: u64, size: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(size);
+    let mut bytes = Vec::new();
+    read_into(&mut bytes, file, at, size).map(|()| bytes)
+}
+
+/// As [`read_at`], into memory that was used before.
+///
+/// # Errors
+/// As [`read_at`].
+pub fn read_into(bytes: &mut Vec<u8>, file: &File, at: u64, size: usize) -> io::Result<()> {
+    bytes.clear();
+    bytes.reserve_exact(size);
     while bytes.len() < size {
         let from = at + bytes.len() as u64;
-        let read = rustix::io::retry_on_intr(|| pread(file, spare_capacity(&mut bytes), from))?;
+        let read = rustix::io::retry_on_intr(|| pread(file, spare_capacity(bytes), from))?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
     bytes.truncate(size);
-    Ok(bytes)
+    Ok(())
 }
 
 /// Bytes an unprivileged user can still write below `path`.

@@ -1,4 +1,6 @@
-//! Wires everything top to bottom and tears it down in reverse.
+//! Wires everything top to bottom and tears it down in reverse. A machine that is no room's yet begins with [`first`].
+
+pub mod first;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,14 +24,14 @@ use crate::config::Config;
 use crate::evidence::device_key;
 use crate::model::telling::Dialect;
 use crate::page::{self, Page};
-use crate::platform::{host::Host, http, identity, machine, notify};
+use crate::platform::{host::Host, http, identity, machine, notify, tls::Trust};
 use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
 use crate::store::{Store, StoreError};
 use crate::{
-    alarm, beside, command, desired, evidence, home, key, publish, reclaim, record, render, sense, upload,
-    usage,
+    alarm, beside, command, desired, enrol, evidence, home, key, publish, reclaim, record, render, sense,
+    upload, usage,
 };
 
 /// How long everything together may take to stop.
@@ -77,6 +79,9 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         StoreError::Newer { .. } => StartError::Settings(e.to_string()),
         e => StartError::Failed(e.into()),
     })?;
+    if let Some(enrolled) = &config.enrolled {
+        enrol::begin(&store, enrolled, forget_hub).context("what enrolment brought cannot be taken up")?;
+    }
     let key = device_key::open(&store).map_err(StartError::Settings)?;
     let rotations = device_key::rotations(&store).context("this device's keys cannot be read")?;
     let public = PublicKey::of(&key);
@@ -93,6 +98,8 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         }
         None => hub.as_ref().map(|(hub, password)| (hub.mqtt.clone(), password.clone(), Dialect::Lectern)),
     };
+    let files = config.hub.as_ref().map(|hub| hub.tls.clone()).unwrap_or_default();
+    let trust = Arc::new(Trust::new(files));
     let proxy = match &config.upload.proxy {
         Some(url) => {
             let login = config.upload.proxy_password_file.as_deref().map(identity::password);
@@ -156,7 +163,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     spawn("usage", tokio::spawn(usage::run(store.clone(), settings, stages.clone())));
     if let Some((hub, password)) = hub {
         let way = proxy.as_ref().map(|proxy| (proxy.url.clone(), proxy.login.clone()));
-        let http = Arc::new(http::Client::new(hub.url.clone(), way));
+        let http = Arc::new(http::Client::new(hub.url.clone(), way, Arc::clone(&trust)));
         let asked = home::Hub {
             url: hub.url.clone(),
             device: config.device.id.clone(),
@@ -164,6 +171,14 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             http: Arc::clone(&http),
         };
         spawn("home", tokio::spawn(home::run(store.clone(), volume, asked, stages.clone())));
+        let renewal = enrol::renew::Settings {
+            url: hub.url.clone(),
+            device: config.device.id.clone(),
+            password: password.clone(),
+            http: Arc::clone(&http),
+            trust: Arc::clone(&trust),
+        };
+        spawn("renewal", tokio::spawn(enrol::renew::run(store.clone(), renewal, stages.clone())));
         let keys = (store.clone(), public);
         let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());
         let settings = upload::hub::Settings {
@@ -172,9 +187,10 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             password,
             key: public,
             rotations,
-            machine: machine::marks(Path::new("/sys")),
+            machine: machine::marks(&config.sense.host.join("sys")),
         };
-        let road = Arc::new(upload::Road::new(proxy.clone()));
+        let known = Some((settings.url.clone(), Arc::clone(&trust)));
+        let road = Arc::new(upload::Road::new(proxy.clone(), known));
         let ask = settings.url.join("/api/v1/ping").ok().filter(|_| !config.upload.whole_line);
         let url = settings.url.clone();
         let to_hub =
@@ -191,6 +207,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             password,
             info: inventory(&config, &scope.host, public),
             dialect,
+            trust,
             discovery: config.home_assistant.clone().filter(|_| dialect == Dialect::Lectern),
         };
         spawn("publish", tokio::spawn(publish::run(store.clone(), settings, stages.clone())));
@@ -285,6 +302,17 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Forgets the hub this machine knows: its keys, its log, what it handed down. The next one is remembered.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn forget_hub(store: &Store) -> Result<(), StoreError> {
+    store.forget("hub_key")?;
+    store.forget("hub_keys")?;
+    store.forget_desired()?;
+    upload::forget_log(store)
+}
+
 /// Says which destinations must confirm a lesson; lessons that lack none of them any more are stored.
 fn require(config: &Config, store: &Store) -> Result<(), StoreError> {
     let hub = config.hub.iter().map(|_| HUB.to_owned());
@@ -333,6 +361,7 @@ fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
     disk::replace(&path, &serde_json::to_vec_pretty(&ring)?).with_context(|| path.display().to_string())
 }
 
+/// Takes the page's port, and says in a file which it is.
 async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, SocketAddr), StartError> {
     let listener = TcpListener::bind(address).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {

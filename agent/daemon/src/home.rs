@@ -82,7 +82,7 @@ async fn ask(hub: &Hub, home: &Home) -> Result<Remembered, String> {
     let request = hub
         .http
         .get()
-        .map_err(said)?
+        .map_err(|e| e.to_string())?
         .post(url)
         .timeout(CALL)
         .basic_auth(&hub.device, Some(&hub.password))

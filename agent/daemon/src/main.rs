@@ -12,7 +12,7 @@
 //! | 6 | `main`, [`cli`] |
 //! | 5 | [`app`]: wires everything top to bottom, tears it down in reverse |
 //! | 4 | [`page`]: the teacher's page; [`key`]: a physical key; [`session`]: the helper in a user's session |
-//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`], [`render`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`], [`home`], [`beside`], [`command`], [`desired`], [`usage`] |
+//! | 3 | [`sense`], [`publish`], [`record`], [`evidence`], [`upload`], [`reclaim`], [`render`]: one stage each; [`beforehand`], [`afterwards`], [`alarm`], [`home`], [`beside`], [`command`], [`desired`], [`usage`], [`enrol`] |
 //! | 2 | [`store`], [`platform`], [`config`] |
 //! | 1 | [`model`]: pure types and state machines |
 //! | 0 | `lectern_wire`, `lectern_base` |
@@ -26,6 +26,7 @@ mod cli;
 mod command;
 mod config;
 mod desired;
+mod enrol;
 mod evidence;
 mod home;
 mod key;

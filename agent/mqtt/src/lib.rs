@@ -19,6 +19,7 @@ use lectern_base::clock;
 use rumqttc::{Codec, Connect, Packet, PubAck, QoS, Subscribe, SubscribeFilter, mqttbytes};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+pub use tokio_native_tls::native_tls::TlsConnector;
 use tokio_util::codec::Framed;
 use url::Url;
 
@@ -34,8 +35,10 @@ const MAX_PACKET: usize = 256 * 1024;
 /// Whom to call, and as whom.
 #[derive(Clone)]
 pub struct Options {
-    /// `mqtt://host[:port]`, or `mqtts://` for TLS by the system's certificates.
+    /// `mqtt://host[:port]`, or `mqtts://` for TLS.
     pub url: Url,
+    /// How TLS is spoken there; absent: by the system's certificates.
+    pub tls: Option<TlsConnector>,
     /// Client id.
     pub id: String,
     /// User and password; absent where the broker asks for none.
@@ -147,7 +150,7 @@ impl Line {
         let socket = TcpStream::connect((bare, options.url.port().unwrap_or(usual))).await?;
         socket.set_nodelay(true)?;
         let socket: Box<dyn Io> = if scheme == "mqtts" {
-            let tls = tokio_native_tls::native_tls::TlsConnector::new()?;
+            let tls = options.tls.clone().map_or_else(TlsConnector::new, Ok)?;
             Box::new(tokio_native_tls::TlsConnector::from(tls).connect(bare, socket).await?)
         } else {
             Box::new(socket)

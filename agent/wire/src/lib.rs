@@ -17,6 +17,7 @@ pub mod command;
 pub mod desired;
 pub mod devices;
 pub mod digest;
+pub mod enrol;
 pub mod fmp4;
 pub mod home;
 pub mod id;

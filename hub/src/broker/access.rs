@@ -21,15 +21,21 @@ use rmqtt::types::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use crate::door::mqtt::Callers;
 use crate::model::arrival::Arrival;
+use crate::model::barred::Barred;
 use crate::model::count::Counts;
-use crate::store::{Store, devices};
+use crate::store::Store;
+use crate::store::certificates::{self, Came};
 
 /// The rules and what they need.
 pub struct Access {
     store: Store,
     arrivals: mpsc::Sender<Arrival>,
     counts: Arc<Counts>,
+    barred: Barred,
+    /// Where rooms come through a gate: who they are.
+    callers: Option<Callers>,
     /// Who is connected: school, and when the newest connection was made.
     known: Mutex<HashMap<String, Known>>,
 }
@@ -42,8 +48,14 @@ struct Known {
 
 impl Access {
     /// New rules.
-    pub fn new(store: Store, arrivals: mpsc::Sender<Arrival>, counts: Arc<Counts>) -> Self {
-        Self { store, arrivals, counts, known: Mutex::default() }
+    pub fn new(
+        store: Store,
+        arrivals: mpsc::Sender<Arrival>,
+        counts: Arc<Counts>,
+        barred: Barred,
+        callers: Option<Callers>,
+    ) -> Self {
+        Self { store, arrivals, counts, barred, callers, known: Mutex::default() }
     }
 
     fn known(&self, client: &str) -> Option<Known> {
@@ -59,13 +71,23 @@ impl Access {
             tracing::info!("an MQTT client was refused: its client id is not its user name");
             return AuthResult::NotAuthorized;
         }
-        let found = self.store.read(move |db| devices::account(db, &user, &password)).await;
+        let came = match &self.callers {
+            None => Came::Plain,
+            Some(callers) => match info.ipaddress().and_then(|at| callers.behind(at)) {
+                Some(peer) => peer.came,
+                None => {
+                    tracing::warn!("an MQTT client was refused: it did not come through the gate");
+                    return AuthResult::NotAuthorized;
+                }
+            },
+        };
+        let found = self.store.read(move |db| certificates::enter(db, &user, &password, &came)).await;
         let device = match found {
             Ok(Some(device)) => device,
             Ok(None) => {
                 tracing::info!(
                     client = short(&client),
-                    "an MQTT client was refused: unknown, or wrong password"
+                    "an MQTT client was refused: unknown, wrong password, or not its certificate"
                 );
                 return AuthResult::BadUsernameOrPassword;
             }
@@ -83,6 +105,7 @@ impl Access {
             tracing::info!(device = %topics.device, "a device was refused: its last will is not its own state");
             return AuthResult::NotAuthorized;
         }
+        self.barred.welcome(&topics.device);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let connected_ms = known.get(&client).map_or(0, |k| k.connected_ms);
         known.insert(client, Known { topics, connected_ms });
@@ -100,7 +123,8 @@ impl Access {
         if is_discovery(client, &message.topic) {
             return PublishAclResult::allow();
         }
-        let Some((topics, leaf)) = self.own(client, &message.topic) else {
+        let own = self.own(client, &message.topic);
+        let Some((topics, leaf)) = own.filter(|(topics, _)| !self.barred.is(&topics.device)) else {
             self.counts.refused.one();
             tracing::info!(
                 client,

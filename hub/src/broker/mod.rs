@@ -22,11 +22,15 @@ use rmqtt::net::{Builder, Listener};
 use rmqtt::server::MqttServer;
 use rmqtt::session::SessionState;
 use rmqtt::types::{From, Id, Publish, QoS};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::door::mqtt::{self, Callers};
+use crate::door::tls::{Gate, Tls};
 use crate::model::arrival::{Arrival, Down};
+use crate::model::barred::Barred;
 use crate::model::count::Counts;
 use crate::store::Store;
 
@@ -44,6 +48,10 @@ pub struct Deps {
     pub downs: mpsc::Receiver<Down>,
     /// Counters.
     pub counts: Arc<Counts>,
+    /// Devices that are to be cut off.
+    pub barred: Barred,
+    /// Where the port can be reached from other machines: what rooms are met with there.
+    pub tls: Option<Tls>,
 }
 
 /// Where rooms report to.
@@ -88,8 +96,11 @@ impl Front {
 pub struct Broker {
     context: ServerContext,
     listener: Listener,
+    /// The broker's own port: the one rooms know, or one that only the gate knows.
+    own: SocketAddr,
+    gate: Option<Gate>,
     deps: Deps,
-    /// Where it listens.
+    /// Where rooms reach it.
     pub address: SocketAddr,
 }
 
@@ -99,13 +110,22 @@ impl Broker {
     /// # Errors
     /// A sentence when the port cannot be had.
     pub async fn bind(listen: SocketAddr, deps: Deps) -> Result<Self, String> {
-        let fault =
-            |e: rmqtt::Error| format!("MQTT cannot listen on {listen}: {e}; choose another mqtt.listen");
+        let fault = |e: &dyn std::fmt::Display| {
+            format!("MQTT cannot listen on {listen}: {e}; choose another mqtt.listen")
+        };
+        let gate = match &deps.tls {
+            Some(tls) => {
+                let port = TcpListener::bind(listen).await.map_err(|e| fault(&e))?;
+                Some(Gate::new(port, tls.clone(), None).map_err(|e| fault(&e))?)
+            }
+            None => None,
+        };
+        let own = if gate.is_some() { SocketAddr::from(([127, 0, 0, 1], 0)) } else { listen };
         // A busy machine must not turn classrooms away, so rmqtt's own load shedding is off.
         let context = ServerContext::new().busy_check_enable(false).build().await;
         let listener = Builder::new()
             .name("lectern")
-            .laddr(listen)
+            .laddr(own)
             .nodelay(true)
             .reuseaddr(Some(true))
             .allow_anonymous(false)
@@ -116,16 +136,20 @@ impl Broker {
             .handshake_timeout(Duration::from_secs(15))
             .bind()
             .and_then(Listener::tcp)
-            .map_err(fault)?;
-        let address = listener.local_addr().map_err(fault)?;
-        Ok(Self { context, listener, deps, address })
+            .map_err(|e: rmqtt::Error| fault(&e))?;
+        let own = listener.local_addr().map_err(|e| fault(&e))?;
+        let address = gate.as_ref().map_or(own, Gate::address);
+        Ok(Self { context, listener, own, gate, deps, address })
     }
 
     /// Answers devices until told to stop.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { context, listener, deps, address } = self;
+        let Self { context, listener, own, gate, deps, .. } = self;
         *context.extends.retain_mut().await = Box::new(retain::Ram::default());
-        let access = Arc::new(access::Access::new(deps.store, deps.arrivals, deps.counts));
+        let callers = gate.as_ref().map(|_| Callers::default());
+        let access =
+            access::Access::new(deps.store, deps.arrivals, deps.counts, deps.barred, callers.clone());
+        let access = Arc::new(access);
         let register = context.extends.hook_mgr().register();
         for hook in [
             Type::ClientAuthenticate,
@@ -137,11 +161,17 @@ impl Broker {
             register.add(hook, Box::new(access::Hook(Arc::downgrade(&access)))).await;
         }
         register.start().await;
-        let server = MqttServer::new(context.clone()).listener_by_id(listener, address.port()).build();
+        let server = MqttServer::new(context.clone()).listener_by_id(listener, own.port()).build();
         let mut downs = deps.downs;
         let send = async {
             while let Some(down) = downs.recv().await {
-                publish(&context, address, down).await;
+                publish(&context, own, down).await;
+            }
+        };
+        let pass = async {
+            match gate.zip(callers) {
+                Some((gate, callers)) => mqtt::run(gate, own, callers, stop.clone()).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -149,6 +179,7 @@ impl Broker {
                 tracing::error!("the MQTT broker ended: {e}");
             },
             () = send => {}
+            () = pass => {}
             () = stop.cancelled() => {}
         }
         register.stop().await;

@@ -96,6 +96,7 @@ impl Outside {
     async fn session(&mut self, before: &mut bool, stop: &CancellationToken) -> Result<(), End> {
         let options = Options {
             url: self.settings.url.clone(),
+            tls: None,
             id: self.settings.id.clone(),
             login: self.settings.login.clone(),
             will: None,

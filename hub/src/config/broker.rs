@@ -59,14 +59,7 @@ impl Reader<'_> {
         if address.is_empty() {
             return None;
         }
-        let url = Url::parse(&address).ok().filter(|url| {
-            let anonymous = url.username().is_empty() && url.password().is_none();
-            ["mqtt", "mqtts"].contains(&url.scheme()) && url.host_str().is_some() && anonymous
-        });
-        if url.is_none() {
-            let what = format!("{address:?} is not an address such as \"mqtt://broker.example.org:1883\"");
-            self.fault("broker.url", &what);
-        }
+        let url = self.broker_address("broker.url", &address);
         let login = if file.is_empty() {
             None
         } else {
@@ -79,6 +72,24 @@ impl Reader<'_> {
             }
         };
         Some(Outside { url: url?, id, login, share })
+    }
+
+    /// What rooms are told to report to, where that is not this hub's own port.
+    pub(super) fn mqtt_address(&mut self) -> Option<Url> {
+        let address = self.maybe_text("mqtt.address");
+        (!address.is_empty()).then(|| self.broker_address("mqtt.address", &address)).flatten()
+    }
+
+    fn broker_address(&mut self, path: &'static str, address: &str) -> Option<Url> {
+        let url = Url::parse(address).ok().filter(|url| {
+            let anonymous = url.username().is_empty() && url.password().is_none();
+            ["mqtt", "mqtts"].contains(&url.scheme()) && url.host_str().is_some() && anonymous
+        });
+        if url.is_none() {
+            let what = format!("{address:?} is not an address such as \"mqtts://broker.example.org:8883\"");
+            self.fault(path, &what);
+        }
+        url
     }
 
     /// A text that may be empty.

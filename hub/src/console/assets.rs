@@ -9,6 +9,7 @@ pub async fn asset(Path(file): Path<String>) -> Response {
     const JS: &str = "text/javascript; charset=utf-8";
     let (kind, text) = match file.as_str() {
         "style.css" => ("text/css; charset=utf-8", include_str!("../../assets/style.css")),
+        "cards.css" => ("text/css; charset=utf-8", crate::enrol::cards::STYLE),
         "live.js" => (JS, include_str!("../../assets/live.js")),
         "player.js" => (JS, include_str!("../../assets/player.js")),
         "hls.light.min.js" => (JS, include_str!("../../assets/vendor/hls.light.min.js")),

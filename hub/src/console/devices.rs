@@ -1,17 +1,18 @@
-//! 设备登记: accounts of devices. A password is shown once, when it is made.
+//! 设备登记: devices, how they come in and how they go. A password is shown once, when it is made; see [`tokens`] for cards.
 
 use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use lectern_base::{chance, clock};
 use lectern_wire::id::{DeviceId, SchoolId};
 use lectern_wire::topic::Topics;
 use serde::Deserialize;
 
 use super::guard::Who;
-use super::{Console, Frame, Oops, show, words};
-use crate::store::devices;
+use super::{Console, Frame, Oops, show, tokens, words};
+use crate::store::devices::{self, Device};
+use crate::store::{audit, certificates};
 
 #[derive(Template)]
 #[template(path = "devices.html")]
@@ -22,6 +23,10 @@ struct DevicesPage {
     fault: String,
     made: Option<Made>,
     mqtt_port: u16,
+    tokens: Vec<tokens::Row>,
+    /// Whether one of them can be used.
+    any_good: bool,
+    fingerprint: String,
 }
 
 struct Row {
@@ -30,6 +35,9 @@ struct Row {
     room: String,
     seen: String,
     key: String,
+    /// Until when its certificate holds; empty when it has none.
+    certificate: String,
+    retired: bool,
 }
 
 /// An account just made.
@@ -49,16 +57,25 @@ pub struct Wish {
 
 async fn view(console: &Console, form: Wish, fault: String, made: Option<Made>) -> Result<Response, Oops> {
     let now = clock::wall_ms();
-    let known = console.store.read(devices::all).await?;
+    let known = console
+        .store
+        .read(|db| {
+            let with_end = |d: Device| Ok((certificates::ends_ms(db, &d.id)?, d));
+            devices::all(db)?.into_iter().map(with_end).collect::<rusqlite::Result<Vec<_>>>()
+        })
+        .await?;
     let mut form = form;
     if form.school.is_empty()
-        && let Some(first) = known.first()
+        && let Some((_, first)) = known.first()
     {
         first.school.as_str().clone_into(&mut form.school);
     }
     let devices = known
         .into_iter()
-        .map(|d| Row {
+        .map(|(ends, d)| Row {
+            certificate: ends
+                .map_or_else(String::new, |ends| clock::local(ends).strftime("%Y-%m-%d").to_string()),
+            retired: d.retired_ms.is_some(),
             seen: d.seen_ms.map_or_else(|| "还没有连接过".into(), |seen| words::ago(seen, now)),
             key: d.key.map(|k| k.id()).unwrap_or_default(),
             id: d.id.to_string(),
@@ -67,7 +84,15 @@ async fn view(console: &Console, form: Wish, fault: String, made: Option<Made>) 
         })
         .collect();
     let frame = console.frame("设备登记", "/devices");
-    Ok(show(&DevicesPage { frame, devices, form, fault, made, mqtt_port: console.mqtt_port }))
+    let tokens = tokens::rows(console).await?;
+    let any_good = tokens.iter().any(|t| t.card.standing == "unused");
+    let (mqtt_port, fingerprint) = (console.mqtt_port, console.fingerprint.clone());
+    Ok(show(&DevicesPage { frame, devices, form, fault, made, mqtt_port, tokens, any_good, fingerprint }))
+}
+
+/// The page, with why something was not done.
+pub async fn refused(console: &Console, fault: String) -> Result<Response, Oops> {
+    view(console, Wish::default(), fault, None).await
 }
 
 /// The page.
@@ -124,7 +149,30 @@ pub async fn new_password(
         Ok(device)
     });
     let device = found.await?.ok_or_else(|| Oops::missing("这台设备"))?;
+    console.barred.bar(device.id.clone());
     tracing::info!(device = %device.id, %who, "device password renewed");
     let made = Made { topics: device.topics(), room: device.room, password };
     view(&console, Wish::default(), String::new(), Some(made)).await
+}
+
+/// Takes a device out of use: its password and its certificate open nothing from now on, and what is connected is cut off.
+pub async fn retire(
+    State(console): State<Console>,
+    Who(who): Who,
+    Path(id): Path<String>,
+) -> Result<Response, Oops> {
+    let (now, by) = (clock::wall_ms(), who.clone());
+    let found = console.store.write(move |db| {
+        let Some(device) = devices::find(db, &id)? else { return Ok(None) };
+        if devices::retire(db, &device.id, now)? {
+            certificates::retire(db, &device.id, None, "retired", now)?;
+            audit::note(db, &by, "device", device.id.as_str(), "retired", now)?;
+        }
+        Ok(Some(device))
+    });
+    let device = found.await?.ok_or_else(|| Oops::missing("这台设备"))?;
+    console.barred.bar(device.id.clone());
+    console.bell.ring();
+    tracing::info!(device = %device.id, %who, "device retired");
+    Ok(Redirect::to("/devices").into_response())
 }

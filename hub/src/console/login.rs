@@ -1,7 +1,6 @@
 //! Logging in and out. One administrator, a session cookie, few wrong passwords.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
 
 use askama::Template;
@@ -14,42 +13,12 @@ use serde::Deserialize;
 
 use super::guard::{COOKIE, token};
 use super::{Console, Oops, show};
+use crate::door::Peer;
+use crate::store::certificates::Came;
 use crate::store::people;
 
 /// How long a session holds.
 const SESSION_MS: i64 = 12 * 3600 * 1000;
-/// Wrong passwords from one address before it waits.
-const MOST_WRONG: u32 = 8;
-/// How long it waits.
-const WAIT_MS: i64 = 5 * 60 * 1000;
-/// Addresses remembered.
-const MOST_ADDRESSES: usize = 10_000;
-
-/// Wrong passwords, by address: how many, and since when.
-#[derive(Debug, Default)]
-pub struct Attempts(HashMap<IpAddr, (u32, i64)>);
-
-impl Attempts {
-    /// Notes an attempt before it is checked; false when this address must wait.
-    fn begin(&mut self, from: IpAddr, now: i64) -> bool {
-        if self.0.len() >= MOST_ADDRESSES {
-            self.0.retain(|_, (_, since)| now - *since < WAIT_MS);
-        }
-        if self.0.len() >= MOST_ADDRESSES && !self.0.contains_key(&from) {
-            return false;
-        }
-        let entry = self.0.entry(from).or_insert((0, now));
-        if now - entry.1 >= WAIT_MS {
-            *entry = (0, now);
-        }
-        entry.0 += 1;
-        entry.0 <= MOST_WRONG
-    }
-
-    fn right(&mut self, from: IpAddr) {
-        self.0.remove(&from);
-    }
-}
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -82,10 +51,10 @@ pub struct Entry {
 /// Checks the password.
 pub async fn enter(
     State(console): State<Console>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     Form(entry): Form<Entry>,
 ) -> Result<Response, Oops> {
-    let now = clock::wall_ms();
+    let (now, from) = (clock::wall_ms(), peer.address);
     let next = own_path(&entry.next).to_owned();
     let again = |status: StatusCode, fault: &str| {
         let page = show(&LoginPage { school: &console.school, next: &next, fault });
@@ -107,8 +76,10 @@ pub async fn enter(
     }
     attempts.lock().unwrap_or_else(PoisonError::into_inner).right(from.ip());
     let token = chance::hex::<32>();
+    // A cookie that was given by TLS never leaves by another way.
+    let secure = if peer.came == Came::Plain { "" } else { "; Secure" };
     let cookie =
-        format!("{COOKIE}={token}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict", SESSION_MS / 1000);
+        format!("{COOKIE}={token}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}", SESSION_MS / 1000);
     console
         .store
         .write(move |db| people::open_session(db, &token, people::ADMIN, now + SESSION_MS, now))
@@ -136,16 +107,6 @@ fn with_cookie(mut response: Response, cookie: &str) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_waits_after_too_many_wrong_passwords_and_only_that_one() {
-        let mut attempts = Attempts::default();
-        let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        assert!((0..MOST_WRONG).all(|_| attempts.begin(a, 0)));
-        assert!(!attempts.begin(a, 1));
-        assert!(attempts.begin(b, 1));
-        assert!(attempts.begin(a, WAIT_MS));
-    }
 
     #[test]
     fn logging_in_leads_to_this_console_only() {

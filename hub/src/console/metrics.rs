@@ -1,7 +1,6 @@
 //! `/metrics` in Prometheus' text format, and `/healthz`.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -10,15 +9,20 @@ use lectern_base::clock;
 use lectern_wire::alarm::Code;
 
 use super::{Console, Oops, guard, rooms};
+use crate::door::Peer;
 use crate::store::{lessons, receipts, repairs};
 
 /// Numbers for Prometheus: to this machine, or to whoever is logged in.
 pub async fn metrics(
     State(console): State<Console>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
 ) -> Result<Response, Oops> {
-    if !from.ip().to_canonical().is_loopback() && guard::session(&headers, &console).await?.is_none() {
+    // Whoever came through a proxy on this machine is not on this machine.
+    let passed_on =
+        ["x-forwarded-for", "forwarded", "x-real-ip", "via"].iter().any(|h| headers.contains_key(*h));
+    let here = peer.address.ip().to_canonical().is_loopback() && !passed_on;
+    if !here && guard::session(&headers, &console).await?.is_none() {
         return Err(Oops::new(StatusCode::UNAUTHORIZED, "请先登录，或从中心这台机器上读取。"));
     }
     let (lessons, receipts) =

@@ -23,6 +23,7 @@ mod rooms;
 #[cfg(test)]
 mod tests;
 mod timetable;
+mod tokens;
 mod wish;
 mod words;
 
@@ -31,15 +32,17 @@ use std::sync::{Arc, Mutex};
 
 use askama::Template;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
 use ed25519_dalek::SigningKey;
 use lectern_wire::sign::KeyRing;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::door::routes::{Routes, Who};
+use crate::enrol::desk::Desk;
+use crate::model::attempts::Attempts;
+use crate::model::barred::Barred;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
 use crate::store::objects::Objects;
@@ -75,6 +78,14 @@ pub struct Deps {
     pub given: Arc<Notify>,
     /// Rung when a timetable changed.
     pub changed: Arc<Notify>,
+    /// Makes enrolment cards.
+    pub desk: Desk,
+    /// Devices that are to be cut off.
+    pub barred: Barred,
+    /// The hub's certificate authority, PEM, and what it is known by.
+    pub ca: String,
+    /// See [`Deps::ca`].
+    pub fingerprint: String,
 }
 
 /// The console. Cheap to clone.
@@ -86,7 +97,7 @@ pub struct Console {
 #[derive(Debug)]
 struct Inner {
     deps: Deps,
-    attempts: Mutex<login::Attempts>,
+    attempts: Mutex<Attempts>,
     /// Hashing a password and reading a lesson cost much: few at a time.
     hashing: Semaphore,
     checking: Semaphore,
@@ -114,46 +125,61 @@ pub fn router(deps: Deps, stop: CancellationToken) -> Router {
         stop,
     };
     let console = Console { inner: Arc::new(inner) };
-    Router::new()
-        .route("/", get(rooms::overview))
-        .route("/rooms.part", get(rooms::overview_part))
-        .route("/rooms/{device}", get(room::room))
-        .route("/rooms/{device}/charts.part", get(room::charts_part))
-        .route("/rooms/{device}/commands", post(commands::give))
-        .route("/rooms/{device}/commands.part", get(commands::list_part))
-        .route("/lessons", get(lessons::list))
-        .route("/lessons.part", get(lessons::list_part))
-        .route("/lessons/{lesson}", get(lesson::page))
-        .route("/lessons/{lesson}/verify", post(lesson::verify))
-        .route("/lessons/{lesson}/index.m3u8", get(media::playlist))
-        .route("/lessons/{lesson}/lesson.mp4", get(joined::lesson))
-        .route("/lessons/{lesson}/export.zip", get(export::zip))
-        .route("/lessons/{lesson}/takes/{file}", get(media::take))
-        .route("/lessons/{lesson}/manifest.json", get(media::manifest))
-        .route("/lessons/{lesson}/receipt.json", get(media::receipt))
-        .route("/alarms", get(alarms::list))
-        .route("/alarms.part", get(alarms::list_part))
-        .route("/alarms/{n}", post(alarms::know))
-        .route("/repairs", get(repairs::list))
-        .route("/repairs.part", get(repairs::list_part))
-        .route("/repairs/{device}/{id}", post(repairs::change))
-        .route("/timetable", get(timetable::page))
-        .route("/timetable/bells", post(timetable::bells))
-        .route("/timetable/import", post(timetable::import).layer(DefaultBodyLimit::max(BODY_MAX)))
-        .route("/timetable/apply", post(timetable::apply))
-        .route("/timetable/changes", post(timetable::change))
-        .route("/timetable/changes/{n}/remove", post(timetable::take_back))
-        .route("/devices", get(devices::page).post(devices::add))
-        .route("/devices/{device}/password", post(devices::new_password))
-        .route("/live", get(live::live))
-        .route("/login", get(login::page).post(login::enter))
-        .route("/logout", post(login::leave))
-        .route("/metrics", get(metrics::metrics))
-        .route("/healthz", get(metrics::healthz))
-        .route("/assets/{file}", get(assets::asset))
+    routes()
+        .router()
         .fallback(nothing_here)
         .layer(axum::middleware::from_fn(guard::headers))
         .with_state(console)
+}
+
+/// The console's routes.
+pub fn routes() -> Routes<Console> {
+    Routes::below("")
+        .get(Who::Console, "/", rooms::overview)
+        .get(Who::Console, "/rooms.part", rooms::overview_part)
+        .get(Who::Console, "/rooms/{device}", room::room)
+        .get(Who::Console, "/rooms/{device}/charts.part", room::charts_part)
+        .post(Who::Console, "/rooms/{device}/commands", commands::give)
+        .get(Who::Console, "/rooms/{device}/commands.part", commands::list_part)
+        .get(Who::Console, "/lessons", lessons::list)
+        .get(Who::Console, "/lessons.part", lessons::list_part)
+        .get(Who::Console, "/lessons/{lesson}", lesson::page)
+        .post(Who::Console, "/lessons/{lesson}/verify", lesson::verify)
+        .get(Who::Console, "/lessons/{lesson}/index.m3u8", media::playlist)
+        .get(Who::Console, "/lessons/{lesson}/lesson.mp4", joined::lesson)
+        .get(Who::Console, "/lessons/{lesson}/export.zip", export::zip)
+        .get(Who::Console, "/lessons/{lesson}/takes/{file}", media::take)
+        .get(Who::Console, "/lessons/{lesson}/manifest.json", media::manifest)
+        .get(Who::Console, "/lessons/{lesson}/receipt.json", media::receipt)
+        .get(Who::Console, "/alarms", alarms::list)
+        .get(Who::Console, "/alarms.part", alarms::list_part)
+        .post(Who::Console, "/alarms/{n}", alarms::know)
+        .get(Who::Console, "/repairs", repairs::list)
+        .get(Who::Console, "/repairs.part", repairs::list_part)
+        .post(Who::Console, "/repairs/{device}/{id}", repairs::change)
+        .get(Who::Console, "/timetable", timetable::page)
+        .post(Who::Console, "/timetable/bells", timetable::bells)
+        .post_up_to(BODY_MAX, Who::Console, "/timetable/import", timetable::import)
+        .post(Who::Console, "/timetable/apply", timetable::apply)
+        .post(Who::Console, "/timetable/changes", timetable::change)
+        .post(Who::Console, "/timetable/changes/{n}/remove", timetable::take_back)
+        .get(Who::Console, "/devices", devices::page)
+        .post(Who::Console, "/devices", devices::add)
+        .post(Who::Console, "/devices/{device}/password", devices::new_password)
+        .post(Who::Console, "/devices/{device}/retire", devices::retire)
+        .post_up_to(tokens::LIST_MAX, Who::Console, "/devices/tokens", tokens::make)
+        .post(Who::Console, "/devices/tokens/again", tokens::again)
+        .post(Who::Console, "/devices/tokens/{token}/remove", tokens::take_back)
+        .get(Who::Console, "/devices/cards", tokens::cards)
+        .get(Who::Console, "/live", live::live)
+        .get(Who::Everybody, "/login", login::page)
+        .post(Who::Everybody, "/login", login::enter)
+        .post(Who::Everybody, "/logout", login::leave)
+        .get(Who::Here, "/metrics", metrics::metrics)
+        .get(Who::Everybody, "/healthz", metrics::healthz)
+        // What it signs is public; only its key is not.
+        .get(Who::Everybody, "/ca.pem", tokens::ca)
+        .get(Who::Everybody, "/assets/{file}", assets::asset)
 }
 
 /// What every page needs.

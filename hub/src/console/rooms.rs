@@ -263,6 +263,7 @@ mod tests {
             reason: None,
             seen_ms: Some(now),
             info: None,
+            retired_ms: None,
         };
         let shown = |age_ms: i64| {
             let values =

@@ -2,6 +2,8 @@
 
 pub mod admission;
 pub mod arrival;
+pub mod attempts;
+pub mod barred;
 pub mod bell;
 pub mod count;
 pub mod grant;
@@ -9,6 +11,7 @@ pub mod name;
 pub mod playlist;
 pub mod repair;
 pub mod retention;
+pub mod rooms;
 pub mod sound;
 pub mod timetable;
 pub mod watch;

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::{Findings, Weight};
+use crate::door::{Http, Peer};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
 use crate::model::grant::Granted;
@@ -97,7 +98,10 @@ async fn trial(folder: &Path, keep_free_bytes: u64) -> Result<Findings, StoreErr
     });
     let bound = TcpListener::bind(("127.0.0.1", 0)).await.map_err(StoreError::io("opening a port"))?;
     let address = bound.local_addr().map_err(StoreError::io("opening a port"))?;
-    let serving = tokio::spawn(axum::serve(bound, receive::router(receive)).into_future());
+    let door = Http::new(bound, None).map_err(StoreError::io("opening a port"))?;
+    let api = receive::router(receive, axum::Router::new());
+    let api = api.into_make_service_with_connect_info::<Peer>();
+    let serving = tokio::spawn(axum::serve(door, api).into_future());
     // A line that the receiver is about to close must not carry the next request.
     let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build();
     let http = http.map_err(|e| StoreError::io("making a client")(std::io::Error::other(e)))?;

@@ -2,15 +2,10 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
-use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::extract::{DefaultBodyLimit, FromRef, Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use lectern_base::clock;
 use lectern_wire::PART_SIZE;
 use lectern_wire::home::{Home, Remembered};
@@ -19,49 +14,73 @@ use lectern_wire::manifest::Manifest;
 use lectern_wire::receipt::Receipt;
 use lectern_wire::sign::Signed;
 use lectern_wire::upload::{Announce, Grant, GrantRequest, HubInfo, LessonStatus, StoreState};
-use serde::de::DeserializeOwned;
 
 use super::discard::discarded;
 use super::problem::Problem;
 use super::{Receive, log_api};
+use crate::door::body::Body;
+use crate::door::caller::Caller;
+use crate::door::routes::{Routes, Who};
 use crate::model::admission::Told;
 use crate::model::grant::{Granted, LIFE_MS};
 use crate::model::sound::{MAX_PARTS, MAX_TAKES};
 use crate::store::devices::{self, Device};
 use crate::store::lessons::{self, Lesson};
 use crate::store::objects::{Kind, Place};
-use crate::store::{StoreError, audit, device_keys, home, receipts};
+use crate::store::{Store, StoreError, audit, device_keys, home, receipts};
 
 /// Largest JSON body: a manifest of a whole school day stays far below.
 const MAX_JSON: usize = 4 * 1024 * 1024;
 /// How long a seal is waited for before the device is told to ask again.
 const SEAL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The routes.
-pub fn router(receive: Receive) -> Router {
-    let api = Router::new()
-        .route("/hub", get(hub))
-        .route("/home", post(home))
-        .route("/ping", get(ping))
-        .route("/lessons", post(announce))
-        .route("/lessons/{lesson}", get(status).delete(discard))
-        .route("/lessons/{lesson}/takes/{take}/parts:grant", post(grant))
-        .route("/lessons/{lesson}/takes/{take}/parts:sent", post(sent))
-        .route("/lessons/{lesson}/seal", post(seal))
-        .route("/lessons/{lesson}/receipt", get(receipt))
-        .route("/log/checkpoint", get(log_api::checkpoint))
-        .route("/log/consistency", get(log_api::consistency))
-        .route("/log/tile/{*path}", get(log_api::tile))
+/// The API's routes.
+pub fn routes() -> Routes<Receive> {
+    Routes::below("/api/v1")
+        .get(Who::Everybody, "/hub", hub)
+        .post(Who::Device, "/home", home)
+        .get(Who::Everybody, "/ping", ping)
+        .post(Who::Device, "/lessons", announce)
+        .get(Who::Device, "/lessons/{lesson}", status)
+        .delete(Who::Device, "/lessons/{lesson}", discard)
+        .post(Who::Device, "/lessons/{lesson}/takes/{take}/parts:grant", grant)
+        .post(Who::Device, "/lessons/{lesson}/takes/{take}/parts:sent", sent)
+        .post(Who::Device, "/lessons/{lesson}/seal", seal)
+        .get(Who::Device, "/lessons/{lesson}/receipt", receipt)
+        // Entries are salted hashes: the log tells nothing, and is there to be looked at.
+        .get(Who::Everybody, "/log/checkpoint", log_api::checkpoint)
+        .get(Who::Everybody, "/log/consistency", log_api::consistency)
+        .get(Who::Everybody, "/log/tile/{*path}", log_api::tile)
+}
+
+/// The file store's routes.
+pub fn store_routes() -> Routes<Receive> {
+    Routes::below("/store/v1").put(Who::Grant, "/parts/{lesson}/{take}/{n}", super::part::put_part)
+}
+
+/// The routers, with what else answers below `/api/v1`.
+pub fn router(receive: Receive, more: Router) -> Router {
+    let api = routes()
+        .router()
+        .with_state(receive.clone())
+        .merge(more)
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_this_way)
         .layer(DefaultBodyLimit::max(MAX_JSON));
-    let store = Router::new()
-        .route("/parts/{lesson}/{take}/{n}", put(super::part::put_part))
+    let store = store_routes()
+        .router()
+        .with_state(receive)
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_this_way)
         // The grant says how long the body is; the handler reads no further.
         .layer(DefaultBodyLimit::disable());
-    Router::new().nest("/api/v1", api).nest("/store/v1", store).with_state(receive)
+    Router::new().nest("/api/v1", api).nest("/store/v1", store)
+}
+
+impl FromRef<Receive> for Store {
+    fn from_ref(receive: &Receive) -> Self {
+        receive.deps().store.clone()
+    }
 }
 
 async fn nothing_here() -> Problem {
@@ -74,53 +93,6 @@ async fn nothing_here() -> Problem {
 
 async fn not_this_way() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", "this path is not asked with this method")
-}
-
-/// The device that is calling, by HTTP Basic.
-struct Caller(Device);
-
-impl FromRequestParts<Receive> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, receive: &Receive) -> Result<Self, Problem> {
-        let refused = || {
-            Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "the hub does not know this device and password; register the device at the hub again",
-            )
-        };
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|h| h.to_str().ok());
-        let (scheme, encoded) = header.and_then(|h| h.split_once(' ')).ok_or_else(refused)?;
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return Err(refused());
-        }
-        let decoded = BASE64.decode(encoded.trim()).ok().and_then(|b| String::from_utf8(b).ok());
-        let decoded = decoded.ok_or_else(refused)?;
-        let (id, password) = decoded.split_once(':').ok_or_else(refused)?;
-        let (id, password) = (id.to_owned(), password.to_owned());
-        let found = receive.deps().store.read(move |db| devices::account(db, &id, &password)).await?;
-        found.map(Self).ok_or_else(refused)
-    }
-}
-
-/// A JSON body, or a sentence that says why it is none.
-struct Body<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|e| {
-            let status = e.status();
-            let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "unreadable" };
-            Problem::new(status, code, format!("the body could not be read: {}", e.body_text()))
-        })?;
-        let value = serde_json::from_slice(&bytes);
-        value
-            .map(Self)
-            .map_err(|e| Problem::bad("bad_json", format!("the body is not what belongs here: {e}")))
-    }
 }
 
 /// Says nothing, quickly: rooms measure the way here by it.
@@ -144,7 +116,7 @@ const HOME_TEXT: usize = 64;
 
 async fn home(
     State(receive): State<Receive>,
-    Caller(device): Caller,
+    Caller { device, .. }: Caller,
     Body(said): Body<Home>,
 ) -> Result<Json<Remembered>, Problem> {
     let texts = [&said.volume, &said.boot_id];
@@ -161,7 +133,7 @@ async fn home(
 
 async fn announce(
     State(receive): State<Receive>,
-    Caller(device): Caller,
+    Caller { device, .. }: Caller,
     Body(said): Body<Announce>,
 ) -> Result<Json<LessonStatus>, Problem> {
     if let Some(fault) = said.about.fault() {
@@ -253,7 +225,7 @@ async fn kept_lesson(receive: &Receive, device: &Device, id: &str) -> Result<Les
 
 async fn discard(
     State(receive): State<Receive>,
-    Caller(device): Caller,
+    Caller { device, .. }: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let lesson = own_lesson(&receive, &device, &id).await?;
@@ -266,7 +238,7 @@ async fn discard(
 
 async fn status(
     State(receive): State<Receive>,
-    Caller(device): Caller,
+    Caller { device, .. }: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<LessonStatus>, Problem> {
     let lesson = own_lesson(&receive, &device, &id).await?;
@@ -276,7 +248,7 @@ async fn status(
 /// The receipt of one's own lesson, as it was written.
 async fn receipt(
     State(receive): State<Receive>,
-    Caller(device): Caller,
+    Caller { device, .. }: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Signed<Receipt>>, Problem> {
     let lesson = kept_lesson(&receive, &device, &id).await?;
@@ -288,7 +260,7 @@ async fn receipt(
 
 async fn grant(
     State(receive): State<Receive>,
-    Caller(device): Caller,
+    Caller { device, .. }: Caller,
     Path((id, take)): Path<(String, String)>,
     Body(wish): Body<GrantRequest>,
 ) -> Result<Json<Grant>, Problem> {
@@ -345,7 +317,7 @@ fn sound_part(take: &str, part: &GrantRequest) -> Result<u32, Problem> {
 
 async fn sent(
     State(receive): State<Receive>,
-    Caller(device): Caller,
+    Caller { device, .. }: Caller,
     Path((id, take)): Path<(String, String)>,
     Body(said): Body<GrantRequest>,
 ) -> Result<StatusCode, Problem> {
@@ -360,7 +332,7 @@ async fn sent(
 
 async fn seal(
     State(receive): State<Receive>,
-    Caller(device): Caller,
+    Caller { device, .. }: Caller,
     Path(id): Path<String>,
     Body(manifest): Body<Signed<Manifest>>,
 ) -> Result<Response, Problem> {

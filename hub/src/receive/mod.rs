@@ -22,7 +22,6 @@ mod lock;
 mod log_api;
 pub mod log_check;
 mod part;
-mod problem;
 mod readback;
 pub mod recover;
 pub mod retention;
@@ -47,7 +46,8 @@ use crate::store::objects::{Objects, Place};
 use crate::store::reliance::Reliance;
 use crate::store::{Store, StoreError, lessons};
 
-pub use api::router;
+use crate::door::problem;
+pub use api::{router, routes, store_routes};
 
 /// The stage's handle. Cheap to clone.
 #[derive(Debug, Clone)]

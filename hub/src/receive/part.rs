@@ -11,6 +11,8 @@ use lectern_base::clock;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
 use lectern_wire::upload::StoreState;
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::JoinHandle;
 
 use super::Receive;
 use super::discard::discarded;
@@ -83,7 +85,7 @@ pub async fn put_part(
         deps.counts.bad_parts.one();
         return Err(wrong_length(&grant));
     }
-    let _alone = receive.inner.part_locks.lock((grant.lesson.clone(), grant.take, grant.n)).await;
+    let alone = receive.inner.part_locks.lock((grant.lesson.clone(), grant.take, grant.n)).await;
     let _place = Taken::of(&receive, &grant);
     let body = body.into_data_stream();
     let count_bad = |problem: Problem| {
@@ -96,13 +98,13 @@ pub async fn put_part(
         Target::Here => return Ok(StatusCode::OK),
         Target::File(place, writer) => (place, *writer),
         Target::S3 => {
-            let _room = receive.may_pass().await?;
+            let (_alone, _room) = (alone, receive.may_pass().await?);
             let bytes = gather(body, &grant).await.map_err(count_bad)?;
             receive.pass_on(&grant, bytes.into()).await?;
             return Ok(StatusCode::OK);
         }
     };
-    let sha256 = write(writer, body, &grant).await.map_err(count_bad)?;
+    let sha256 = write(writer, body, &grant, alone).await.map_err(count_bad)?;
     let (take, n) = (grant.take, grant.n);
     let (part, now) = (StoredPart { take, n, size: grant.size, sha256, read_back: false }, clock::wall_ms());
     let id = grant.lesson;
@@ -190,30 +192,44 @@ async fn open(receive: &Receive, grant: &Granted) -> Result<Target, Problem> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, Problem> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closing)?;
+    done(tokio::task::spawn_blocking(work)).await
+}
+
+async fn done<T>(work: JoinHandle<std::io::Result<T>>) -> Result<T, Problem> {
+    let done = work.await.map_err(|_| StoreError::Closing)?;
     done.map_err(|e| StoreError::io("writing a part")(e).into())
 }
 
 /// Writes the body to the disk; answers its hash when everything is as granted.
-async fn write(mut writer: PartWriter, mut body: BodyDataStream, grant: &Granted) -> Result<Digest, Problem> {
-    let mut chunk = Vec::with_capacity(CHUNK);
-    loop {
-        let next = piece(&mut body).await?;
-        let ended = next.is_none();
-        if let Some(bytes) = next {
-            chunk.extend_from_slice(&bytes);
+///
+/// What came is written and hashed while the next pieces come, and is not copied once more. No thread waits for a slow
+/// line. The part's lock goes along: a device that hangs up ends the request, but not what is being written.
+async fn write(
+    writer: PartWriter,
+    mut body: BodyDataStream,
+    grant: &Granted,
+    alone: OwnedMutexGuard<()>,
+) -> Result<Digest, Problem> {
+    let (mut left, mut ended) = (grant.size, false);
+    let mut at_work = tokio::spawn(async { Ok((writer, alone)) });
+    while !ended {
+        let (mut pieces, mut gathered) = (Vec::new(), 0);
+        while gathered < CHUNK && !ended {
+            match piece(&mut body).await? {
+                Some(bytes) => {
+                    left = left.checked_sub(bytes.len() as u64).ok_or_else(|| wrong_length(grant))?;
+                    gathered += bytes.len();
+                    pieces.push(bytes);
+                }
+                None => ended = true,
+            }
         }
-        if writer.written() + chunk.len() as u64 > grant.size {
-            return Err(wrong_length(grant));
-        }
-        if chunk.len() >= CHUNK || (ended && !chunk.is_empty()) {
-            let bytes = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
-            writer = blocking(move || writer.write(&bytes).map(|()| writer)).await?;
-        }
-        if ended {
-            break;
-        }
+        let (mut writer, alone) = done(at_work).await?;
+        at_work = tokio::task::spawn_blocking(move || {
+            pieces.iter().try_for_each(|piece| writer.write(piece)).map(|()| (writer, alone))
+        });
     }
+    let (writer, _alone) = done(at_work).await?;
     if writer.written() != grant.size {
         return Err(wrong_length(grant));
     }

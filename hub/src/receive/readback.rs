@@ -11,7 +11,7 @@ use lectern_wire::id::{DeviceId, LessonId};
 use sha2::{Digest as _, Sha256};
 
 use super::Deps;
-use crate::store::objects::{Place, read_part};
+use crate::store::objects::{Place, read_part_into};
 use crate::store::{StoreError, lessons};
 
 /// How far each take has been read back.
@@ -57,14 +57,25 @@ impl Readback {
             Arc::clone(takes.entry((place.lesson.clone(), take)).or_default())
         };
         let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = progress.next;
+        let outcome = Self::read_on(deps, place, take, &mut progress);
+        if progress.next > first {
+            // Once for all of them: each time is a wait for the disk.
+            deps.store.write_now(|db| lessons::set_read_back(db, &place.lesson, take, progress.next))?;
+        }
+        outcome?;
+        Ok((progress.size, Digest::finish(progress.hasher.clone())))
+    }
+
+    fn read_on(deps: &Deps, place: &Place, take: u32, progress: &mut Progress) -> Result<(), ReadFault> {
         let path = deps.objects.partial(place, take);
         let lesson = &place.lesson;
+        let mut bytes = Vec::new();
         while let Some(part) =
             deps.store.read_now(|db| lessons::find_part(db, lesson, take, progress.next))?
         {
-            let bytes = read_part(&path, part.n, part.size);
-            let bytes = match bytes {
-                Ok(bytes) if Digest::of(&bytes) == part.sha256 => bytes,
+            match read_part_into(&mut bytes, &path, part.n, part.size) {
+                Ok(()) if Digest::of(&bytes) == part.sha256 => {}
                 other => {
                     if !deps.store.write_now(|db| lessons::drop_part(db, lesson, take, part.n))? {
                         // The lesson was thrown away while its part was read.
@@ -74,18 +85,15 @@ impl Readback {
                     tracing::error!(%lesson, take, part = part.n, "a stored part is damaged: {why}");
                     return Err(ReadFault::Damaged { take, n: part.n });
                 }
-            };
+            }
             if let Ok(device) = DeviceId::new(place.owner.1.as_str()) {
                 super::witness::look(&deps.store, lesson, &device, take, &part, &bytes)?;
             }
             progress.hasher.update(&bytes);
             progress.size += part.size;
             progress.next += 1;
-            if !part.read_back {
-                deps.store.write_now(|db| lessons::set_read_back(db, lesson, take, part.n))?;
-            }
         }
-        Ok((progress.size, Digest::finish(progress.hasher.clone())))
+        Ok(())
     }
 
     /// Forgets a lesson's passes.

@@ -29,6 +29,8 @@ pub struct Device {
     pub seen_ms: Option<i64>,
     /// Its inventory.
     pub info: Option<Info>,
+    /// Since when it is out of use.
+    pub retired_ms: Option<i64>,
 }
 
 impl Device {
@@ -39,7 +41,7 @@ impl Device {
     }
 }
 
-const COLUMNS: &str = "id, school, room, key, state, reason, seen_ms, info";
+const COLUMNS: &str = "id, school, room, key, state, reason, seen_ms, info, retired_ms";
 
 fn device(row: &Row<'_>) -> rusqlite::Result<Device> {
     let id: String = row.get(0)?;
@@ -56,6 +58,7 @@ fn device(row: &Row<'_>) -> rusqlite::Result<Device> {
         reason: row.get(5)?,
         seen_ms: row.get(6)?,
         info: info.and_then(|text| serde_json::from_str(&text).ok()),
+        retired_ms: row.get(8)?,
     })
 }
 
@@ -88,13 +91,15 @@ pub fn add(db: &Connection, topics: &Topics, room: &str, password: &str, now: i6
     Ok(changed == 1)
 }
 
-/// Gives a known device a new password, on whatever machine it is from now on; false when it is not known.
+/// Gives a known device a new password, on whatever machine it is from now on, also one that was out of use; false when it
+/// is not known. Where none of its certificates counts any more the password is all it shows from now on.
 ///
 /// # Errors
 /// What the database says.
 pub fn set_password(db: &Connection, id: &DeviceId, password: &str) -> rusqlite::Result<bool> {
     let changed = db.execute(
-        "UPDATE device SET password_sha256 = ?, machine = NULL WHERE id = ?",
+        "UPDATE device SET password_sha256 = ?, machine = NULL, retired_ms = NULL, certified = EXISTS
+         (SELECT 1 FROM certificate WHERE device = device.id AND certificate.retired_ms IS NULL) WHERE id = ?",
         params![hash(password), id.as_str()],
     )?;
     Ok(changed == 1)
@@ -112,11 +117,33 @@ fn hash(password: &str) -> String {
 pub fn account(db: &Connection, id: &str, password: &str) -> rusqlite::Result<Option<Device>> {
     // Hashes are compared, so the time it takes says nothing about the password.
     db.query_row(
-        &format!("SELECT {COLUMNS} FROM device WHERE id = ? AND password_sha256 = ?"),
+        &format!("SELECT {COLUMNS} FROM device WHERE id = ? AND password_sha256 = ? AND retired_ms IS NULL"),
         params![id, hash(password)],
         device,
     )
     .optional()
+}
+
+/// Gives a known device the room's name of today.
+///
+/// # Errors
+/// What the database says.
+pub fn rename(db: &Connection, id: &DeviceId, room: &str) -> rusqlite::Result<()> {
+    db.execute("UPDATE device SET room = ? WHERE id = ?", params![room, id.as_str()])?;
+    Ok(())
+}
+
+/// Takes a device out of use: its account opens nothing until it has a new password. What it recorded stays. False when it
+/// is not in use.
+///
+/// # Errors
+/// What the database says.
+pub fn retire(db: &Connection, id: &DeviceId, now: i64) -> rusqlite::Result<bool> {
+    let changed = db.execute(
+        "UPDATE device SET retired_ms = ? WHERE id = ? AND retired_ms IS NULL",
+        params![now, id.as_str()],
+    )?;
+    Ok(changed == 1)
 }
 
 /// The device with this id.
@@ -170,7 +197,7 @@ pub fn all_lost(db: &Connection, now: i64) -> rusqlite::Result<()> {
 pub fn watched(db: &Connection) -> rusqlite::Result<Vec<(DeviceId, Known)>> {
     let mut rows = db.prepare_cached(
         "SELECT id, state, state_ms, reason, seen_ms,
-         CASE WHEN anew_ms > coalesce(anew_known_ms, 0) THEN anew_ms END FROM device",
+         CASE WHEN anew_ms > coalesce(anew_known_ms, 0) THEN anew_ms END FROM device WHERE retired_ms IS NULL",
     )?;
     let rows = rows.query_map([], |row| {
         let id: String = row.get(0)?;

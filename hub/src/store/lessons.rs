@@ -259,14 +259,14 @@ pub fn drop_part(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite:
     Ok(changed == 1)
 }
 
-/// Notes that a part was read back from the disk and is what it was.
+/// Notes that a take's parts before this one were read back from the disk and are what they were.
 ///
 /// # Errors
 /// What the database says.
-pub fn set_read_back(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite::Result<()> {
+pub fn set_read_back(db: &Connection, id: &LessonId, take: u32, before: u32) -> rusqlite::Result<()> {
     db.execute(
-        "UPDATE part SET read_back = 1 WHERE lesson = ? AND take = ? AND n = ?",
-        params![id.as_str(), take, n],
+        "UPDATE part SET read_back = 1 WHERE lesson = ? AND take = ? AND n < ? AND read_back = 0",
+        params![id.as_str(), take, before],
     )?;
     Ok(())
 }

@@ -9,6 +9,8 @@ pub mod afterwards;
 pub mod alarms;
 pub mod at_s3;
 pub mod audit;
+pub mod authority;
+pub mod certificates;
 pub mod commands;
 pub mod desired;
 pub mod device_keys;
@@ -28,6 +30,7 @@ pub mod repairs;
 pub mod samples;
 pub mod succession;
 pub mod timetable;
+pub mod tokens;
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -37,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     include_str!("schema.sql"),
     include_str!("afterwards.sql"),
     include_str!("s3.sql"),
@@ -47,6 +50,7 @@ const STEPS: [&str; 9] = [
     include_str!("evidence.sql"),
     include_str!("commands.sql"),
     include_str!("timetable.sql"),
+    include_str!("enrol.sql"),
 ];
 
 /// Why the state cannot be used.

@@ -4,6 +4,7 @@ mod cameras;
 mod clip;
 mod devices;
 mod doctor;
+mod enrol;
 mod export;
 #[cfg(test)]
 mod mangled;
@@ -18,11 +19,12 @@ use lectern_base::exit::Exit;
 use lectern_wire::manifest::About;
 use serde_json::json;
 
-use crate::app::{self, StartError};
+use crate::app::{self, StartError, first};
 use crate::beside::share;
 use crate::config::Config;
 use crate::config::destination::Way;
 use crate::evidence::device_key;
+use crate::page;
 use crate::platform::{memory, recorder};
 use crate::session;
 use crate::store::Store;
@@ -47,6 +49,11 @@ enum What {
     Run,
     /// Check the settings and name every fault.
     Check,
+    /// Make this machine a room's, by the hub's address and the code on its card (设备登记 at the hub).
+    Enrol(enrol::Enrol),
+    /// Lists every HTTP route of the page and who may use it, as JSON.
+    #[command(hide = true)]
+    Routes,
     /// Check this machine: health, disk, recorder, clock, sources, hub, broker; and list what it could record with, with the
     /// lines for agent.toml. Or look for network cameras.
     Doctor(doctor::Wish),
@@ -222,6 +229,8 @@ pub fn run() -> Exit {
     match arguments.command {
         What::Run => daemon(&arguments.config),
         What::Check => check(&arguments.config, json),
+        What::Enrol(asked) => enrol::run(&arguments.config, &asked, json),
+        What::Routes => routes(),
         What::Doctor(wish) if wish.search.wanted() => wish.search.run(json),
         What::Doctor(wish) => {
             with_config(&arguments.config, |config| doctor::run(&arguments.config, &config, &wish, json))
@@ -281,7 +290,7 @@ pub fn run() -> Exit {
                 Err(e) => fail(&e),
             })
         }),
-        What::ForgetHub => with_store(&arguments.config, |store| match forget_hub(store) {
+        What::ForgetHub => with_store(&arguments.config, |store| match app::forget_hub(store) {
             Ok(()) => say(
                 json,
                 &serde_json::json!({ "forgotten": true }),
@@ -290,13 +299,6 @@ pub fn run() -> Exit {
             Err(e) => fail(&e.to_string()),
         }),
     }
-}
-
-fn forget_hub(store: &Store) -> Result<(), crate::store::StoreError> {
-    store.forget("hub_key")?;
-    store.forget("hub_keys")?;
-    store.forget_desired()?;
-    crate::upload::forget_log(store)
 }
 
 /// Prints for people or for programs.
@@ -319,13 +321,15 @@ fn fail(text: &str) -> Exit {
 fn with_config(path: &Path, work: impl FnOnce(Config) -> Exit) -> Exit {
     match Config::load(path) {
         Ok(config) => work(config),
-        Err(faults) => {
-            for fault in &faults {
-                fail(&format!("{}: {fault}", path.display()));
-            }
-            Exit::BadSettings
-        }
+        Err(faults) => bad_settings(path, &enrol::instead(path, faults)),
     }
+}
+
+fn bad_settings(path: &Path, faults: &[String]) -> Exit {
+    for fault in faults {
+        fail(&format!("{}: {fault}", path.display()));
+    }
+    Exit::BadSettings
 }
 
 fn with_store(path: &Path, work: impl FnOnce(&Store) -> Exit) -> Exit {
@@ -348,27 +352,43 @@ fn daemon(path: &Path) -> Exit {
     }
     lectern_base::panics::watch();
     memory::share_heap();
+    // Two workers: a page that is looked at and an upload do not wait for each other.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(e) => return fail(&format!("the runtime could not be started: {e}")),
+    };
+    match enrol::nobody_yet(path) {
+        Ok(None) => {}
+        Ok(Some(first)) => match runtime.block_on(first::run(first)) {
+            Ok(first::End::Enrolled) => {}
+            Ok(first::End::Stopped) => return Exit::Done,
+            Err(e) => return not_started(&e),
+        },
+        Err(faults) => return bad_settings(path, &faults),
+    }
     with_config(path, |config| {
         lectern_base::log::always("ROOM", &config.device.room);
-        // Two workers: a page that is looked at and an upload do not wait for each other.
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let outcome = match runtime {
-            Ok(runtime) => runtime.block_on(app::run(config, path)),
-            Err(e) => return fail(&format!("the runtime could not be started: {e}")),
-        };
-        match outcome {
+        match runtime.block_on(app::run(config, path)) {
             Ok(()) => Exit::Done,
-            Err(e) => {
-                tracing::error!("{e}");
-                fail(&e.to_string());
-                match e {
-                    StartError::AlreadyRunning(_) => Exit::AlreadyRunning,
-                    StartError::Settings(_) => Exit::BadSettings,
-                    StartError::Failed(_) => Exit::Failed,
-                }
-            }
+            Err(e) => not_started(&e),
         }
     })
+}
+
+fn not_started(e: &StartError) -> Exit {
+    tracing::error!("{e}");
+    fail(&e.to_string());
+    match e {
+        StartError::AlreadyRunning(_) => Exit::AlreadyRunning,
+        StartError::Settings(_) => Exit::BadSettings,
+        StartError::Failed(_) => Exit::Failed,
+    }
+}
+
+fn routes() -> Exit {
+    let all = json!({ "page": page::routes().list(), "first": page::first::routes().list() });
+    say(true, &all, "")
 }
 
 /// The helper in a user's session: no runtime, no settings, which only the daemon may read.
@@ -397,6 +417,13 @@ fn answer(program: &Path) -> Exit {
 }
 
 fn check(path: &Path, json: bool) -> Exit {
+    if let Ok(Some(_)) = crate::config::enrolled::first(path) {
+        let text = format!(
+            "{}: ok; this machine is no room's yet: enrol it with `lectern enrol`, or on its page",
+            path.display()
+        );
+        return say(json, &serde_json::json!({ "ok": true, "faults": [], "enrolled": false }), &text);
+    }
     let whole = Config::load(path).and_then(|config| {
         let faults = [config.profiles().err(), config.schemes().err(), config.timetable().err()];
         let faults: Vec<_> = faults.into_iter().flatten().flatten().collect();

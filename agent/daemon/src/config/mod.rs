@@ -4,7 +4,9 @@
 
 mod commands;
 pub mod destination;
+pub mod enrolled;
 mod folder;
+mod hub;
 mod key;
 mod profiles;
 mod reader;
@@ -32,10 +34,14 @@ use crate::model::scheme::Scheme;
 use crate::model::telling::Discovery;
 use crate::model::timetable::Timetable;
 pub use commands::Commands;
+pub use hub::Hub;
 pub use key::Key;
 use reader::{Faults, Section};
 pub use telling::ThingsBoard;
 pub use usage::Usage;
+
+/// Where state and lessons are kept when nobody says otherwise.
+const DATA_DIR: &str = "/var/lib/lectern";
 
 /// All settings of the daemon.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +80,8 @@ pub struct Config {
     pub commands: Commands,
     /// `[usage]`
     pub usage: Usage,
+    /// How this machine enrolled, when it did.
+    pub enrolled: Option<enrolled::Enrolled>,
 }
 
 /// Who and where this device is.
@@ -99,17 +107,6 @@ impl Device {
     pub fn school_text(&self) -> &str {
         if self.school_name.is_empty() { self.school.as_str() } else { &self.school_name }
     }
-}
-
-/// The central hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hub {
-    /// Its address for uploads, `http://…` or `https://…`.
-    pub url: url::Url,
-    /// Its broker, `mqtt://…` or `mqtts://…`.
-    pub mqtt: url::Url,
-    /// File that holds this device's password.
-    pub password_file: PathBuf,
 }
 
 /// How lessons are taken to the hub.
@@ -196,23 +193,25 @@ impl Config {
     /// # Errors
     /// All faults, a sentence each.
     pub fn load(path: &Path) -> Result<Self, Vec<String>> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| vec![format!("{} could not be read: {e}", path.display())])?;
-        Self::parse(&text)
+        let mut table = read_table(path)?;
+        let enrolled = enrolled::add(&mut table)?;
+        Self::check(table, enrolled)
     }
 
     /// Checks settings given as text.
     ///
     /// # Errors
     /// All faults, a sentence each.
+    #[cfg(test)]
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-            vec![not_toml(text, e.span().map_or(0, |at| at.start), e.message())]
-        })?;
+        Self::check(table(text)?, None)
+    }
+
+    fn check(table: toml::Table, enrolled: Option<enrolled::Enrolled>) -> Result<Self, Vec<String>> {
         let faults = Faults::default();
         let mut root = Section::new(&faults, "", table);
         let device = device(&mut root);
-        let hub = root.optional_section("hub").map(hub);
+        let hub = root.optional_section("hub").map(hub::hub);
         let thingsboard = root.optional_section("thingsboard").and_then(telling::thingsboard);
         let home_assistant = root.optional_section("home_assistant").map(telling::home_assistant);
         let upload = root.section("upload", upload);
@@ -256,6 +255,7 @@ impl Config {
             outbox,
             commands,
             usage,
+            enrolled,
         };
         faults.into_result(config)
     }
@@ -292,9 +292,19 @@ impl Config {
     }
 }
 
+fn table(text: &str) -> Result<toml::Table, Vec<String>> {
+    text.parse().map_err(|e: toml::de::Error| vec![not_toml(text, e.span().map_or(0, |at| at.start), e.message())])
+}
+
+fn read_table(path: &Path) -> Result<toml::Table, Vec<String>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| vec![format!("{} could not be read: {e}", path.display())])?;
+    table(&text)
+}
+
 fn device(root: &mut Section<'_>) -> Device {
     root.section("device", |s| {
-        let folder = s.path("data_dir", "/var/lib/lectern");
+        let folder = s.path("data_dir", DATA_DIR);
         // A recorder's socket lies below it, and a socket's path has room for 107 bytes.
         if folder.as_os_str().len() > 70 {
             s.fault("data_dir", "is longer than 70 bytes; a socket below it would not fit");
@@ -321,31 +331,6 @@ where
 {
     #[expect(clippy::expect_used, reason = "a constant that is a valid id")]
     T::try_from("x".to_owned()).expect("x is a valid id")
-}
-
-fn hub(mut s: Section<'_>) -> Hub {
-    let address = |schemes: &'static [&'static str]| {
-        move |text: &str| {
-            let url = url::Url::parse(text).map_err(|e| format!("{text:?} is not an address: {e}"))?;
-            let plain = url.username().is_empty() && url.password().is_none();
-            match url.host_str() {
-                Some(_) if schemes.contains(&url.scheme()) && plain => Ok(url),
-                _ => Err(format!(
-                    "{text:?} must be {} with a host and without a password",
-                    schemes.join(":// or ") + "://"
-                )),
-            }
-        }
-    };
-    #[expect(clippy::expect_used, reason = "a constant that is a valid address")]
-    let nowhere = || url::Url::parse("http://x").expect("a valid address");
-    let hub = Hub {
-        url: s.parsed("url", address(&["http", "https"])).unwrap_or_else(nowhere),
-        mqtt: s.parsed("mqtt", address(&["mqtt", "mqtts"])).unwrap_or_else(nowhere),
-        password_file: s.path("password_file", "/etc/lectern/device.password"),
-    };
-    s.end();
-    hub
 }
 
 fn live(mut s: Section<'_>) -> Option<Live> {
@@ -502,6 +487,8 @@ fn not_toml(text: &str, at: usize, why: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lectern_wire::capture::CameraFormat;
+
     use super::*;
 
     #[test]
@@ -511,13 +498,19 @@ mod tests {
         assert!(faults.len() == 1 && faults[0].starts_with("not TOML in line 4: "), "{faults:?}");
         assert!(!faults[0].contains("s3cret"), "{faults:?}");
     }
-    use lectern_wire::capture::CameraFormat;
 
-    const REFERENCE: &str = include_str!("../../../../config/agent.toml");
+    /// The annotated file, and what enrolment brings.
+    fn reference() -> String {
+        include_str!("../../../../config/agent.toml").replace(
+            "\n[device]\n",
+            "\n[hub]\nurl = \"http://127.0.0.1:8470\"\nmqtt = \"mqtt://127.0.0.1:1883\"\n\
+             [device]\nid = \"room-301\"\nschool = \"3401000001\"\nroom = \"301教室\"\n",
+        )
+    }
 
     #[test]
     fn the_annotated_file_is_valid_and_its_values_are_the_defaults() {
-        let written = Config::parse(REFERENCE).expect("valid");
+        let written = Config::parse(&reference()).expect("valid");
         // The same file without every key that has a default.
         let bare = "
             [device]\nid = \"room-301\"\nschool = \"3401000001\"\nroom = \"301教室\"
@@ -547,7 +540,7 @@ mod tests {
     #[test]
     fn a_camera_on_this_machine_is_read_and_its_faults_are_named() {
         let with = |lines: &str| {
-            let text = format!("{REFERENCE}\n[[source]]\nname = \"board\"\nkind = \"camera\"\n{lines}\n");
+            let text = format!("{}\n[[source]]\nname = \"board\"\nkind = \"camera\"\n{lines}\n", reference());
             Config::parse(&text).map(|config| config.recording.capture.sources[2].kind.clone())
         };
         let camera = |device: &str, size, format| SourceKind::Camera { device: device.into(), size, format };
@@ -564,7 +557,7 @@ mod tests {
     #[test]
     fn a_layout_without_its_sources_is_a_fault() {
         let with = |layout: &str, cameras: &str| {
-            let text = REFERENCE.replace("layout = \"screen\"", &format!("layout = \"{layout}\""));
+            let text = reference().replace("layout = \"screen\"", &format!("layout = \"{layout}\""));
             Config::parse(&(text + cameras))
         };
         let one = "\n[[source]]\nname = \"cam\"\nkind = \"network_camera\"\nurl = \"rtsp://10.0.0.2/live\"\n";

@@ -15,4 +15,5 @@ pub mod scheme;
 pub mod status;
 pub mod telling;
 pub mod timetable;
+pub mod trust;
 pub mod usage;

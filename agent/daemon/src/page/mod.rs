@@ -21,10 +21,12 @@
 
 mod beyond;
 mod clips;
+pub mod first;
 mod guard;
 #[cfg(test)]
 mod mangled;
 mod metrics;
+mod routes;
 mod usage;
 mod view;
 
@@ -34,18 +36,19 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use futures_util::stream;
 use lectern_wire::capture::Layout;
 use lectern_wire::manifest::About;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use routes::Routes;
 
 use crate::afterwards::Desk;
 use crate::beforehand::preflight;
@@ -83,6 +86,37 @@ pub struct Page {
     pub stop: CancellationToken,
 }
 
+/// Its routes.
+pub fn routes() -> Routes<Page> {
+    Routes::new()
+        .get("/", || file("text/html; charset=utf-8", include_str!("assets/index.html")))
+        .get("/page.css", || file("text/css; charset=utf-8", include_str!("assets/page.css")))
+        .get("/page.js", || file("text/javascript; charset=utf-8", include_str!("assets/page.js")))
+        .get("/panels.js", || file("text/javascript; charset=utf-8", include_str!("assets/panels.js")))
+        .get("/clip.js", || file("text/javascript; charset=utf-8", include_str!("assets/clip.js")))
+        .get("/clip.css", || file("text/css; charset=utf-8", include_str!("assets/clip.css")))
+        .get("/usage.js", || file("text/javascript; charset=utf-8", include_str!("assets/usage.js")))
+        .get("/usage.css", || file("text/css; charset=utf-8", include_str!("assets/usage.css")))
+        .get("/words.js", || file("text/javascript; charset=utf-8", include_str!("assets/words.js")))
+        .get("/api/status", status)
+        .get("/api/live", live)
+        .get("/api/health", health)
+        .get("/metrics", metrics::metrics)
+        .get("/api/preview.jpg", preview)
+        .get("/api/lessons", lessons)
+        .post("/api/record", record)
+        .post("/api/lessons/{id}", beyond::lesson)
+        .get("/api/schemes", beyond::schemes)
+        .get("/api/clips", clips::list)
+        .post("/api/clips", clips::ask)
+        .get("/api/clips/{id}/file", clips::file)
+        .post("/api/preflight", beyond::preflight)
+        .post("/api/repair", beyond::repair)
+        .get("/api/usage", usage::list)
+        .post("/api/usage", usage::word)
+        .post("/api/command", beyond::command)
+}
+
 /// Serves until told to stop.
 ///
 /// # Errors
@@ -90,31 +124,8 @@ pub struct Page {
 pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
     let guard = guard::Guard { port: listener.local_addr()?.port() };
     let stop = page.stop.clone();
-    let router = Router::new()
-        .route("/", get(|| file("text/html; charset=utf-8", include_str!("assets/index.html"))))
-        .route("/page.css", get(|| file("text/css; charset=utf-8", include_str!("assets/page.css"))))
-        .route("/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/page.js"))))
-        .route("/panels.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/panels.js"))))
-        .route("/clip.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/clip.js"))))
-        .route("/clip.css", get(|| file("text/css; charset=utf-8", include_str!("assets/clip.css"))))
-        .route("/usage.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/usage.js"))))
-        .route("/usage.css", get(|| file("text/css; charset=utf-8", include_str!("assets/usage.css"))))
-        .route("/words.js", get(|| file("text/javascript; charset=utf-8", include_str!("assets/words.js"))))
-        .route("/api/status", get(status))
-        .route("/api/live", get(live))
-        .route("/api/health", get(health))
-        .route("/metrics", get(metrics::metrics))
-        .route("/api/preview.jpg", get(preview))
-        .route("/api/lessons", get(lessons))
-        .route("/api/record", post(record))
-        .route("/api/lessons/{id}", post(beyond::lesson))
-        .route("/api/schemes", get(beyond::schemes))
-        .route("/api/clips", get(clips::list).post(clips::ask))
-        .route("/api/clips/{id}/file", get(clips::file))
-        .route("/api/preflight", post(beyond::preflight))
-        .route("/api/repair", post(beyond::repair))
-        .route("/api/usage", get(usage::list).post(usage::word))
-        .route("/api/command", post(beyond::command))
+    let router = routes()
+        .router()
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))
         .layer(axum::middleware::from_fn(guard::survive))

@@ -13,4 +13,5 @@ pub mod onvif;
 pub mod pjlink;
 pub mod power;
 pub mod recorder;
+pub mod tls;
 pub mod volume;

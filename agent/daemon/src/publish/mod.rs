@@ -12,6 +12,7 @@ mod discovery;
 mod session;
 mod sizes;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::{chance, clock};
@@ -22,6 +23,7 @@ use url::Url;
 
 use crate::model::telling::{Dialect, Discovery};
 use crate::platform::power;
+use crate::platform::tls::Trust;
 use crate::store::Store;
 use sizes::Sizes;
 
@@ -41,6 +43,8 @@ pub struct Settings {
     pub info: Info,
     /// How messages are put.
     pub dialect: Dialect,
+    /// TLS with the hub.
+    pub trust: Arc<Trust>,
     /// Whether Home Assistant is told what there is.
     pub discovery: Option<Discovery>,
 }

@@ -16,6 +16,7 @@ use super::dialect::{self, Message};
 use super::sizes::{Sizes, UnderWay};
 use super::{Settings, WINDOW, discovery, lost, offline, online};
 use crate::model::telling::Dialect;
+use crate::platform::tls::TrustError;
 use crate::store::outbox::SampleRow;
 use crate::store::{Store, StoreError};
 
@@ -41,6 +42,9 @@ pub enum SessionError {
     /// The connection.
     #[error(transparent)]
     Line(#[from] LineError),
+    /// TLS with the hub.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The outbox.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,7 +109,10 @@ fn options(settings: &Settings) -> Result<Options, SessionError> {
         Dialect::ThingsBoard => ((settings.password.clone(), String::new()), None),
     };
     let url = settings.url.clone();
-    Ok(Options { url, id: device, login: Some(login), will, clean: true, keep_alive: KEEP_ALIVE })
+    // A ThingsBoard is believed by the system's certificates.
+    let ours = settings.dialect == Dialect::Lectern && url.scheme() == "mqtts";
+    let tls = ours.then(|| settings.trust.connector()).transpose()?.map(|(tls, _)| tls);
+    Ok(Options { url, tls, id: device, login: Some(login), will, clean: true, keep_alive: KEEP_ALIVE })
 }
 
 /// Connects and stays until the connection or the daemon ends.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::civil::Date;
 use lectern_base::clock;
 
-use crate::store::Store;
+use crate::store::{CLOCK_FLOOR, Store};
 
 /// How much a cut at the wall may take.
 const KEEP_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -16,8 +16,6 @@ const KEEP_EVERY: Duration = Duration::from_secs(5 * 60);
 const POWER_ON: &str = "power_on";
 /// See [`POWER_ON`].
 const POWER_TODAY: &str = "power_today";
-/// See [`POWER_ON`].
-const CLOCK_FLOOR: &str = "clock_floor_ms";
 
 /// The hours.
 pub struct Hours {

@@ -41,7 +41,7 @@ async fn ask(store: &Store, http: &http::Client, hub: &Url) -> Result<(), String
     let url = hub.join("/api/v1/hub").map_err(|e| e.to_string())?;
     let asked = clock::wall_ms();
     let said = |e: reqwest::Error| e.without_url().to_string();
-    let asked_for = http.get().map_err(said)?.get(url).timeout(Duration::from_secs(10));
+    let asked_for = http.get().map_err(|e| e.to_string())?.get(url).timeout(Duration::from_secs(10));
     let answer = asked_for.send().await.map_err(said)?;
     let date = answer.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
     let hub_ms = date.and_then(unix_ms).ok_or("its answer has no date")?;

@@ -73,6 +73,9 @@ pub enum StoreError {
     Impossible(String),
 }
 
+/// The fact that says before which time no clock is believed, Unix milliseconds.
+pub const CLOCK_FLOOR: &str = "clock_floor_ms";
+
 /// Adds the path to a file system error.
 pub fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
     let path = path.to_owned();

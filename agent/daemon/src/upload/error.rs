@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::platform::http::ClientError;
 use crate::store::StoreError;
 
 /// Why something did not reach its destination.
@@ -117,6 +118,15 @@ pub fn chain(e: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     said
+}
+
+impl From<ClientError> for UploadError {
+    fn from(e: ClientError) -> Self {
+        match e {
+            ClientError::Library(e) => e.into(),
+            ClientError::Trust(e) => Self::Network(chain(&e)),
+        }
+    }
 }
 
 impl From<reqwest::Error> for UploadError {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -23,6 +23,7 @@ use super::body::{Body, Source};
 use super::error::{UploadError, chain};
 use super::exchange::{Answer, exchange};
 use super::pace::Pace;
+use crate::platform::tls::Trust;
 
 /// A connection that is not made in this time is not made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -50,7 +51,9 @@ impl Proxy {
 /// Connections to whoever takes parts.
 pub struct Lines {
     proxy: Option<Proxy>,
-    /// Made when TLS is first spoken: it reads all the world's certificates.
+    /// The hub, and how TLS is spoken with it; others are believed by the system's certificates.
+    hub: Option<(String, Arc<Trust>)>,
+    /// Made when TLS is first spoken with one of those: it reads all the world's certificates.
     tls: OnceCell<tokio_native_tls::TlsConnector>,
     idle: Mutex<Vec<Idle>>,
 }
@@ -83,13 +86,18 @@ impl Line {
 
 impl Lines {
     /// No connection yet.
-    pub fn new(proxy: Option<Proxy>) -> Self {
-        Self { proxy, tls: OnceCell::new(), idle: Mutex::default() }
+    pub fn new(proxy: Option<Proxy>, hub: Option<(Url, Arc<Trust>)>) -> Self {
+        let hub = hub.map(|(url, trust)| (place(&url), trust));
+        Self { proxy, hub, tls: OnceCell::new(), idle: Mutex::default() }
     }
 
-    async fn tls(&self) -> Result<&tokio_native_tls::TlsConnector, UploadError> {
+    async fn tls(&self, url: &Url) -> Result<tokio_native_tls::TlsConnector, UploadError> {
+        if let Some((_, trust)) = self.hub.as_ref().filter(|(hub, _)| *hub == place(url)) {
+            let (tls, _) = trust.connector().map_err(|e| UploadError::Network(chain(&e)))?;
+            return Ok(tls.into());
+        }
         let make = async || tokio_native_tls::native_tls::TlsConnector::new().map(Into::into);
-        self.tls.get_or_try_init(make).await.map_err(|e| UploadError::Network(chain(&e)))
+        self.tls.get_or_try_init(make).await.cloned().map_err(|e| UploadError::Network(chain(&e)))
     }
 
     /// Sends a part from its file, at the pace.
@@ -204,7 +212,7 @@ impl Lines {
         if let Some(proxy) = &self.proxy {
             tunnel(&mut stream, proxy, &host, port).await?;
         }
-        let stream = self.tls().await?.connect(&host, stream).await;
+        let stream = self.tls(url).await?.connect(&host, stream).await;
         let stream = stream.map_err(|e| UploadError::Network(format!("TLS with {host}: {}", chain(&e))))?;
         Ok(Line::Tls(Box::new(stream)))
     }

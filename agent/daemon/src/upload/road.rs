@@ -10,6 +10,7 @@ use url::Url;
 use super::line::{Lines, Proxy};
 use super::manners::{ASK_EVERY, LOST, Manners};
 use super::pace::Pace;
+use crate::platform::tls::Trust;
 
 /// After so long without a part the last answers say nothing any more.
 const RESTED: Duration = Duration::from_secs(5);
@@ -24,8 +25,8 @@ pub struct Road {
 
 impl Road {
     /// A road on which nothing goes yet.
-    pub fn new(proxy: Option<Proxy>) -> Self {
-        Self { lines: Lines::new(proxy), pace: Arc::default() }
+    pub fn new(proxy: Option<Proxy>, hub: Option<(Url, Arc<Trust>)>) -> Self {
+        Self { lines: Lines::new(proxy, hub), pace: Arc::default() }
     }
 
     /// Asks the other end while parts are under way, and sets the pace by its answers, until told to stop.

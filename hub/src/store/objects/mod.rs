@@ -306,8 +306,17 @@ impl PartWriter {
 /// # Errors
 /// What the file system says; a file that ends too early is [`io::ErrorKind::UnexpectedEof`].
 pub fn read_part(path: &Path, n: u32, size: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read_part_into(&mut bytes, path, n, size).map(|()| bytes)
+}
+
+/// As [`read_part`], into memory that was used before.
+///
+/// # Errors
+/// As [`read_part`].
+pub fn read_part_into(bytes: &mut Vec<u8>, path: &Path, n: u32, size: u64) -> io::Result<()> {
     let file = File::open(path)?;
     let start = u64::from(n) * PART_SIZE;
     fadvise(&file, start, std::num::NonZeroU64::new(size), Advice::DontNeed)?;
-    disk::read_at(&file, start, usize::try_from(size).map_err(io::Error::other)?)
+    disk::read_into(bytes, &file, start, usize::try_from(size).map_err(io::Error::other)?)
 }

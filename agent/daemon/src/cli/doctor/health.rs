@@ -228,7 +228,7 @@ mod tests {
 
     use super::*;
 
-    const REFERENCE: &str = include_str!("../../../../../config/agent.toml");
+    const REFERENCE: &str = "[device]\nid = \"room-301\"\nschool = \"3401000001\"\nroom = \"301\"\n[[source]]\nname = \"card\"\nkind = \"test\"\n";
 
     #[test]
     fn a_line_says_its_numbers_and_why_some_are_missing() {

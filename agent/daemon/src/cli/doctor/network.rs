@@ -3,11 +3,14 @@
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
+use lectern_base::clock;
+
 use super::{Finding, finding};
 use crate::beside::share;
 use crate::config::Config;
 use crate::config::destination::{Settings, Way};
-use crate::platform::identity;
+use crate::model::trust::Files;
+use crate::platform::{identity, tls};
 use crate::store::rules;
 
 /// Whether what is recorded can leave this machine.
@@ -16,6 +19,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         None => vec![finding("hub", Ok("none set: lessons stay on this machine".into()))],
         Some(hub) => vec![
             finding("password", identity::password(&hub.password_file).map(|_| "there".into())),
+            finding("certificate", certificate(&hub.tls)),
             finding("hub", reach(&hub.url)),
             finding("broker", reach(&hub.mqtt)),
         ],
@@ -23,6 +27,17 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     found.push(finding("timetable", timetable(config)));
     found.extend(config.destinations.iter().map(destination));
     found
+}
+
+/// Until when this device's certificate holds.
+fn certificate(files: &Files) -> Result<String, String> {
+    let Some((path, _)) = &files.own else { return Ok("none: this device shows its password alone".into()) };
+    let ends = tls::ends_ms(path)?;
+    let until = clock::local_text(ends);
+    if ends < clock::wall_ms() {
+        return Err(format!("ran out on {until}; enrol again with a new card: lectern enrol --again"));
+    }
+    Ok(format!("holds until {until}, and is renewed before"))
 }
 
 /// Which timetable counts: what the hub handed down, or the file on this machine.
