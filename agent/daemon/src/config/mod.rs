@@ -293,7 +293,8 @@ impl Config {
 }
 
 fn table(text: &str) -> Result<toml::Table, Vec<String>> {
-    text.parse().map_err(|e: toml::de::Error| vec![not_toml(text, e.span().map_or(0, |at| at.start), e.message())])
+    text.parse()
+        .map_err(|e: toml::de::Error| vec![not_toml(text, e.span().map_or(0, |at| at.start), e.message())])
 }
 
 fn read_table(path: &Path) -> Result<toml::Table, Vec<String>> {
