@@ -74,13 +74,9 @@ guide() { # guide FILE FROM TO: its `sh system` commands that match
 }
 guide technician.zh-CN.md | while IFS= read -r command; do
     case $command in
-        *"/debs/lectern_"*)
-            # What a technician does by hand between the two: register the room, write settings and password.
-            must "systemctl stop lectern-hub" "the hub stops"
-            must 'runuser -u lectern-hub -- lectern-hub device add --school 3401000001 --device room-301 --room 301教室 --json >/run/device.json; systemctl start lectern-hub' "the room is registered"
-            ;;
         "lectern check")
-            must 'umask 077; python3 -c "import json; print(json.load(open(\"/run/device.json\"))[\"password\"])" >/etc/lectern/device.password; chown lectern /etc/lectern/device.password' "the password is written"
+            # What a technician does by hand between the two: a card for the room, settings for what it records.
+            must 'umask 077; lectern-hub token new --school 3401000001 --room 301教室 --device room-301 --json >/run/card.json' "a card for the room"
             must 'python3 - <<"X"
 import re
 path = "/etc/lectern/agent.toml"
@@ -92,7 +88,8 @@ open(path, "w").write(head + "[[source]]\nname = \"card\"\nkind = \"test\"\n\n" 
 X' "the settings are written: the generated card instead of a classroom"
             ;;
     esac
-    must "${command/apt-get install -y/apt-get install -y -qq --no-install-recommends}" "the guide: $command"
+    card='HUB=127.0.0.1:8470 CODE=$(python3 -c "import json; print(json.load(open(\"/run/card.json\"))[0][\"code\"])" 2>/dev/null);'
+    must "$card ${command/apt-get install -y/apt-get install -y -qq --no-install-recommends}" "the guide: $command"
 done
 step "the technician's guide, command by command"
 for unit in lectern-hub lectern; do
@@ -157,7 +154,7 @@ must "test -s /var/lib/lectern/lessons/$open/take-1.mp4 && tail -n 1 /var/lib/le
 must '! pgrep -f lectern-recorder && ! test -e /usr/bin/lectern && test -e /etc/lectern/agent.toml' "removal ends everything and keeps state and settings"
 step "removed in the middle of a lesson: its take was ended in order"
 inside apt-get purge -y -qq lectern lectern-recorder lectern-hub >"$said" 2>&1
-must "test -e /var/lib/lectern-hub/objects && ! test -e /etc/lectern/hub.toml && ! test -e /etc/lectern/device.password" "purge keeps lessons that are nowhere else, and says so"
+must "test -e /var/lib/lectern-hub/objects && ! test -e /etc/lectern/hub.toml " "purge keeps lessons that are nowhere else, and says so"
 grep "stay" "$said"
 must '! getent passwd lectern && ! getent passwd lectern-hub && ! systemctl list-unit-files --no-legend | grep -q lectern' "purge deletes users and units"
 step "purged"
