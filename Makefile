@@ -8,9 +8,13 @@
 #   make bench               one line per figure
 #   make links               uploads over slow, long, lossy and shared lines
 #   make deb                 packages for Debian, in target/deb
+#   make try                 those packages on a Debian 12 of its own, booted with systemd: needs root
 
-.PHONY: demo test soak peers bench links deb setup
+.PHONY: demo test soak peers bench links deb try setup
 .DEFAULT_GOAL := test
+
+# Seconds that `make soak` damages what each parser is handed.
+MANGLE_S = 120
 
 # Peers are kept outside the checkout.
 PYCA = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lectern/pyca
@@ -32,6 +36,7 @@ test: setup
 soak: setup
 	cargo build --workspace --bins --locked
 	LECTERN_DRIFT_MINUTES=90 cargo test -p lectern-recorder --locked drift -- --nocapture
+	LECTERN_MANGLE_S=$(MANGLE_S) cargo test --workspace --locked --lib --bins --test mangled -- mangled read_or_refused that_lie
 	target/debug/lectern-soak $(ARGS)
 
 peers: setup
@@ -57,6 +62,13 @@ deb: setup
 	cargo build --package lectern --profile daemon --locked
 	cp target/daemon/lectern target/release/lectern
 	packaging/deb/build.sh
+
+try: setup
+	@packaging/setup.sh try
+	cargo build --workspace --bins --locked
+	packaging/deb/build.sh --profile debug
+	packaging/deb/build.sh --profile debug --version "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)+1"
+	packaging/deb/try-system.sh
 
 setup:
 	@packaging/setup.sh

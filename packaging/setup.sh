@@ -34,7 +34,8 @@ packages=(
     rclone                                # the bench's peer for uploads
     stunnel4 openssl                      # a TLS server before the hub
     git curl ca-certificates              # toolchain and advisory database
-    dpkg-dev                              # make deb
+    dpkg-dev binutils lintian             # make deb
+    systemd                               # systemd-analyze judges the units
 )
 
 # `packaging/setup.sh wayland` adds Wayland desktops for tests/wayland.rs and one test of tests/usage.rs, which are skipped without them (200 MB).
@@ -52,6 +53,11 @@ if [ "${1:-}" = bench ]; then
     packages+=(
         mosquitto collectd-core prometheus-node-exporter # what measuring a room costs
     )
+fi
+
+# `packaging/setup.sh try` adds what boots a Debian of its own for the packages.
+if [ "${1:-}" = try ]; then
+    packages+=(debootstrap systemd-container)
 fi
 
 # `packaging/setup.sh garage` builds Garage, the S3 store the tests record into, once into a cache outside the checkout

@@ -39,6 +39,8 @@ use crate::watch;
 
 /// How long each part of the hub may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether all of it is alive.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// Before an S3 store that did not answer is tried again.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
 /// Messages between broker and ingest; when it is full, devices wait for their acknowledgement.
@@ -85,6 +87,8 @@ pub struct Hub {
     read_back: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     upkeep: Upkeep,
     console: console::Deps,
+    /// Asked whether it answers.
+    watched: Store,
     /// Where the console and the API answer.
     pub http_port: u16,
     /// Where the broker answers.
@@ -209,6 +213,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         reliance,
         data_dir: config.data_dir.clone(),
     };
+    let watched = store.clone();
     let console = console::Deps {
         store,
         objects,
@@ -245,6 +250,7 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         read_back,
         upkeep,
         console,
+        watched,
         http_port,
         mqtt_port,
     })
@@ -331,10 +337,13 @@ impl Upkeep {
 
 impl Hub {
     /// Answers until told to stop, then ends in order: nothing new comes in, what came in is stored.
-    pub async fn serve(self, stop: CancellationToken) {
+    ///
+    /// False when a part of it ended by itself: a half-dead hub helps nobody, systemd starts a whole one.
+    pub async fn serve(self, stop: CancellationToken) -> bool {
         let stop_ingest = CancellationToken::new();
         let api = receive::router(self.receive.clone(), self.enrol.router());
         let app = api.merge(console::router(self.console, stop.clone()));
+        let app = app.layer(axum::middleware::from_fn(console::survive));
         let app = app.into_make_service_with_connect_info::<Peer>();
         let web = axum::serve(self.http, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         let keep = named("tls", {
@@ -379,7 +388,9 @@ impl Hub {
             }
         });
         drop(self.receive);
-        stop.cancelled().await;
+        // Janitor and store probe end by themselves when there is nothing for them to do.
+        let parts = [&command, &hand, &watch, &broker, &web, &retention, &seals, &ingest, &read_back];
+        let whole = until_stopped_or_broken(&self.watched, &parts, &stop).await;
         end(command).await;
         end(hand).await;
         end(watch).await;
@@ -394,6 +405,7 @@ impl Hub {
         stop_ingest.cancel();
         end(ingest).await;
         end(read_back).await;
+        whole
     }
 }
 
@@ -421,13 +433,21 @@ pub async fn run(config: Config) -> Result<(), Fault> {
 
     let stop = CancellationToken::new();
     let served = tokio::spawn(hub.serve(stop.clone()));
-    tokio::select! {
-        _ = term.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = int.recv() => tracing::info!("SIGINT: stopping"),
-    }
+    let mut served = served;
+    let whole = tokio::select! {
+        _ = term.recv() => None,
+        _ = int.recv() => None,
+        ended = &mut served => Some(ended),
+    };
     notify::systemd("STOPPING=1");
     stop.cancel();
-    served.await.context("stopping ended early")?;
+    let whole = match whole {
+        Some(ended) => ended,
+        None => served.await,
+    };
+    if !whole.context("stopping ended early")? {
+        return Err(Fault::Other(anyhow::anyhow!("a part of the hub ended by itself; see the log")));
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -441,6 +461,29 @@ pub fn set_admin_password(store: &Store) -> Result<String, StoreError> {
     let hash = people::hash(&password).ok_or(StoreError::Closing)?;
     store.write_now(|db| people::set_password_hash(db, &hash))?;
     Ok(password)
+}
+
+/// Until the hub is told to stop, true; or until one of its parts has ended by itself. Meanwhile systemd is told that the
+/// hub is well, each time its store has answered.
+async fn until_stopped_or_broken(store: &Store, parts: &[&Named], stop: &CancellationToken) -> bool {
+    let mut tick = tokio::time::interval(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return true,
+            _ = tick.tick() => {}
+        }
+        // Some end with the stop that may just have come.
+        if let Some(part) = parts.iter().find(|part| part.task.is_finished() && !stop.is_cancelled()) {
+            tracing::error!(part = part.name, "a part of the hub has ended by itself; the hub ends");
+            stop.cancel();
+            return false;
+        }
+        match tokio::time::timeout(LOOK_EVERY, store.write(|db| people::get(db, "watchdog"))).await {
+            Ok(Ok(_)) => notify::systemd("WATCHDOG=1"),
+            Ok(Err(e)) => tracing::error!("the store does not answer: {e}"),
+            Err(_) => tracing::error!("the store does not answer within {} s", LOOK_EVERY.as_secs()),
+        }
+    }
 }
 
 struct Named {

@@ -5,7 +5,7 @@ mod token;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use lectern_base::chance;
 use lectern_base::clock;
 use lectern_base::exit::Exit;
@@ -39,6 +39,12 @@ enum Command {
     /// Looks after devices' accounts while the hub does not run.
     #[command(subcommand)]
     Device(DeviceCommand),
+    /// Writes man pages and shell completions into a folder laid out as /usr/share: what packages are built with.
+    #[command(hide = true)]
+    Papers {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Cards that rooms enrol with.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -115,6 +121,10 @@ pub fn run(cli: Cli) -> Exit {
         Command::Run(settings) => load(&settings).and_then(run_hub),
         Command::Check(wish) => load(&wish.settings).and_then(|c| check(&c, &wish)),
         Command::Device(DeviceCommand::Add(wish)) => load(&wish.settings).and_then(|c| add_device(&c, &wish)),
+        Command::Papers { folder } => {
+            let written = lectern_base::papers::write(&folder, "lectern-hub", Cli::command());
+            written.map_err(|e| (format!("{}: {e}", folder.display()), Exit::Failed))
+        }
         Command::Token(asked) => token::run(asked),
         Command::Routes => routes(),
         Command::Password(settings) => load(&settings).and_then(|c| password(&c)),
@@ -135,7 +145,12 @@ fn load(settings: &Settings) -> Result<Config, End> {
 }
 
 fn store_end(e: &StoreError) -> End {
-    let exit = if matches!(e, StoreError::Locked(_)) { Exit::AlreadyRunning } else { Exit::Failed };
+    let exit = match e {
+        StoreError::Locked(_) => Exit::AlreadyRunning,
+        // Trying again cannot help.
+        StoreError::Newer(_) => Exit::BadSettings,
+        _ => Exit::Failed,
+    };
     (e.to_string(), exit)
 }
 

@@ -83,7 +83,12 @@ pub fn load(path: &Path) -> Result<Config, BadConfig> {
 /// # Errors
 /// One line for each fault.
 pub fn parse(text: &str) -> Result<Config, Vec<String>> {
-    let table: Table = text.parse().map_err(|e: toml::de::Error| vec![e.to_string().trim().to_owned()])?;
+    let table: Table = text.parse().map_err(|e: toml::de::Error| {
+        // Not the line itself: it may hold a secret, and this goes to the journal.
+        let at = e.span().map_or(0, |at| at.start);
+        let line = text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
+        vec![format!("not TOML in line {line}: {}", e.message().trim_end())]
+    })?;
     let mut reader = Reader { table: &table, known: BTreeSet::new(), faults: Vec::new() };
     let http_listen = reader.address("http.listen", "0.0.0.0:8470");
     let mqtt_listen = reader.address("mqtt.listen", "0.0.0.0:8883");
@@ -343,6 +348,14 @@ fn read_lines<const N: usize>(path: &Path, what: &str) -> Result<[String; N], St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistake_in_a_line_with_a_secret_does_not_say_the_secret() {
+        let faults =
+            parse("data_dir = \"x\"\n[s3]\nsecret = \"s3cret\nbucket = 5").expect_err("a quote is missing");
+        assert!(faults.len() == 1 && faults[0].starts_with("not TOML in line 3: "), "{faults:?}");
+        assert!(!faults[0].contains("s3cret"), "{faults:?}");
+    }
 
     #[test]
     fn the_annotated_file_holds_every_setting_at_its_default() {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lectern_base::clock;
+use lectern_base::{clock, panics};
 use lectern_wire::alarm::{Alarm, AlarmState, Code};
 use lectern_wire::chain::ChainHead;
 use lectern_wire::command::Outcome;
@@ -91,7 +91,8 @@ async fn take(deps: &Deps, mut group: Vec<Arrival>) {
         let mut highs = HashMap::new();
         for arrival in &group {
             let seen = arrival.retained.then(|| devices::seen_ms(db, &arrival.topics.device)).transpose()?;
-            let high = apply(db, arrival, &counts, now)?;
+            // A message that shows a bug must not come again for ever, and hold up what comes after it.
+            let high = alone(arrival, &counts, || apply(db, arrival, &counts, now))?;
             if let Some(seen) = seen {
                 devices::set_seen(db, &arrival.topics.device, seen)?;
             }
@@ -117,6 +118,18 @@ async fn take(deps: &Deps, mut group: Vec<Arrival>) {
         }
     }
     deps.bell.ring();
+}
+
+/// Does the work of one message; when that shows a bug, the message is dropped and counted.
+fn alone<T: Default>(
+    arrival: &Arrival,
+    counts: &Counts,
+    work: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    panics::survived(work).unwrap_or_else(|| {
+        dropped(counts, &arrival.topics.device, &arrival.leaf, "it made this program fail");
+        Ok(T::default())
+    })
 }
 
 /// Makes rows of one message. Answers how far the device's events are complete, when it was one.
@@ -354,5 +367,22 @@ mod tests {
             .expect("read");
         assert_eq!(left, [(500, vec![Some(2.0)])]);
         assert!(store.read_now(|db| samples::live(db, &topics.device, "sys")).expect("read").is_none());
+    }
+
+    #[test]
+    fn a_message_that_shows_a_bug_is_dropped_alone() {
+        let counts = Counts::default();
+        let arrival = Arrival {
+            topics: crate::testkit::topics("room-301"),
+            leaf: Leaf::State,
+            payload: Vec::new(),
+            retained: false,
+            done: None,
+        };
+        let before = panics::count();
+        panics::watch();
+        assert_eq!(alone(&arrival, &counts, || Ok(Some(1))), Ok(Some(1)));
+        assert_eq!(alone::<Option<u64>>(&arrival, &counts, || panic!("on purpose")), Ok(None));
+        assert_eq!((counts.malformed.get(), panics::count() > before), (1, true));
     }
 }

@@ -14,6 +14,8 @@ mod door;
 mod enrol;
 mod hand;
 mod ingest;
+#[cfg(test)]
+mod mangled;
 mod model;
 mod notify;
 mod probe;
@@ -33,5 +35,6 @@ fn main() -> ExitCode {
         eprintln!("lectern-hub: {fault}");
         return lectern_base::exit::Exit::BadSettings.into();
     }
+    lectern_base::panics::watch();
     cli::run(command).into()
 }

@@ -4,6 +4,13 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+/// How often systemd wants to hear that the hub is alive: twice as often as it gives up; none when it does not listen.
+#[must_use]
+pub fn watchdog() -> Option<std::time::Duration> {
+    let us: u64 = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
+    (us > 0).then(|| std::time::Duration::from_micros(us / 2))
+}
+
 /// Says `READY=1` or `STOPPING=1` when systemd asked to be told.
 pub fn systemd(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };

@@ -183,7 +183,10 @@ impl TestHub {
         let url = format!("http://127.0.0.1:{}", hub.http_port);
         let (mqtt_port, stop) = (hub.mqtt_port, CancellationToken::new());
         let receive = hub.receive.clone();
-        let served = tokio::spawn(hub.serve(stop.clone()));
+        let served = tokio::spawn({
+            let stop = stop.clone();
+            async move { assert!(hub.serve(stop).await, "a part of the hub ended by itself") }
+        });
         Self { folder, url, mqtt_port, admin, receive, stop, served }
     }
 

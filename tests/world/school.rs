@@ -28,7 +28,8 @@ pub struct Hub {
     programs: Programs,
     /// The program, to be killed and frozen.
     pub process: Process,
-    config: PathBuf,
+    /// Its settings.
+    pub config: PathBuf,
     /// Its state folder.
     pub data: PathBuf,
     /// Port of console and upload API.

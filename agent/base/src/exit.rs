@@ -19,6 +19,15 @@ pub enum Exit {
     AlreadyRunning = 5,
 }
 
+impl Exit {
+    /// The way a program ended, by its number; one that is none of ours is a failure.
+    #[must_use]
+    pub fn from_code(code: u8) -> Self {
+        let all = [Self::Done, Self::BadSettings, Self::Refused, Self::NotSound, Self::AlreadyRunning];
+        all.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Self::Failed)
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

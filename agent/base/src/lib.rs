@@ -8,3 +8,7 @@ pub mod clock;
 pub mod disk;
 pub mod exit;
 pub mod log;
+#[cfg(any(test, feature = "mangle"))]
+pub mod mangle;
+pub mod panics;
+pub mod papers;

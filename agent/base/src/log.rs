@@ -1,6 +1,6 @@
 //! Logs: to the journal when systemd runs the program, to the terminal otherwise.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -11,6 +11,47 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 type Change = Box<dyn Fn(Targets) -> Result<(), String> + Send + Sync>;
 
 static CHANGE: OnceLock<Change> = OnceLock::new();
+
+/// Gives the journal's layer the fields of the moment.
+type Refit = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+static REFIT: OnceLock<Refit> = OnceLock::new();
+
+/// What every line says beside its own fields, in the order it was learnt.
+static FIELDS: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+/// The journal reads a new field's name from `_A-Z0-9`; what is handed on is `NAME=value`, a line each.
+const HANDED_ON: &str = "LECTERN_LOG_FIELDS";
+
+/// From now on every line carries this field, such as `ROOM=301` and `LESSON=…`: what `journalctl ROOM=301` looks for.
+pub fn always(name: &str, value: &str) {
+    {
+        let mut fields = FIELDS.lock().unwrap_or_else(PoisonError::into_inner);
+        fields.retain(|(old, _)| old != name);
+        fields.push((name.to_owned(), value.replace(char::is_control, " ")));
+    }
+    if let Some(Err(e)) = REFIT.get().map(|refit| refit()) {
+        tracing::warn!("the journal's fields could not be changed: {e}");
+    }
+}
+
+/// The fields of every line, for a program that this one starts: the value of `LECTERN_LOG_FIELDS`.
+#[must_use]
+pub fn fields() -> Option<String> {
+    let fields = FIELDS.lock().unwrap_or_else(PoisonError::into_inner);
+    let lines: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+fn journal(program: &str) -> Result<tracing_journald::Layer, String> {
+    let layer = tracing_journald::layer().map_err(|e| format!("the journal cannot be reached: {e}"))?;
+    let fields = FIELDS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Without a prefix: a line about a lesson has LESSON=, as everything else about it.
+    Ok(layer
+        .with_syslog_identifier(program.to_owned())
+        .with_field_prefix(None)
+        .with_custom_fields(fields.iter().map(|(name, value)| (name, value))))
+}
 
 /// What is said unless somebody wants otherwise: of libraries less.
 fn filter(level: &str) -> Result<Targets, String> {
@@ -42,12 +83,19 @@ pub fn start(program: &'static str) -> Result<(), String> {
         Err(_) => filter("info")?,
     };
     let (filter, handle) = reload::Layer::new(filter);
+    for (name, value) in
+        std::env::var(HANDED_ON).unwrap_or_default().lines().filter_map(|l| l.split_once('='))
+    {
+        always(name, value);
+    }
     if systemd_journal_logger::connected_to_journal() {
-        let journal = tracing_journald::layer().map_err(|e| format!("the journal cannot be reached: {e}"))?;
-        let journal = journal.with_syslog_identifier(program.to_owned());
+        let (journal, refit) = reload::Layer::new(journal(program)?);
         let subscriber = tracing_subscriber::registry().with(filter).with(journal);
         // Not `try_init`: that would take the `log` facade, which belongs to systemd-journal-logger here.
         tracing::subscriber::set_global_default(subscriber).map_err(|e| e.to_string())?;
+        REFIT.get_or_init(|| {
+            Box::new(move || refit.reload(self::journal(program)?).map_err(|e| e.to_string()))
+        });
         let logger = systemd_journal_logger::JournalLog::new().map_err(|e| e.to_string())?;
         logger.with_syslog_identifier(program.to_owned()).install().map_err(|e| e.to_string())?;
         log::set_max_level(log::LevelFilter::Warn);

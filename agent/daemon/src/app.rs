@@ -273,6 +273,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         spawn("key", tokio::spawn(key::run(store.clone(), handle.clone(), settings, stages.clone())));
     }
     let layouts = config.recording.capture.layouts().collect();
+    let alive = handle.clone();
     let page = Page {
         layouts,
         store: store.clone(),
@@ -294,7 +295,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
 
     notify::tell("READY=1");
     tokio::select! {
-        () = wait_for_end(&tasks, &store) => {}
+        () = wait_for_end(&tasks, &store, &alive) => {}
         () = restart.notified() => tracing::info!("the hub asked for a restart; systemd starts the daemon again"),
     }
     notify::tell("STOPPING=1");
@@ -415,38 +416,60 @@ fn inventory(config: &Config, host: &Host, key: PublicKey) -> Info {
     }
 }
 
-/// Until a signal, or until a stage ends that should not have; meanwhile systemd is told that all is well.
-async fn wait_for_end(tasks: &[Task], store: &Store) {
+/// Until a signal, or until a stage ends that should not have; meanwhile systemd is told that all is well, each time the
+/// store and the recording have answered.
+async fn wait_for_end(tasks: &[Task], store: &Store, driver: &record::Handle) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return tracing::error!("signals cannot be watched");
     };
-    let mut beat = Beat::every(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
-    let mut rest_at = clock::mono() + LOOK_EVERY / 2;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = interrupt.recv() => return,
-            () = beat.next() => {
-                if let Some(Task(name, _)) = tasks.iter().find(|Task(_, task)| task.is_finished()) {
-                    // A half-dead daemon helps nobody: systemd starts a whole one.
-                    tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");
-                    return;
-                }
-                if store.could_be_kept() {
-                    tracing::info!("the disk can be written again; the daemon ends, to begin anew on what is there");
-                    return;
-                }
-                notify::tell("WATCHDOG=1");
-                let live = store.board().read().lesson.is_some_and(|lesson| lesson.state.is_live());
-                if !live && clock::mono() >= rest_at {
-                    rest_at = clock::mono() + REST_EVERY;
-                    memory::come_to_rest();
+    let beat = async {
+        let mut beat = Beat::every(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
+        let mut rest_at = clock::mono() + LOOK_EVERY / 2;
+        loop {
+            beat.next().await;
+            if let Some(Task(name, _)) = tasks.iter().find(|Task(_, task)| task.is_finished()) {
+                // A half-dead daemon helps nobody: systemd starts a whole one.
+                return tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");
+            }
+            if store.could_be_kept() {
+                return tracing::info!(
+                    "the disk can be written again; the daemon ends, to begin anew on what is there"
+                );
+            }
+            match tokio::time::timeout(LOOK_EVERY, answers(store, driver)).await {
+                Ok(true) => notify::tell("WATCHDOG=1"),
+                Ok(false) => tracing::error!(
+                    "the store or the recording cannot answer; systemd is not told that all is well"
+                ),
+                Err(_) => {
+                    tracing::error!(
+                        "the store or the recording did not answer in {} s",
+                        LOOK_EVERY.as_secs()
+                    );
                 }
             }
+            let live = store.board().read().lesson.is_some_and(|lesson| lesson.state.is_live());
+            if !live && clock::mono() >= rest_at {
+                rest_at = clock::mono() + REST_EVERY;
+                memory::come_to_rest();
+            }
         }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = beat => {}
     }
+}
+
+/// Whether a row can be read and the driver of the recording takes a question.
+async fn answers(store: &Store, driver: &record::Handle) -> bool {
+    let asked = store.clone();
+    let row = tokio::task::spawn_blocking(move || asked.waiting_lessons().is_ok());
+    let (row, answer) = tokio::join!(row, driver.ask(record::Ask::Alive));
+    row.unwrap_or(false) && matches!(answer, crate::model::answer::Answer::Done(_))
 }
 
 /// Waits for tasks, naming those that are slow; after [`GRACE`] they are cut off.

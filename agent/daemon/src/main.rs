@@ -30,6 +30,8 @@ mod enrol;
 mod evidence;
 mod home;
 mod key;
+#[cfg(test)]
+mod mangled;
 mod model;
 mod page;
 mod platform;

@@ -35,6 +35,7 @@ pub fn run(armed: &Armed) -> anyhow::Result<()> {
             Some(job) => {
                 job::check_job(&job)?;
                 ensure!(job.capture == armed.capture, "the job is not what this recorder was armed for");
+                lectern_base::log::always("LESSON", job.lesson_id.as_str());
                 link.moves_to(&job.socket_path, hello(&job))?;
                 session.begin(&job)?;
                 session.record(&job)

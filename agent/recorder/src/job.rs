@@ -122,4 +122,19 @@ mod tests {
         assert!(read(&b"not json\n"[..]).is_err());
         assert!(read(&b""[..]).is_err());
     }
+
+    #[test]
+    fn whatever_job_comes_is_read_or_refused() {
+        use lectern_base::mangle::{Counting, PLAIN, mangle};
+
+        #[global_allocator]
+        static COUNTING: Counting = Counting;
+
+        let repository = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        mangle(repository, "recorder", &[], PLAIN, |bytes| {
+            drop(read(bytes));
+            drop(read_armed(bytes));
+            drop(read_capture(bytes));
+        });
+    }
 }

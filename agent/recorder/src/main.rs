@@ -47,7 +47,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use lectern_base::exit::Exit;
 use lectern_wire::capture::Encoder;
 
@@ -90,6 +90,12 @@ enum What {
         #[arg(long = "camera")]
         cameras: Vec<PathBuf>,
     },
+    /// Writes man pages and shell completions into a folder laid out as /usr/share: what packages are built with.
+    #[command(hide = true)]
+    Papers {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Say in one sentence whether the screen of a Wayland session can be recorded here, or what is missing.
     Portal,
 }
@@ -110,6 +116,10 @@ fn main() -> ExitCode {
         What::Push => push::run(),
         What::Devices { cameras } => devices::run(cameras),
         What::Portal => source::check_portal(),
+        What::Papers { folder } => {
+            let written = lectern_base::papers::write(&folder, "lectern-recorder", Arguments::command());
+            written.with_context(|| folder.display().to_string())
+        }
         What::Arm => job::read_armed(std::io::stdin().lock()).and_then(|armed| armed::run(&armed)),
         What::Encoders { only: None, .. } => encoders(),
         What::Encoders { only: Some(name), video } => return encoder(&name, video.as_deref()),

@@ -91,6 +91,15 @@ pub async fn headers(request: Request, next: Next) -> Response {
     response
 }
 
+/// A bug in one answer is one answer: 500 and a sentence, and the hub goes on.
+pub async fn survive(request: Request, next: Next) -> Response {
+    let answer = lectern_base::panics::survive(next.run(request)).await;
+    answer.unwrap_or_else(|| {
+        Oops::new(StatusCode::INTERNAL_SERVER_ERROR, "中心的程序出错了，这个请求没有完成。请查看中心的日志。")
+            .into_response()
+    })
+}
+
 fn same_origin(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|h| h.to_str().ok());
     let site_ok = text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
@@ -99,4 +108,33 @@ fn same_origin(headers: &HeaderMap) -> bool {
         host.is_some() && host == text("host")
     });
     site_ok && origin_ok
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn a_bug_in_one_answer_is_answered_and_the_hub_goes_on() {
+        async fn broken() -> &'static str {
+            panic!("on purpose")
+        }
+        let router = axum::Router::new()
+            .route("/broken", get(broken))
+            .route("/whole", get(|| async { "whole" }))
+            .layer(axum::middleware::from_fn(super::survive));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        // One connection for both: not even that is lost.
+        let mut line = tokio::net::TcpStream::connect(address).await.expect("connects");
+        for (path, wanted) in [("/broken", "500 Internal"), ("/whole", "200 OK")] {
+            line.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.expect("asks");
+            let mut answer = vec![0; 4096];
+            let n = line.read(&mut answer).await.expect("answers");
+            let answer = String::from_utf8_lossy(&answer[..n]);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {wanted}")), "{answer}");
+        }
+    }
 }

@@ -59,6 +59,12 @@ pub async fn metrics(
         (format!("{{code=\"{name}\"}}"), n as u64)
     });
     family("alarms", "gauge", "Problems that stand, by code.", &by_code);
+    family(
+        "panics",
+        "counter",
+        "Bugs since the start that were survived.",
+        &one(lectern_base::panics::count()),
+    );
     family("repairs_pending", "gauge", "Reported faults that are not repaired yet.", &one(repairs));
     family("receipts", "gauge", "Receipts in the log.", &one(u64::try_from(receipts).unwrap_or(0)));
     family("store_free_bytes", "gauge", "Free bytes on the store's disk.", &one(free));

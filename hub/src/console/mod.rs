@@ -57,6 +57,8 @@ use crate::store::{Store, StoreError};
 /// A timetable's file and what a browser wraps it in.
 const BODY_MAX: usize = crate::model::timetable::sheet::MAX_FILE + 64 * 1024;
 
+pub use guard::survive;
+
 /// What the console shows and how it gets there.
 #[derive(Debug)]
 pub struct Deps {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
+use crate::platform::recorder;
 use crate::store::Store;
 
 /// A recorder that looks or listens. It ends when it is dropped.
@@ -26,13 +27,13 @@ impl Looker {
     ///
     /// # Errors
     /// A sentence that names the program.
-    pub async fn start(recorder: &Path, mode: &str, capture: &CaptureSettings) -> Result<Self, String> {
-        let failed = |e: std::io::Error| format!("{} {mode} could not be started: {e}", recorder.display());
-        let mut command = Command::new(recorder);
+    pub async fn start(program: &Path, mode: &str, capture: &CaptureSettings) -> Result<Self, String> {
+        let failed = |e: std::io::Error| format!("{} {mode} could not be started: {e}", program.display());
+        let mut command = Command::from(recorder::command(program));
         command.arg(mode).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(failed)?;
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(format!("{} {mode} has no pipes", recorder.display()));
+            return Err(format!("{} {mode} has no pipes", program.display()));
         };
         let mut line = serde_json::to_vec(capture).map_err(|e| e.to_string())?;
         line.push(b'\n');

@@ -10,7 +10,7 @@
 //! Each destination is a task of its own: one that fails, hangs or is full holds up no other. Every verb is safe to
 //! repeat, and there is no end to trying.
 
-mod calendar;
+pub(crate) mod calendar;
 mod folder;
 mod ingest;
 mod opencast;
@@ -18,7 +18,7 @@ mod s3;
 pub mod share;
 mod trouble;
 pub mod work;
-mod xml;
+pub(crate) mod xml;
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// A sentence.
 pub fn list(recorder: &Path, capture: &CaptureSettings) -> Result<Devices, String> {
-    let mut command = Command::new(recorder);
+    let mut command = crate::platform::recorder::command(recorder);
     command.arg("devices");
     for source in &capture.sources {
         if let SourceKind::Camera { device, .. } = &source.kind {

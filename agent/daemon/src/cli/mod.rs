@@ -6,13 +6,15 @@ mod devices;
 mod doctor;
 mod enrol;
 mod export;
+#[cfg(test)]
+mod mangled;
 mod remote;
 mod usage;
 mod verify;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use lectern_base::exit::Exit;
 use lectern_wire::manifest::About;
 use serde_json::json;
@@ -23,7 +25,7 @@ use crate::config::Config;
 use crate::config::destination::Way;
 use crate::evidence::device_key;
 use crate::page;
-use crate::platform::memory;
+use crate::platform::{memory, recorder};
 use crate::session;
 use crate::store::Store;
 
@@ -87,6 +89,26 @@ enum What {
     Fsck,
     /// Forget the hub's keys and its log, when the hub was replaced. The daemon must be stopped.
     ForgetHub,
+    /// Writes man pages and shell completions into a folder laid out as /usr/share: what packages are built with.
+    #[command(hide = true)]
+    Papers {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Asks for a recorder at the socket that systemd keeps; the daemon's own way to it, see `platform::recorder`.
+    #[command(hide = true)]
+    Call {
+        /// What the recorder is to do.
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
+    /// Answers one such call on standard input: what lectern-recorder@.service runs.
+    #[command(hide = true)]
+    Answer {
+        /// The recorder.
+        #[arg(long, default_value = "/usr/bin/lectern-recorder")]
+        recorder: PathBuf,
+    },
     /// This device's signing key. The daemon must be stopped.
     #[command(subcommand)]
     Key(Key),
@@ -247,6 +269,14 @@ pub fn run() -> Exit {
         }
         What::Verify(asked) => verify::run(&arguments.config, &asked, json),
         What::Export(asked) => with_config(&arguments.config, |config| export::run(&config, &asked, json)),
+        What::Papers { folder } => {
+            match lectern_base::papers::write(&folder, "lectern", Arguments::command()) {
+                Ok(()) => Exit::Done,
+                Err(e) => fail(&format!("{}: {e}", folder.display())),
+            }
+        }
+        What::Call { words } => for_recorder(recorder::call(words)),
+        What::Answer { recorder: program } => answer(&program),
         What::Fsck => with_store(&arguments.config, |store| fsck(store, json)),
         What::Key(Key::Rotate) => with_config(&arguments.config, |config| {
             with_store(&arguments.config, |store| match device_key::rotate(store, &config.device.id) {
@@ -320,6 +350,7 @@ fn daemon(path: &Path) -> Exit {
         fail(&format!("logs could not be set up: {e}"));
         return Exit::BadSettings;
     }
+    lectern_base::panics::watch();
     memory::share_heap();
     // Two workers: a page that is looked at and an upload do not wait for each other.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -337,6 +368,7 @@ fn daemon(path: &Path) -> Exit {
         Err(faults) => return bad_settings(path, &faults),
     }
     with_config(path, |config| {
+        lectern_base::log::always("ROOM", &config.device.room);
         // On a worker: the main thread then sleeps until the end, and is not woken beside the workers.
         let file = path.to_owned();
         let daemon = runtime.spawn(async move { app::run(config, &file).await });
@@ -371,6 +403,20 @@ fn helper(socket: &Path) -> Exit {
     match session::run(socket) {
         Ok(()) => Exit::Done,
         Err(why) => fail(&why),
+    }
+}
+
+/// One end of a call for a recorder: small, so one thread.
+fn for_recorder(work: impl Future<Output = Result<Exit, String>>) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| e.to_string()).and_then(|runtime| runtime.block_on(work)).unwrap_or_else(|e| fail(&e))
+}
+
+fn answer(program: &Path) -> Exit {
+    use std::os::fd::AsFd as _;
+    match std::io::stdin().as_fd().try_clone_to_owned() {
+        Ok(connection) => for_recorder(recorder::answer(program, connection)),
+        Err(e) => fail(&format!("there is no caller: {e}")),
     }
 }
 

@@ -98,7 +98,7 @@ fn table(data: &Path) -> Result<Option<Table>, String> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(|e| format!("{}: {e}", path.display()))?,
     };
-    text.parse().map(Some).map_err(|e: toml::de::Error| format!("{}: {e}", path.display()))
+    text.parse().map(Some).map_err(|e: toml::de::Error| format!("{}: {}", path.display(), e.message()))
 }
 
 fn data_dir(settings: &Table) -> PathBuf {

@@ -293,7 +293,8 @@ impl Config {
 }
 
 fn table(text: &str) -> Result<toml::Table, Vec<String>> {
-    text.parse().map_err(|e: toml::de::Error| vec![format!("not TOML: {e}").trim_end().to_owned()])
+    text.parse()
+        .map_err(|e: toml::de::Error| vec![not_toml(text, e.span().map_or(0, |at| at.start), e.message())])
 }
 
 fn read_table(path: &Path) -> Result<toml::Table, Vec<String>> {
@@ -479,10 +480,25 @@ fn keep_leave_in(data_dir: &Path, sources: &mut [Source]) {
     }
 }
 
+/// Where it is no TOML, without the line itself: that may hold a password, and the sentence goes to the journal.
+fn not_toml(text: &str, at: usize, why: &str) -> String {
+    let line = text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
+    format!("not TOML in line {line}: {}", why.trim_end())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use lectern_wire::capture::CameraFormat;
+
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_a_line_with_a_password_does_not_say_the_password() {
+        let text = "[device]\nid = \"a\"\n[[source]]\nurl = \"rtsp://admin:s3cret@10.0.0.2/live\nname = 5";
+        let faults = Config::parse(text).expect_err("a quote is missing");
+        assert!(faults.len() == 1 && faults[0].starts_with("not TOML in line 4: "), "{faults:?}");
+        assert!(!faults[0].contains("s3cret"), "{faults:?}");
+    }
 
     /// The annotated file, and what enrolment brings.
     fn reference() -> String {

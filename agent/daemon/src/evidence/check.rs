@@ -13,6 +13,7 @@ use lectern_base::clock;
 use lectern_wire::report::{Growth, Report};
 
 use super::{SealError, Settings};
+use crate::platform::recorder;
 
 /// A running check is told this often how far its take has grown; shorter takes are decoded at their end.
 const EVERY: Duration = Duration::from_secs(20);
@@ -103,7 +104,7 @@ impl Running {
 }
 
 fn command(settings: &Settings, take: &Path, fps: u32) -> Command {
-    let mut command = Command::new(&settings.recorder);
+    let mut command = recorder::command(&settings.recorder);
     command.arg("inspect").arg(take).args(["--fps", &fps.to_string()]);
     command.args(settings.full_check.then_some("--full")).stdin(Stdio::null());
     command

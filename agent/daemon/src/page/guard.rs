@@ -67,6 +67,18 @@ pub async fn check(State(guard): State<Guard>, request: Request, next: Next) -> 
     response
 }
 
+/// A bug in one answer is one answer: 500 and a sentence, and the page goes on.
+pub async fn survive(request: Request, next: Next) -> Response {
+    let answer = lectern_base::panics::survive(next.run(request)).await;
+    answer.unwrap_or_else(|| {
+        super::problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "bug",
+            "this went wrong inside lectern; its log says where",
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +109,31 @@ mod tests {
         assert!(refused(&Method::GET, &[("host", "127.0.0.1")]), "another port");
         assert!(refused(&Method::GET, &[own, ("sec-fetch-site", "cross-site")]));
         assert!(refused(&Method::GET, &[]));
+    }
+
+    #[tokio::test]
+    async fn a_bug_in_one_answer_is_answered_and_the_page_goes_on() {
+        use axum::routing::get;
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        async fn broken() -> &'static str {
+            panic!("on purpose")
+        }
+        let router = axum::Router::new()
+            .route("/broken", get(broken))
+            .route("/whole", get(|| async { "whole" }))
+            .layer(axum::middleware::from_fn(survive));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        // One connection for both: not even that is lost.
+        let mut line = tokio::net::TcpStream::connect(address).await.expect("connects");
+        for (path, wanted) in [("/broken", "500 Internal"), ("/whole", "200 OK")] {
+            line.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.expect("asks");
+            let mut answer = vec![0; 4096];
+            let n = line.read(&mut answer).await.expect("answers");
+            let answer = String::from_utf8_lossy(&answer[..n]);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {wanted}")), "{answer}");
+        }
     }
 }

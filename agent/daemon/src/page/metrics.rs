@@ -26,6 +26,8 @@ pub async fn metrics(State(page): State<Page>) -> Response {
         // Writing to a String cannot fail.
         writeln!(out, "lectern_alarm_raised{{code=\"{}\"}} 1", alarm.code.name()).ok();
     }
+    head(&mut out, "lectern_agent_panics", "Bugs since the start that were survived.");
+    writeln!(out, "lectern_agent_panics {}", lectern_base::panics::count()).ok();
     head(&mut out, "lectern_info", "1, with the version of the agent.");
     writeln!(out, "lectern_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")).ok();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out).into_response()

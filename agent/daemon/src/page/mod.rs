@@ -23,6 +23,8 @@ mod beyond;
 mod clips;
 pub mod first;
 mod guard;
+#[cfg(test)]
+mod mangled;
 mod metrics;
 mod routes;
 mod usage;
@@ -126,6 +128,7 @@ pub async fn serve(listener: TcpListener, page: Page) -> std::io::Result<()> {
         .router()
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(guard, guard::check))
+        .layer(axum::middleware::from_fn(guard::survive))
         .with_state(page);
     axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }

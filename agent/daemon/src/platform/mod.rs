@@ -13,6 +13,7 @@ pub mod onvif;
 pub mod pjlink;
 pub mod plain;
 pub mod power;
+pub mod recorder;
 pub mod rest;
 pub mod tls;
 pub mod volume;

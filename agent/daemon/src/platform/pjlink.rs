@@ -226,4 +226,16 @@ mod tests {
         assert_eq!(lamps("1500 1 300 0"), [(1500, true), (300, false)]);
         assert_eq!((input("31"), input("3A"), input("")), (Some(31), Some(39), None));
     }
+
+    #[test]
+    fn whatever_a_projector_says_is_read_or_refused() {
+        use lectern_base::mangle::{PLAIN, mangle};
+        mangle(crate::mangled::repository(), "pjlink", &[], PLAIN, |bytes| {
+            let said = String::from_utf8_lossy(bytes);
+            drop(super::proof(&said, "secret"));
+            faults(&said);
+            lamps(&said);
+            input(&said);
+        });
+    }
 }

@@ -172,6 +172,7 @@ impl Driver {
             Ask::Describe(about) => self.describe(&about),
             Ask::Extend => self.extend(),
             Ask::Dismiss => self.dismiss(),
+            Ask::Alive => Answer::Done(None),
             Ask::Look => {
                 self.looked = Some(clock::mono());
                 Answer::Done(None)

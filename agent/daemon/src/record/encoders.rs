@@ -1,20 +1,21 @@
 //! Which encoder the picture gets: the recorder tries them all once, with real pictures.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use lectern_wire::capture::{Encoder, EncoderReport};
 use tokio::sync::mpsc;
+
+use crate::platform::recorder;
 
 /// What the recorder says of every encoder, best first; takes seconds where a driver hangs.
 ///
 /// # Errors
 /// A sentence, when the recorder cannot be asked.
-pub fn report(recorder: &Path) -> Result<Vec<EncoderReport>, String> {
-    let out = Command::new(recorder).arg("encoders").output();
-    let out = out.map_err(|e| format!("{}: {e}", recorder.display()))?;
+pub fn report(program: &Path) -> Result<Vec<EncoderReport>, String> {
+    let out = recorder::command(program).arg("encoders").output();
+    let out = out.map_err(|e| format!("{}: {e}", program.display()))?;
     serde_json::from_slice(&out.stdout)
-        .map_err(|_| format!("{} ended with {} and no answer", recorder.display(), out.status))
+        .map_err(|_| format!("{} ended with {} and no answer", program.display(), out.status))
 }
 
 /// The best that can be used; libx264 works everywhere.

@@ -55,6 +55,8 @@ pub enum Ask {
     Live(bool),
     /// Somebody looks at the preview now.
     Look,
+    /// Whether anybody answers at all.
+    Alive,
     /// Go on after the bell.
     Extend,
     /// The teacher has seen how the lesson ended; the page turns to the next.

@@ -13,6 +13,8 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
+use crate::platform::recorder;
+
 /// Longest line a recorder may say, bytes: a preview is the longest.
 const MAX_LINE: usize = 1024 * 1024;
 
@@ -28,8 +30,8 @@ pub enum Heard {
 }
 
 /// Starts a recorder with what it is told, in a process group of its own: what stops the daemon does not stop it.
-pub async fn spawn(recorder: &Path, verb: &str, job: &impl Serialize) -> std::io::Result<Child> {
-    let mut child = Command::new(recorder)
+pub async fn spawn(program: &Path, verb: &str, job: &impl Serialize) -> std::io::Result<Child> {
+    let mut child = Command::from(recorder::command(program))
         .arg(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

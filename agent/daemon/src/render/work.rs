@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Settings, desk};
 use crate::model::lesson::State;
 use crate::model::status::{Making, Status};
+use crate::platform::recorder;
 use crate::store::Store;
 use crate::store::clips::{Clip, ClipState};
 
@@ -113,7 +114,7 @@ fn wanted(store: &Store, clip: &Clip) -> Result<bool, String> {
 
 async fn start(settings: &Settings, job: &Job) -> Result<(Child, ChildStdin), String> {
     let failed = |e: std::io::Error| format!("{} could not be started: {e}", settings.recorder.display());
-    let mut command = Command::new(&settings.recorder);
+    let mut command = Command::from(recorder::command(&settings.recorder));
     command
         .arg("render")
         .stdin(Stdio::piped())

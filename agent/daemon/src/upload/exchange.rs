@@ -295,4 +295,15 @@ mod tests {
         let headless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(2 * MOST_HEAD));
         assert!(heard(headless.as_bytes(), 1000).await.is_err());
     }
+
+    #[test]
+    fn whatever_a_proxy_answers_is_read_or_refused() {
+        use lectern_base::mangle::{Limit, mangle};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        // Read into a buffer that grows, and taken apart again with each piece.
+        let limit = Limit { per_byte: 4000, at_rest: 1 << 20 };
+        mangle(crate::mangled::repository(), "answer", &[], limit, |bytes| {
+            drop(runtime.block_on(answer(bytes)));
+        });
+    }
 }

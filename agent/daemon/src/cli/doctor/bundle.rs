@@ -200,7 +200,7 @@ fn said(command: &mut Command) -> String {
 fn versions(config: &Config) -> String {
     let host = crate::platform::host::Host::at(&config.sense.host);
     let (cpu, count, memory, system, kernel) = host.inventory();
-    let recorder = said(Command::new(&config.recording.recorder).arg("--version"));
+    let recorder = said(crate::platform::recorder::command(&config.recording.recorder).arg("--version"));
     format!(
         "lectern {}\nrecorder: {recorder}\nsystem: {system}\nkernel: {kernel}\nprocessor: {count} x {cpu}\nmemory: {} MiB\npacked: {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -212,7 +212,13 @@ fn versions(config: &Config) -> String {
 /// The last lines of our own services. Whoever packs must be allowed to read the journal.
 fn journal() -> String {
     let mut journalctl = Command::new("journalctl");
-    journalctl.args(["--unit=lectern.service", "--unit=lectern-hub.service", "--no-pager", "--quiet"]);
+    journalctl.args([
+        "--unit=lectern.service",
+        "--unit=lectern-recorder@*",
+        "--unit=lectern-hub.service",
+        "--no-pager",
+        "--quiet",
+    ]);
     journalctl.args(["--output=short-iso", "--no-hostname", "--lines", JOURNAL_LINES]);
     let text = said(&mut journalctl);
     if text.is_empty() {

@@ -2,16 +2,17 @@
 
 use super::{Finding, finding};
 use crate::config::Config;
+use crate::platform::recorder;
 use crate::record::encoders;
 
 /// Whether lessons could be recorded, and how.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    vec![recorder(config), encoder(config)]
+    vec![program(config), encoder(config)]
 }
 
-fn recorder(config: &Config) -> Finding {
+fn program(config: &Config) -> Finding {
     let program = &config.recording.recorder;
-    let outcome = std::process::Command::new(program).arg("--version").output();
+    let outcome = recorder::command(program).arg("--version").output();
     finding(
         "recorder",
         match outcome {

@@ -54,22 +54,27 @@ fn screen(display: &str) -> Finding {
 }
 
 /// The recorder alone speaks to the desktop; it says one sentence.
-fn wayland_screen(recorder: &std::path::Path) -> Finding {
-    let outcome = std::process::Command::new(recorder).arg("portal").output();
+fn wayland_screen(program: &std::path::Path) -> Finding {
+    let outcome = crate::platform::recorder::command(program).arg("portal").output();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     finding(
         "screen",
         match outcome {
             Ok(out) if out.status.success() => Ok(text(&out.stdout)),
             Ok(out) => Err(text(&out.stdout)),
-            Err(e) => Err(format!("{}: {e}", recorder.display())),
+            Err(e) => Err(format!("{}: {e}", program.display())),
         },
     )
 }
 
 fn local_camera(device: &str) -> Finding {
-    let opened = std::fs::File::options().read(true).write(true).open(device);
-    finding("camera", opened.map(|_| format!("{device} is there")).map_err(|e| format!("{device}: {e}")))
+    // Where the recorder has a unit of its own, the daemon may not open cameras; the list below says what the recorder sees.
+    let opened = if std::env::var_os(crate::platform::recorder::SOCKET).is_some() {
+        std::fs::metadata(device).map(drop)
+    } else {
+        std::fs::File::options().read(true).write(true).open(device).map(drop)
+    };
+    finding("camera", opened.map(|()| format!("{device} is there")).map_err(|e| format!("{device}: {e}")))
 }
 
 fn camera(url: &str) -> Finding {

@@ -340,4 +340,16 @@ mod tests {
             checked("http://10.0.0.20/x").is_err() && checked("").is_err() && checked("rtsp://").is_err()
         );
     }
+
+    #[test]
+    fn whatever_a_camera_answers_is_read_or_refused() {
+        use lectern_base::mangle::{PLAIN, mangle};
+        mangle(crate::mangled::repository(), "onvif", &[], PLAIN, |bytes| {
+            let taken = xml::read(bytes, |root| {
+                let streams: Vec<_> = xml::all(root, "Profiles").map(profile).collect();
+                (streams, device_time(root), xml::first(root, "Body").map(refused))
+            });
+            drop(taken);
+        });
+    }
 }

@@ -298,4 +298,12 @@ mod tests {
         let id = "00112233445566778899aabbccddeeff";
         assert!(question(id).contains("uuid:00112233-4455-6677-8899-aabbccddeeff"));
     }
+
+    #[test]
+    fn whatever_answers_a_search_is_read_or_refused() {
+        use lectern_base::mangle::{PLAIN, mangle};
+        mangle(crate::mangled::repository(), "onvif", &[], PLAIN, |bytes| {
+            drop(read(bytes, Ipv4Addr::LOCALHOST));
+        });
+    }
 }
