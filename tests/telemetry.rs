@@ -414,6 +414,7 @@ async fn no_secret_is_in_any_log_nor_in_what_leaves_the_room() {
              kind = \"network_camera\"\nurl = \"rtsp://teacher:{camera}@127.0.0.1:9/live\"\n"
         ),
         env: vec![loud.clone()],
+        ..Room::default()
     };
     let folder = Folder::new().unwrap();
     let programs = Programs::find().unwrap();

@@ -28,6 +28,7 @@ fn room(env: Vec<(String, String)>) -> Room {
         recording: "picture = \"1280x720\"\n".into(),
         sources: "[[source]]\nname = \"screen\"\nkind = \"wayland_screen\"\n".into(),
         env,
+        ..Room::default()
     }
 }
 
