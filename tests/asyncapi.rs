@@ -20,6 +20,7 @@ use lectern_wire::desired::{Desired, Reported};
 use lectern_wire::sign::Signed;
 use lectern_wire::telemetry::{Ack, Event, Info, MAX_PAYLOAD, Sample, State};
 use lectern_wire::topic::{self, Leaf, ROOT};
+use lectern_wire::usage::Usage;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -48,6 +49,7 @@ fn channel_of(leaf: &Leaf) -> &'static str {
         Leaf::Info => "info",
         Leaf::Measurement(_) => "measurement",
         Leaf::History(_) => "history",
+        Leaf::Event(kind) if kind == lectern_wire::usage::KIND => "usage",
         Leaf::Event(_) => "event",
         Leaf::Chain => "chain",
         Leaf::Alarm(_) => "alarm",
@@ -99,7 +101,10 @@ fn channels() -> (Vec<Channel>, Map<String, Value>) {
         "Measurements that had waited for a connection.",
         all.subschema_for::<Vec<Sample>>(),
     );
-    let kinds = Some(("type", "amended, fault, gap, lesson, live, preflight, repair, submitted."));
+    let kinds = Some((
+        "type",
+        "amended, fault, gap, lesson, live, preflight, repair, submitted; usage has a channel of its own.",
+    ));
     add(
         "event",
         "e/{type}",
@@ -108,6 +113,16 @@ fn channels() -> (Vec<Channel>, Map<String, Value>) {
         false,
         "Something happened. Repeated until the hub's ack names its number.",
         all.subschema_for::<Event>(),
+    );
+    let (event, row) = (all.subschema_for::<Event>(), all.subschema_for::<Usage>());
+    add(
+        "usage",
+        "e/usage",
+        None,
+        true,
+        false,
+        "A period's row of the use register, or what a person says of one; an event as any other.",
+        schemars::json_schema!({ "allOf": [event, { "properties": { "data": row } }] }),
     );
     add(
         "chain",
@@ -271,6 +286,13 @@ fn the_schemas_refuse_what_is_not_meant() {
     assert!(!fits("alarm", json!({ "code": "hot" })) && !fits("ack", json!({ "seq": -1 })));
     let outcome = |state: &str| json!({ "id": "0123456789abcdef", "state": state, "ts": 1 });
     assert!(fits("outcome", outcome("running")) && !fits("outcome", outcome("flying")));
+    let vectors: Value = serde_json::from_str(include_str!("vectors/usage.json")).unwrap();
+    let usage = |used: &str| {
+        let mut row = vectors["cases"][0]["row"].clone();
+        row["used"] = used.into();
+        json!({ "seq": 1, "ts": 1, "mono_ms": 1, "boot_id": "", "clock_trusted": true, "data": row })
+    };
+    assert!(fits("usage", usage("unknown")) && !fits("usage", usage("perhaps")));
 }
 
 /// What is wrong with something that was said, if anything.
@@ -322,7 +344,11 @@ async fn everything_a_room_and_its_hub_say_is_as_it_is_written_down() {
         document()["channels"].as_object().unwrap().keys().map(|k| &*k.clone().leak()).collect();
     let missing = || {
         let heard = heard();
-        every.iter().filter(|name| !heard.contains(*name) && **name != "alarm").copied().collect::<Vec<_>>()
+        every
+            .iter()
+            .filter(|name| !heard.contains(*name) && !["alarm", "usage"].contains(*name))
+            .copied()
+            .collect::<Vec<_>>()
     };
     let all = eventually(PATIENCE, "every kind", || missing().is_empty().then_some(()));
     assert!(all.is_ok(), "nobody said {:?}", missing());
@@ -333,7 +359,7 @@ async fn everything_a_room_and_its_hub_say_is_as_it_is_written_down() {
     let faults: Vec<_> =
         said.iter().filter_map(|s| Some(format!("{}: {}", s.topic, fault(&checkers, s)?))).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    // Alarms, which a healthy room does not raise, each by its code.
+    // Alarms, which a healthy room does not raise, each by its code; rows of use take a bell that rings.
     for (code, ..) in Code::ALL {
         let alarm = Alarm {
             code,

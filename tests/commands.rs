@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lectern_tests::browser::pictures;
+use lectern_tests::projector::{PASSWORD, Projector};
 use lectern_tests::school::DEVICE;
 use lectern_tests::{Agent, Browser, Console, Folder, Hub, Room, School, eventually};
 
@@ -22,6 +23,10 @@ struct Line {
 
 /// A school whose rooms find a `systemctl` that only notes what it was asked.
 async fn line() -> Line {
+    line_with(None).await
+}
+
+async fn line_with(projector: Option<&Projector>) -> Line {
     let folder = Folder::new().unwrap();
     let (bin, asked) = (folder.join("bin"), folder.join("asked"));
     std::fs::create_dir_all(&bin).unwrap();
@@ -37,6 +42,13 @@ async fn line() -> Line {
     room.env.push(("PATH".into(), path));
     room.env.push(("INVOCATION_ID".into(), "0123456789abcdef0123456789abcdef".into()));
     room.sources.push_str("\n[commands]\ncountdown_s = 5\nwake_address = \"127.0.0.1:9\"\n");
+    if let Some(Projector { port, .. }) = projector {
+        let secret = folder.join("projector.password");
+        std::fs::write(&secret, PASSWORD).unwrap();
+        room.sources.push_str(&format!(
+            "[projector]\nhost = \"127.0.0.1\"\nport = {port}\npassword_file = {secret:?}\n"
+        ));
+    }
     let school = School::start_in(folder, &room).unwrap();
     let console = Console::admin(&school.hub).await.unwrap();
     Line { school, console, asked }
@@ -90,6 +102,12 @@ async fn what_is_asked_of_a_room_is_done_and_told() {
     line.becomes(&["successful"]);
     line.give("debug", &[]).await;
     line.becomes(&["successful"]);
+    // There is no projector here: no button, and no pretence.
+    let page = line.console.page(&format!("/rooms/{DEVICE}")).await.unwrap();
+    assert!(page.contains("立即读取") && !page.contains("投影机</button>"), "{page}");
+    line.give("projector_on", &[]).await;
+    let (_, told) = line.becomes(&["failed"]);
+    assert!(told.contains("没有投影机"), "{told}");
     for (verb, field, value) in
         [("wake", "mac", "elephant"), ("message", "text", " "), ("start", "text", "x")]
     {
@@ -171,4 +189,54 @@ async fn a_note_stands_on_the_page_until_it_is_read_and_a_restart_is_known_to_be
         .unwrap();
     line.school.agent.restart(&line.school.folder).unwrap();
     assert_eq!(line.becomes(&["successful"]).1, "重新启动了程序");
+}
+
+#[tokio::test]
+async fn the_projector_is_switched_when_it_is_told_to_and_not_off_in_a_lesson() {
+    let projector = Projector::start().unwrap();
+    let line = line_with(Some(&projector)).await;
+    let page = line.console.page(&format!("/rooms/{DEVICE}")).await.unwrap();
+    assert!(page.contains(">打开投影机</button>") && page.contains(">关闭投影机</button>"), "{page}");
+    let browser = Browser::start(&line.school.folder, "technician").await.unwrap();
+    let hub = &line.school.hub;
+    browser.open(&format!("{}/rooms/{DEVICE}", hub.url())).await.unwrap();
+    browser.type_into("input[name=password]", &hub.admin_password).await.unwrap();
+    browser.click("button").await.unwrap();
+    browser.wait_text("#commands", "关闭投影机", PATIENCE).await.unwrap();
+    browser.screenshot(&pictures().unwrap().join("command-projector.png")).await.unwrap();
+    drop(browser);
+
+    line.agent().press("start").unwrap();
+    line.agent().wait_for_media(1500, PATIENCE).unwrap();
+    line.give("projector_off", &[]).await;
+    let (state, told) = line.becomes(&["denied", "failed", "successful"]);
+    assert_eq!((state.as_str(), told.contains("正在录课")), ("denied", true), "{told}");
+    assert_eq!(projector.says().power, 1);
+    line.agent().press("stop").unwrap();
+    line.agent().wait_for(&["stored"], PATIENCE).unwrap();
+
+    for (verb, said, power) in [
+        ("projector_off", "正在冷却", 0),
+        ("projector_off", "已关闭", 0),
+        ("projector_on", "正在预热", 1),
+        ("projector_on", "已打开", 1),
+    ] {
+        line.give(verb, &[]).await;
+        let (state, told) = line.becomes(&["successful", "failed", "denied"]);
+        assert_eq!((state.as_str(), told.contains(said)), ("successful", true), "{verb}: {told}");
+        assert_eq!(projector.says().power, power, "{verb}");
+    }
+
+    // One that cannot now, one of the older class, one that has died.
+    projector.now(|says| (says.power, says.class, says.settles) = (2, 1, false));
+    line.give("projector_on", &[]).await;
+    let (_, told) = line.becomes(&["failed"]);
+    assert!(told.contains("cooling down"), "{told}");
+    projector.now(|says| (says.power, says.settles) = (0, true));
+    line.give("projector_on", &[]).await;
+    assert!(line.becomes(&["successful"]).1.contains("正在预热"));
+    projector.now(|says| says.dead = true);
+    line.give("projector_off", &[]).await;
+    let (_, told) = line.becomes(&["failed"]);
+    assert!(told.contains("does not answer"), "{told}");
 }

@@ -14,7 +14,7 @@ use lectern_tests::moto::Moto;
 use lectern_tests::planted::{is_stored, plant};
 use lectern_tests::programs::Programs;
 use lectern_tests::school::{DEVICE, SCHOOL};
-use lectern_tests::{FakeClock, Folder, Room, School, eventually};
+use lectern_tests::{Folder, Room, School, eventually};
 use lectern_wire::digest::Digest;
 use reqwest::StatusCode;
 use rusty_s3::Method;
@@ -259,31 +259,6 @@ async fn of_three_nodes_one_dies_in_mid_upload_and_nobody_notices() {
     eventually(PATIENCE, "the receipt", || is_stored(&at.school.agent, "long-1").ok()?.then_some(()))
         .unwrap();
     at.assert_sound("long-1").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_grant_that_ended_before_it_was_used_is_asked_for_again_until_one_holds() {
-    let Some(mut at) = AtGarage::start("") else { return };
-    // An hour slow, the hub signs what has ended before it arrives: the store refuses it by its own clock.
-    let clock = FakeClock::new(at.school.folder.path()).unwrap();
-    clock.off_by(-3600).unwrap();
-    at.school.hub.env.extend(clock.env().unwrap());
-    at.school.hub.restart(&at.school.folder).unwrap();
-    at.school.agent.press("start").unwrap();
-    at.school.agent.wait_for_media(2500, PATIENCE).unwrap();
-    at.school.agent.press("stop").unwrap();
-    let status = at.school.agent.wait_for(&["sealed"], PATIENCE).unwrap();
-    let lesson = status["lesson"]["id"].as_str().expect("an id").to_owned();
-    let refused = eventually(PATIENCE, "the word of it", || {
-        at.school.agent.status().ok()?["upload"]["blocked"].as_str().map(ToOwned::to_owned)
-    });
-    assert!(refused.as_ref().is_ok_and(|why| why.contains("refused")), "{refused:?}");
-    assert_eq!(at.arrived(&lesson), Some(0));
-    assert_eq!(at.school.agent.status().unwrap()["lesson"]["state"], "sealed");
-
-    clock.off_by(0).unwrap();
-    at.school.agent.wait_for(&["stored"], PATIENCE).unwrap();
-    at.assert_sound(&lesson).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

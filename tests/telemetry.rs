@@ -13,7 +13,7 @@ use std::time::Duration;
 use lectern_base::clock;
 use lectern_tests::programs::Programs;
 use lectern_tests::school::DEVICE;
-use lectern_tests::{Agent, Console, Disk, Folder, Hub, Room, School, eventually};
+use lectern_tests::{Agent, Console, Disk, Folder, Hub, Room, School, eventually, free_port};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
@@ -267,12 +267,12 @@ fn whenever_the_hub_was_away_every_sample_and_every_event_is_there_once() {
     );
     let high = count(&hub.rows().unwrap(), "SELECT high FROM device");
     assert_eq!(high, ever, "the hub acknowledged them all");
+    // Samples that the broker had before they were committed have no number in the file once the agent was killed.
     let (ever, left) = ever_and_now(&agent, "samples");
     let stored = count(&hub.rows().unwrap(), "SELECT count(*) FROM sample");
-    assert_eq!(
-        stored + left,
-        ever,
-        "every sample that the agent committed is at the hub or still in its outbox"
+    assert!(
+        stored + left >= ever,
+        "every sample that the agent committed is at the hub or still in its outbox: {stored} + {left}, {ever}"
     );
     assert!(left <= 4, "{left} samples were left behind");
     slots_are_filled(&hub, away, back);
@@ -334,6 +334,64 @@ fn a_room_starts_with_a_broken_outbox_and_on_a_full_disk_and_tells_all_the_same(
     eventually(PATIENCE, "an empty outbox", || (ever_and_now(&agent, "samples").1 <= 4).then_some(()))
         .unwrap();
     // Nobody may hold the disk when its folder goes.
+    drop(agent);
+    drop(disk);
+}
+
+#[test]
+fn a_room_whose_disk_can_only_be_read_starts_and_says_so_and_is_itself_again_afterwards() {
+    let folder = Folder::new().unwrap();
+    let Some(disk) = Disk::small(&folder.join("agent"), 1500).unwrap() else { return };
+    // Where the page is stands in a file that cannot be written then: it is at a known place.
+    let page = format!("127.0.0.1:{}", free_port().unwrap());
+    let School { hub, mut agent, folder } = School::start_in(folder, &Room::card()).unwrap();
+    let lesson = record(&agent, 2000);
+    // On so small a disk stored lessons make room at once.
+    agent.wait_for(&["stored", "reclaimed"], PATIENCE).unwrap();
+    agent.process.stop();
+    let settings = std::fs::read_to_string(folder.join("agent.toml")).unwrap();
+    let settings = settings.replace("listen = \"127.0.0.1:0\"", &format!("listen = {page:?}"));
+    std::fs::write(folder.join("agent.toml"), settings).unwrap();
+    std::fs::write(agent.data.join("run/page.addr"), &page).unwrap();
+    let before = std::fs::read(agent.data.join("state.db")).unwrap();
+
+    disk.only_read(true).unwrap();
+    agent.restart(&folder).unwrap();
+    let status = agent.status().unwrap();
+    assert_eq!(status["home"]["code"], "read_only", "{status:#}");
+    let now = clock::wall_ms();
+    eventually(PATIENCE, "fresh samples", || (newest_ts(&hub) > now).then_some(())).unwrap();
+    let (findings, code) = agent.lectern(&["doctor"]).unwrap();
+    let data = findings["findings"].as_array().unwrap().iter().find(|f| f["what"] == "data").unwrap();
+    assert!(
+        code != 0 && data["ok"] == false && data["detail"].as_str().unwrap().contains("Read-only"),
+        "{data}"
+    );
+    let refused = agent.press("start").unwrap_err().to_string();
+    assert!(refused.contains("takes nothing more"), "{refused}");
+    let (lessons, _) = agent.lectern(&["lessons"]).unwrap();
+    assert!(lessons.to_string().contains(&lesson), "it remembers what it had: {lessons}");
+    let alarm = || {
+        let rows = hub.rows().unwrap();
+        let sql = "SELECT detail FROM alarm WHERE code = 'disk_nearly_full' AND cleared_ms IS NULL";
+        rows.query_row(sql, [], |row| row.get::<_, String>(0)).ok()
+    };
+    let said = eventually(PATIENCE, "an alarm", alarm).unwrap();
+    assert!(said.contains("只读"), "{said}");
+    assert_eq!(std::fs::read(agent.data.join("state.db")).unwrap(), before);
+
+    // Somebody has looked after the disk: systemd starts the daemon again, with its whole state.
+    disk.only_read(false).unwrap();
+    eventually(PATIENCE, "a daemon that ends to begin anew", || (!agent.process.running()).then_some(()))
+        .unwrap();
+    agent.restart(&folder).unwrap();
+    assert!(agent.status().unwrap()["home"].is_null());
+    eventually(PATIENCE, "no alarm", || alarm().is_none().then_some(())).unwrap();
+    let next = record(&agent, 2000);
+    let told = eventually(PATIENCE, "the whole story", || {
+        story(&hub, &next).starts_with(&WHOLE.map(String::from)).then_some(())
+    });
+    assert!(told.is_ok(), "{:?}", story(&hub, &next));
     drop(agent);
     drop(disk);
 }

@@ -34,7 +34,7 @@ use crate::store::keys::Keys;
 use crate::store::objects::Objects;
 use crate::store::objects::bucket::Bucket;
 use crate::store::reliance::{self, Reliance};
-use crate::store::{Store, StoreError, devices, log, people};
+use crate::store::{Store, StoreError, devices, log, people, usage};
 use crate::watch;
 
 /// How long each part of the hub may take to end.
@@ -119,6 +119,10 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
     let new = store.write_now(|db| log::catch_up(db, &signer, || Salt::new(chance::bytes()), now))?;
     if new > 0 {
         tracing::info!("{new} receipts from before were brought into the log");
+    }
+    let rows = store.write_now(|db| usage::catch_up(db, now))?;
+    if rows > 0 {
+        tracing::info!("{rows} events about use from before were brought into the register");
     }
     store.write_now(|db| devices::all_lost(db, now))?;
     if store.read_now(people::password_hash)?.is_none() {
@@ -222,6 +226,8 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         key: keys.signing.clone(),
         given,
         changed,
+        targets: config.targets.clone(),
+        retention: config.retention,
         desk: desk.clone(),
         barred,
         ca: authority.pem()?,

@@ -1,6 +1,7 @@
 //! Floor 2: settings. Read once, checked whole: every fault is told at once, by field path.
 
 mod broker;
+mod targets;
 pub mod tls;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use url::Url;
 
 pub use broker::Outside;
 
+use crate::model::indicators::Targets;
 use crate::model::retention::Retention;
 use crate::model::watch;
 use crate::store::objects::bucket::S3Settings;
@@ -48,6 +50,8 @@ pub struct Config {
     pub thresholds: Thresholds,
     /// When rooms are missed.
     pub watch: watch::Rules,
+    /// What the school has set itself, and which rooms are recording rooms.
+    pub targets: Targets,
     /// Days without news after which a lesson that was never sealed loses the parts it has here.
     pub abandoned_days: u32,
     /// The S3 store that lessons go to; without one they are files below `data_dir`.
@@ -108,8 +112,10 @@ pub fn parse(text: &str) -> Result<Config, Vec<String>> {
         watch: watch::Rules {
             away_ms: i64::from(reader.number("alarms.away_minutes", 5, 1..=1440)) * 60_000,
             hours: reader.hours("alarms.school_hours", "1-5 07:30-16:30"),
+            oldest: reader.version("alarms.oldest_version"),
         },
         thresholds: reader.thresholds(),
+        targets: reader.targets(),
         abandoned_days: reader.number("store.abandoned_days", 30, 1..=400),
         s3: reader.s3(),
     };
@@ -383,6 +389,15 @@ mod tests {
             "retention.year_ends",
             "alarms.away_minutes",
             "alarms.school_hours",
+            "alarms.oldest_version",
+            "targets.coverage_pct",
+            "targets.power_on_pct",
+            "targets.periods_used_pct",
+            "targets.teachers_pct",
+            "targets.recording_rooms_pct",
+            "targets.submitted_pct",
+            "targets.in_order_pct",
+            "targets.recording_rooms",
             "store.abandoned_days",
             "store.kind",
             "s3.endpoint",

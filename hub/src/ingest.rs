@@ -24,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::model::arrival::{Arrival, Down};
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
-use crate::store::{Store, afterwards, alarms, commands, desired, devices, events, heads, repairs, samples};
+use crate::store::{
+    Store, afterwards, alarms, commands, desired, devices, events, heads, repairs, samples, usage,
+};
 
 /// Most messages in one change.
 const GROUP: usize = 256;
@@ -35,7 +37,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// Rows forgotten in one change.
 const PRUNE_STEP: u32 = 5000;
 /// Alarms no device can raise about itself.
-const HUBS_OWN: [Code; 3] = [Code::Offline, Code::AgentStopped, Code::SequenceGap];
+const HUBS_OWN: [Code; 5] =
+    [Code::Offline, Code::AgentStopped, Code::SequenceGap, Code::VersionOld, Code::MachineCopied];
 /// A device whose clock differs by more than this is not asked since when.
 const CLOCK_MS: i64 = 10 * 60 * 1000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -182,6 +185,7 @@ fn apply(db: &Connection, arrival: &Arrival, counts: &Counts, now: i64) -> rusql
                     counts.events.one();
                     let heard = match kind.as_str() {
                         repairs::KIND => repairs::heard(db, device, &event, now)?,
+                        lectern_wire::usage::KIND => usage::heard(db, device, &event, now)?,
                         _ => afterwards::heard(db, device, kind, &event)?,
                     };
                     // What cannot be used is stored and acknowledged all the same: its number is taken.

@@ -79,7 +79,7 @@ mod tests {
         let store = Store::open(folder.path()).expect("opens");
         let topics = testkit::topics("room-1");
         let hours = Hours::parse("1-7 00:00-24:00").expect("hours");
-        let rules = Rules { away_ms: 5 * MINUTE, hours };
+        let rules = Rules { away_ms: 5 * MINUTE, hours, oldest: semver::Version::new(0, 1, 0) };
         let start = 1_789_180_200_000;
         store.write_now(|db| devices::add(db, &topics, "301教室", "pw", 1)).expect("added");
         let say = |presence, minute: i64| {
@@ -101,5 +101,75 @@ mod tests {
         assert_eq!(standing(), 0);
         let rows = store.read_now(|db| alarms::list(db, &alarms::Filter::default(), 9, 0)).expect("read");
         assert_eq!(rows.iter().map(|r| r.code).collect::<Vec<_>>(), [Code::Offline]);
+    }
+
+    #[test]
+    fn a_copied_machine_is_one_alarm_until_it_has_an_id_of_its_own_or_the_room_a_new_password() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let (room, other) = (testkit::topics("room-1"), testkit::topics("room-2"));
+        for topics in [&room, &other] {
+            store.write_now(|db| devices::add(db, topics, "301教室", "pw", 1)).expect("added");
+        }
+        let hours = Hours::parse("1-7 00:00-24:00").expect("hours");
+        let rules = Rules { away_ms: 5 * MINUTE, hours, oldest: semver::Version::new(0, 1, 0) };
+        let now = 1_789_180_200_000;
+        let marks = |name: &str| [lectern_wire::digest::Digest::of(name.as_bytes())];
+        let comes = |topics: &lectern_wire::topic::Topics, machine: &str| {
+            let marks = marks(machine);
+            store.write_now(|db| devices::pin_machine(db, &topics.device, &marks, now)).expect("no fault")
+        };
+        let standing = || {
+            store.write_now(|db| once(db, &rules, now + MINUTE)).expect("no fault");
+            let all = store.read_now(alarms::standing).expect("read").into_values().flatten();
+            all.map(|row| (row.device.to_string(), row.code)).collect::<Vec<_>>()
+        };
+        let copied = [("room-1".to_owned(), Code::MachineCopied)];
+        assert!(comes(&room, "mainboard 1") && standing().is_empty());
+        assert!(!comes(&room, "mainboard 2") && !comes(&room, "mainboard 2"));
+        assert_eq!(standing(), copied);
+        assert!(comes(&room, "mainboard 1"), "the first one goes on");
+        assert_eq!(standing(), copied, "and the other still stands somewhere");
+        assert!(comes(&other, "mainboard 2"), "it was registered");
+        assert!(standing().is_empty());
+        assert!(!comes(&room, "mainboard 3"));
+        assert_eq!(standing(), copied);
+        store.write_now(|db| devices::set_password(db, &room.device, "new")).expect("no fault");
+        assert!(standing().is_empty() && comes(&room, "mainboard 3"), "its mainboard was exchanged");
+    }
+
+    #[test]
+    fn an_old_version_is_an_alarm_until_it_is_updated() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let room = testkit::topics("room-1");
+        store.write_now(|db| devices::add(db, &room, "301教室", "pw", 1)).expect("added");
+        let hours = Hours::parse("1-7 00:00-24:00").expect("hours");
+        let rules = Rules { away_ms: 5 * MINUTE, hours, oldest: semver::Version::new(0, 10, 0) };
+        let tells = |version: &str| {
+            let info = lectern_wire::telemetry::Info {
+                ts: 1,
+                room: "301教室".into(),
+                agent_version: version.into(),
+                os: String::new(),
+                kernel: String::new(),
+                cpu: String::new(),
+                cpu_count: 2,
+                memory_bytes: 1,
+                key: lectern_wire::sign::PublicKey::of(&testkit::key(7)),
+                recorder: true,
+            };
+            store.write_now(|db| devices::set_info(db, &room.device, &info, 5)).expect("no fault");
+            store.write_now(|db| once(db, &rules, 10)).expect("no fault")
+        };
+        let all = || store.read_now(|db| alarms::list(db, &alarms::Filter::default(), 9, 0)).expect("read");
+        assert!(tells("0.9.1") && !tells("0.9.1"), "raised once");
+        assert_eq!(all()[0].code, Code::VersionOld);
+        assert!(
+            all()[0].detail.contains("0.9.1") && all()[0].detail.contains("0.10.0"),
+            "{}",
+            all()[0].detail
+        );
+        assert!(tells("0.10.0") && all()[0].cleared_ms.is_some());
     }
 }

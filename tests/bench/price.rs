@@ -2,8 +2,8 @@
 //!
 //! Every second each of them measures processor, memory, disk, network and the rest it knows, and tells it: Lectern and
 //! collectd to the same mosquitto, the exporter to somebody who asks. Processor time is the whole process's, children too,
-//! over one minute. Then Lectern alone at its own pace: memory, wake-ups, bytes. Its first publish is timed from the start of
-//! the program.
+//! over one minute. Then Lectern alone at its own pace: wake-ups, and memory without and with TLS. Its first publish is timed
+//! from the start of the program.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -45,19 +45,29 @@ pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
     let folder = Folder::new()?;
     let broker_port = free_port()?;
     let settings = folder.join("mosquitto.conf");
-    std::fs::write(&settings, format!("listener {broker_port} 127.0.0.1\nallow_anonymous true\n"))?;
+    let (tls, trusted) = (free_port()?, certificate(&folder)?);
+    let (key, own) = (folder.join("key.pem"), folder.join("own.pem"));
+    std::fs::write(
+        &settings,
+        format!(
+            "listener {broker_port} 127.0.0.1\nallow_anonymous true\nlistener {tls} 127.0.0.1\n\
+             certfile {}\nkeyfile {}\n",
+            own.display(),
+            key.display()
+        ),
+    )?;
     let mut mosquitto = Command::new(first(&["/usr/sbin/mosquitto"])?);
     mosquitto.arg("-c").arg(&settings);
     let _broker = Process::start(&folder, "mosquitto", mosquitto)?;
     eventually(Duration::from_secs(10), "mosquitto", || TcpStream::connect(("127.0.0.1", broker_port)).ok())?;
 
     let (ours, collectd, exporter, seen) = side_by_side(&folder, programs, broker_port)?;
-    let rest = at_rest(&folder, programs, broker_port)?;
+    let rest = at_rest(&folder, programs, broker_port, (tls, &trusted))?;
     let mut starts = Vec::new();
     for n in 0..STARTS {
         let relay = Relay::before(broker_port)?;
         let from = clock::mono();
-        let agent = agent(&folder, programs, &format!("start-{n}"), 30, relay.port)?;
+        let agent = agent(&folder, programs, &format!("start-{n}"), 30, &Lines::plain(relay.port))?;
         let first = eventually(Duration::from_secs(20), "a first publish", || relay.seen().first);
         starts
             .push((first.with_context(|| agent.tail_of_log())?.saturating_sub(from)).as_secs_f64() * 1000.0);
@@ -80,6 +90,7 @@ pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
         |name: &str, ours, peer, unit, bar| Row { name: name.to_owned(), ours, peer: Some(peer), unit, bar };
     Ok(vec![
         alone("daemon at rest, PSS", rest.share_mib, "MiB", Bar::AtMost(10.0)),
+        alone("daemon at rest with TLS, PSS", rest.tls_share_mib, "MiB", Bar::AtMost(10.0)),
         alone("wake-ups at rest", rest.wakeups, "1/s", Bar::AtMost(1.0)),
         alone("names in all groups", figure(seen.names.len() as u64), "", Bar::AtLeast(30.0)),
         alone("processor per sample", ours.cpu_ms, "ms", Bar::AtMost(1.5)),
@@ -98,7 +109,7 @@ fn side_by_side(
     broker: u16,
 ) -> anyhow::Result<(Taken, Taken, Taken, Seen)> {
     let (our_relay, their_relay) = (Relay::before(broker)?, Relay::before(broker)?);
-    let agent = agent(folder, programs, "busy", 1, our_relay.port)?;
+    let agent = agent(folder, programs, "busy", 1, &Lines::plain(our_relay.port))?;
     let collectd = collectd(folder, their_relay.port)?;
     let port = free_port()?;
     let mut exporter = Command::new(first(&["/usr/bin/prometheus-node-exporter"])?);
@@ -139,22 +150,65 @@ fn side_by_side(
 /// Lectern alone.
 struct Rest {
     share_mib: f64,
+    /// Of one that speaks TLS with hub and broker and trusts whom a real machine trusts.
+    tls_share_mib: f64,
     wakeups: f64,
 }
 
-fn at_rest(folder: &Folder, programs: &Programs, broker: u16) -> anyhow::Result<Rest> {
+fn at_rest(
+    folder: &Folder,
+    programs: &Programs,
+    broker: u16,
+    (tls, trusted): (u16, &Path),
+) -> anyhow::Result<Rest> {
     let relay = Relay::before(broker)?;
-    let agent = agent(folder, programs, "rest", 30, relay.port)?;
+    let lines = Lines {
+        hub: "https://localhost:9".into(),
+        broker: format!("mqtts://localhost:{tls}"),
+        trusted: Some(trusted.to_owned()),
+    };
+    let secret = agent(folder, programs, "rest-tls", 30, &lines)?;
+    let agent = agent(folder, programs, "rest", 30, &Lines::plain(relay.port))?;
     eventually(Duration::from_secs(20), "a sample", || (relay.seen().samples > 0).then_some(()))?;
     std::thread::sleep(SETTLE);
     let (before, from) = (usage::wakeups(agent.pid())?, clock::mono());
     std::thread::sleep(REST);
     let after = usage::wakeups(agent.pid())?;
     let seconds = (clock::mono() - from).as_secs_f64();
+    let log = std::fs::read_to_string(secret.log())?;
+    ensure!(log.contains("connected to the broker"), "no line with TLS: {}", secret.tail_of_log());
     Ok(Rest {
         share_mib: figure(usage::share_kib(agent.pid())?) / 1024.0,
+        tls_share_mib: figure(usage::share_kib(secret.pid())?) / 1024.0,
         wakeups: figure(after.saturating_sub(before)) / seconds,
     })
+}
+
+/// Whom an agent speaks with.
+struct Lines {
+    hub: String,
+    broker: String,
+    /// A file with the certificates it trusts, where they are not the system's.
+    trusted: Option<PathBuf>,
+}
+
+impl Lines {
+    fn plain(mqtt: u16) -> Self {
+        Self { hub: "http://127.0.0.1:9".into(), broker: format!("mqtt://127.0.0.1:{mqtt}"), trusted: None }
+    }
+}
+
+/// A certificate for `localhost` with its key, and a file with it and all that the system trusts: as much as a real
+/// machine holds.
+fn certificate(folder: &Folder) -> anyhow::Result<PathBuf> {
+    let (key, own, trusted) = (folder.join("key.pem"), folder.join("own.pem"), folder.join("trusted.pem"));
+    let mut make = Command::new("openssl");
+    make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+    make.args(["-addext", "subjectAltName=DNS:localhost", "-keyout"]).arg(&key).arg("-out").arg(&own);
+    lectern_tests::process::output(make)?;
+    let system = std::fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
+    std::fs::write(&trusted, system + &std::fs::read_to_string(&own)?)?;
+    Ok(trusted)
 }
 
 /// An agent that only measures: the hub's own address does not answer, its broker does.
@@ -163,7 +217,7 @@ fn agent(
     programs: &Programs,
     name: &str,
     interval_s: u32,
-    mqtt: u16,
+    lines: &Lines,
 ) -> anyhow::Result<Process> {
     let own = folder.make(name)?;
     let secret = own.join("device.password");
@@ -171,14 +225,15 @@ fn agent(
     let (data, config) = (own.join("data"), own.join("agent.toml"));
     let text = format!(
         "[device]\nid = \"bench\"\nschool = \"3401000001\"\nroom = \"301\"\ndata_dir = {data:?}\n\
-         [hub]\nurl = \"http://127.0.0.1:9\"\nmqtt = \"mqtt://127.0.0.1:{mqtt}\"\npassword_file = {secret:?}\n\
+         [hub]\nurl = {:?}\nmqtt = {:?}\npassword_file = {secret:?}\n\
          [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = {interval_s}\n\
          [recording]\nrecorder = {:?}\n[[source]]\nname = \"screen\"\nkind = \"screen\"\n",
-        programs.recorder
+        lines.hub, lines.broker, programs.recorder
     );
     std::fs::write(&config, text)?;
     let mut command = Command::new(&programs.lectern);
     command.args(["run", "--config"]).arg(&config);
+    command.envs(lines.trusted.iter().map(|file| ("SSL_CERT_FILE", file)));
     Process::start(folder, name, command)
 }
 

@@ -78,7 +78,7 @@ fn classroom() -> anyhow::Result<(Option<World>, Room)> {
                 "[[source]]\nname = \"screen\"\nkind = \"screen\"\ndisplay = {display:?}\n\
                  [[source]]\nname = \"microphone\"\nkind = \"microphone\"\n"
             );
-            Ok((None, Room { recording: String::new(), sources, env: Vec::new() }))
+            Ok((None, Room { sources, ..Room::default() }))
         }
         Ok(other) => anyhow::bail!("SOURCE={other:?} is not known; leave it out, or say SOURCE=screen"),
     }

@@ -2,7 +2,7 @@
 //! is [`crate::Browser`]'s to find out.
 
 use anyhow::{Context as _, ensure};
-use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use reqwest::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use reqwest::{RequestBuilder, Response, StatusCode};
 
 use crate::school::{Hub, SCHOOL};
@@ -126,6 +126,39 @@ impl Console {
         let page = answer.text().await?;
         let password = page.split("class=\"secret\">").nth(1).and_then(|rest| rest.split('<').next());
         Ok(password.context("the page shows no password")?.to_owned())
+    }
+
+    /// Sends a file to the timetable's import as a browser does; the page that comes.
+    ///
+    /// # Errors
+    /// When the hub does not answer.
+    pub async fn import_timetable(&self, name: &str, bytes: &[u8]) -> anyhow::Result<String> {
+        let mut body = format!(
+            "--x\r\ncontent-disposition: form-data; name=\"school\"\r\n\r\n{SCHOOL}\r\n\
+             --x\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(b"\r\n--x--\r\n");
+        let request = self.request(reqwest::Method::POST, "/timetable/import");
+        let request = request.header(CONTENT_TYPE, "multipart/form-data; boundary=x").body(body);
+        Ok(request.send().await.context("no answer to the import")?.text().await?)
+    }
+
+    /// Sets the school's bells, a period a line, and its lessons, from a table as people send one.
+    ///
+    /// # Errors
+    /// When the hub refuses them.
+    pub async fn set_timetable(&self, first_monday: &str, bells: &str, csv: &str) -> anyhow::Result<()> {
+        let form = [("school", SCHOOL), ("first_monday", first_monday), ("offset", "0"), ("bells", bells)];
+        let saved = self.post("/timetable/bells", &form).await?;
+        ensure!(saved.status() == StatusCode::SEE_OTHER, "the bells were answered with {}", saved.status());
+        let seen = self.import_timetable("课表.csv", csv.as_bytes()).await?;
+        let token = seen.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let token = token.with_context(|| format!("the timetable was refused: {seen}"))?;
+        let applied = self.post("/timetable/apply", &[("token", token)]).await?;
+        ensure!(applied.status() == StatusCode::SEE_OTHER, "it was answered with {}", applied.status());
+        Ok(())
     }
 
     /// Where an answer leads to.

@@ -104,6 +104,16 @@ impl Disk {
         Ok(Frozen(self.at.clone()))
     }
 
+    /// Has it only be read from now on, as a disk that its file system does not trust any more; or written again.
+    ///
+    /// # Errors
+    /// When somebody still writes to it.
+    pub fn only_read(&self, only: bool) -> anyhow::Result<()> {
+        let how = if only { "remount,ro" } else { "remount,rw" };
+        ensure!(run("mount", &["-o", how, &self.at.to_string_lossy()])?, "{how} failed");
+        Ok(())
+    }
+
     /// Fills it to its last byte with one file, and gives that file.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use lectern_base::clock;
 
 /// The wall clock of the programs that were started with [`FakeClock::env`].
 #[derive(Debug)]
@@ -15,18 +16,40 @@ impl FakeClock {
     /// # Errors
     /// When its file cannot be written.
     pub fn new(folder: &Path) -> anyhow::Result<Self> {
-        let fake = Self(folder.join("faketime"));
+        Self::named(folder, "faketime")
+    }
+
+    /// As [`Self::new`], where there are several.
+    ///
+    /// # Errors
+    /// When its file cannot be written.
+    pub fn named(folder: &Path, name: &str) -> anyhow::Result<Self> {
+        let fake = Self(folder.join(name));
         fake.off_by(0)?;
         Ok(fake)
     }
 
-    /// Seconds beside the real one. The file is replaced at once: half a number would be another step.
+    /// Seconds beside the real one.
     ///
     /// # Errors
     /// When its file cannot be written.
     pub fn off_by(&self, seconds: i64) -> anyhow::Result<()> {
+        self.off_by_ms(seconds * 1000)
+    }
+
+    /// Says that it is this moment now, Unix milliseconds.
+    ///
+    /// # Errors
+    /// When its file cannot be written.
+    pub fn set(&self, wall_ms: i64) -> anyhow::Result<()> {
+        self.off_by_ms(wall_ms - clock::wall_ms())
+    }
+
+    /// The file is replaced at once: half a number would be another step.
+    fn off_by_ms(&self, ms: i64) -> anyhow::Result<()> {
         let new = self.0.with_extension("new");
-        std::fs::write(&new, format!("{seconds:+}\n"))?;
+        let (sign, ms) = (if ms < 0 { '-' } else { '+' }, ms.unsigned_abs());
+        std::fs::write(&new, format!("{sign}{}.{:03}\n", ms / 1000, ms % 1000))?;
         std::fs::rename(new, &self.0).context("the wall clock could not be stepped")
     }
 

@@ -19,6 +19,9 @@
 //! grab, slides     what a picture or a recording shows, read with the ffmpeg command line
 //! school, lessons  a hub and an agent, the built programs with real settings; a lesson as the hub holds it
 //! Disk             a file system that can be filled, and copied as a power cut would leave it
+//! Cable            between agent and hub: pulled out, put back
+//! FakeClock        a wall clock that is wrong and steps, for the programs that are started with it
+//! Hands            somebody at the machine, or nobody, as the helper in a session tells it
 //! Impostor         between room and hub, with a certificate of its own
 //! Relay            between agent and hub: cuts, refuses, garbles, says nothing
 //! Link             a slow, long or lossy line between two network namespaces
@@ -36,6 +39,7 @@
 pub mod bad_broker;
 pub mod broker;
 pub mod browser;
+pub mod cable;
 pub mod camera;
 pub mod clap;
 pub mod console;
@@ -44,6 +48,7 @@ pub mod fake_clock;
 pub mod folder;
 pub mod garage;
 pub mod grab;
+pub mod hands;
 pub mod impostor;
 pub mod key;
 pub mod lessons;
@@ -72,12 +77,14 @@ use anyhow::Context as _;
 pub use bad_broker::BadBroker;
 pub use broker::Broker;
 pub use browser::Browser;
+pub use cable::Cable;
 pub use camera::Camera;
 pub use clap::Clap;
 pub use console::Console;
 pub use disk::Disk;
 pub use fake_clock::FakeClock;
 pub use folder::Folder;
+pub use hands::Hands;
 pub use impostor::Impostor;
 pub use lessons::{School, Stored};
 pub use link::{Link, Shape};

@@ -262,12 +262,16 @@ fn write_config(
 }
 
 /// What an agent is set up with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Room {
     /// The lines of its `[recording]` section.
     pub recording: String,
     /// Its `[[source]]` sections, and any other.
     pub sources: String,
+    /// More lines of its `[sense]` section.
+    pub sense: String,
+    /// More lines of its `[usage]` section.
+    pub usage: String,
     /// The environment of the room: display and sound server.
     pub env: Vec<(String, String)>,
 }
@@ -279,7 +283,7 @@ impl Room {
         Self {
             recording: "picture = \"1280x720\"\n".into(),
             sources: "[[source]]\nname = \"card\"\nkind = \"test\"\n".into(),
-            env: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -298,7 +302,8 @@ impl Room {
             sources +=
                 &format!("[[source]]\nname = \"camera\"\nkind = \"network_camera\"\nurl = \"{url}\"\n");
         }
-        Self { recording: format!("layout = \"{layout}\"\n"), sources, env: world.env() }
+        let recording = format!("layout = \"{layout}\"\n");
+        Self { recording, sources, env: world.env(), ..Self::default() }
     }
 }
 
@@ -334,13 +339,15 @@ impl Agent {
             "[device]\nid = \"{DEVICE}\"\nschool = \"{SCHOOL}\"\nroom = \"301教室\"\ndata_dir = {data:?}\n\
              trust_volume = true\n\
              [hub]\nurl = \"{}\"\nmqtt = \"mqtt://{}:{}\"\npassword_file = {secret:?}\n\
-             [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = 2\n\
-             [usage]\nsocket = {:?}\n\
+             [page]\nlisten = \"127.0.0.1:0\"\n[sense]\ninterval_s = 2\n{}\
+             [usage]\nsocket = {:?}\n{}\
              [recording]\nrecorder = {:?}\nprofiles = \"{PROFILES}\"\nschemes = \"{SCHEMES}\"\n{}{}",
             hub.door.clone().unwrap_or_else(|| hub.url()),
             hub.host,
             hub.mqtt,
+            room.sense,
             data.join("run/session.sock"),
+            room.usage,
             programs.recorder,
             room.recording,
             room.sources

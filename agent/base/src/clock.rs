@@ -66,6 +66,12 @@ pub fn boot_id() -> String {
         .unwrap_or_default()
 }
 
+/// Whether a moment that was noted by a wall clock can have been: clocks that a dead battery left behind note none such.
+#[must_use]
+pub fn can_have_been(wall_ms: i64) -> bool {
+    wall_ms >= FIRST_MS
+}
+
 /// Whether the wall clock is believable: a time service says it is synchronised, and the year is
 /// not one of those a dead battery gives.
 #[must_use]

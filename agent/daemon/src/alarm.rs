@@ -17,6 +17,7 @@ use lectern_wire::preflight::{CheckState, CheckedKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::alarm::Limits;
+use crate::model::home::Doubt;
 use crate::model::lesson::CutShort;
 use crate::model::reading::Health;
 use crate::model::status::{Status, Warning};
@@ -118,6 +119,7 @@ pub async fn run(store: Store, stop: CancellationToken) {
     }
     let (mut board, mut health, mut rules) = (store.board().watch(), store.health(), store.rules());
     loop {
+        let looked = clock::mono();
         board.mark_unchanged();
         health.mark_unchanged();
         let limits = rules.borrow_and_update().limits.clone();
@@ -138,7 +140,8 @@ pub async fn run(store: Store, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            // At rest the next change is long after the last look, and is looked at when it comes.
+            () = tokio::time::sleep((looked + EVERY).saturating_sub(clock::mono())) => {}
         }
     }
 }
@@ -228,7 +231,9 @@ fn holds(code: Code, seen: &Seen<'_>, was: bool) -> Option<String> {
     let otherwise = match code {
         Code::ClockWrong => clock_wrong(seen),
         Code::DiskNearlyFull => disk_nearly_full(seen, was),
-        Code::DiskRestore => status.home.as_ref().map(crate::model::home::Doubt::detail),
+        Code::DiskRestore => {
+            status.home.as_ref().filter(|doubt| **doubt != Doubt::ReadOnly).map(Doubt::detail)
+        }
         Code::DisplayFault => display_fault(seen),
         Code::UnknownCaptureDevice => {
             seen.health.words.get("unknown_capture").filter(|_| seen.limits.unknown_capture).cloned()
@@ -265,8 +270,8 @@ fn clock_wrong(seen: &Seen<'_>) -> Option<String> {
 
 /// By minutes of lesson; from a third more on it is well again.
 fn disk_nearly_full(seen: &Seen<'_>, was: bool) -> Option<String> {
-    if seen.health.value("disk_readonly_count") == Some(1.0) {
-        return Some("磁盘变成只读，可能已经损坏".into());
+    if seen.health.value("disk_readonly_count") == Some(1.0) || seen.status.home == Some(Doubt::ReadOnly) {
+        return Some("磁盘变成只读，可能已经损坏；现在什么都存不下来，也不能录课".into());
     }
     let minutes = seen.status.disk_free_minutes?;
     let few = u64::from(seen.limits.disk_minutes);

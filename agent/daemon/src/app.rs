@@ -24,7 +24,8 @@ use crate::config::Config;
 use crate::evidence::device_key;
 use crate::model::telling::Dialect;
 use crate::page::{self, Page};
-use crate::platform::{host::Host, http, identity, machine, notify, tls::Trust};
+use crate::platform::rest::{self, Beat};
+use crate::platform::{host::Host, http, identity, machine, memory, notify, tls::Trust};
 use crate::sense::collect::Scope;
 use crate::store::deliveries::HUB;
 use crate::store::line::Line;
@@ -37,8 +38,11 @@ use crate::{
 /// How long everything together may take to stop.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// How often it is looked whether all stages are alive.
-const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// How often memory that is not needed is given back, first when the start is over.
+const REST_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// How often it is looked whether all stages are alive, at least.
+const LOOK_EVERY: Duration = rest::STEP;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +115,9 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     let profiles = config.profiles().map_err(faulty)?;
     let schemes = config.schemes().map_err(faulty)?;
     let timetable = config.timetable().map_err(faulty)?;
-    write_keys(&store, public)?;
+    if store.is_kept() {
+        write_keys(&store, public)?;
+    }
     let handed = desired::Settings {
         topics: Topics { school: config.device.school.clone(), device: config.device.id.clone() },
         own: timetable.map(Arc::new),
@@ -120,7 +126,8 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     desired::begin(&store, &handed).context("what the hub handed down cannot be read")?;
     require(&config, &store).context("stored lessons cannot be told from others")?;
     let volume = home::look(&store, config.device.trust_volume).context("this boot cannot be counted")?;
-    let (listener, address) = listen(config.page.listen, &data_dir).await?;
+    let (listener, address) =
+        listen(config.page.listen, store.is_kept().then_some(data_dir.as_path())).await?;
     tracing::info!(device = %config.device.id, room = config.device.room, key = public.id(), page = %address, "lectern starts");
 
     // Two tokens: the stages end first, the page last, so that it can still say what is going on.
@@ -219,8 +226,8 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     for settings in config.destinations.clone() {
         spawn("beside", tokio::spawn(beside::run(store.clone(), settings, place.clone(), stages.clone())));
     }
-    let settings =
-        sense::Settings { interval: seconds(config.sense.interval_s).unwrap_or(LOOK_EVERY), scope };
+    let interval = Duration::from_secs(config.sense.interval_s.into());
+    let settings = sense::Settings { interval, scope };
     spawn("sense", tokio::spawn(sense::run(store.clone(), settings, stages.clone())));
     spawn("desired", tokio::spawn(desired::run(store.clone(), handed, stages.clone())));
     spawn("alarm", tokio::spawn(alarm::run(store.clone(), stages.clone())));
@@ -249,6 +256,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
             wake_address: config.commands.wake_address,
             countdown: Duration::from_secs(config.commands.countdown_s.into()),
             systemctl: "systemctl".into(),
+            projector: config.projector.clone(),
             look_now: {
                 let preflight = preflight.clone();
                 Arc::new(move || preflight.now())
@@ -361,8 +369,11 @@ fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
     disk::replace(&path, &serde_json::to_vec_pretty(&ring)?).with_context(|| path.display().to_string())
 }
 
-/// Takes the page's port, and says in a file which it is.
-async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, SocketAddr), StartError> {
+/// Takes the page's port, and says in a file which it is, where the data folder can be written.
+async fn listen(
+    address: SocketAddr,
+    data_dir: Option<&Path>,
+) -> Result<(TcpListener, SocketAddr), StartError> {
     let listener = TcpListener::bind(address).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => {
             StartError::AlreadyRunning(format!("{address} is in use by another program"))
@@ -370,8 +381,10 @@ async fn listen(address: SocketAddr, data_dir: &Path) -> Result<(TcpListener, So
         _ => StartError::Settings(format!("page.listen: {address}: {e}")),
     })?;
     let address = listener.local_addr().context("the page has no address")?;
-    let file = address_file(data_dir);
-    disk::replace(&file, address.to_string().as_bytes()).with_context(|| file.display().to_string())?;
+    if let Some(data_dir) = data_dir {
+        let file = address_file(data_dir);
+        disk::replace(&file, address.to_string().as_bytes()).with_context(|| file.display().to_string())?;
+    }
     Ok((listener, address))
 }
 
@@ -399,6 +412,7 @@ fn inventory(config: &Config, host: &Host, key: PublicKey) -> Info {
         memory_bytes,
         key,
         recorder: config.recording.recorder.is_file(),
+        projector: config.projector.is_some(),
     }
 }
 
@@ -410,13 +424,19 @@ async fn wait_for_end(tasks: &[Task], store: &Store, driver: &record::Handle) {
     else {
         return tracing::error!("signals cannot be watched");
     };
-    let mut tick = tokio::time::interval(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
-    let beat = async {
+    let mut beat = Beat::every(notify::watchdog().unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
+    let mut rest_at = clock::mono() + LOOK_EVERY / 2;
+    let look = async {
         loop {
-            tick.tick().await;
+            beat.next().await;
             if let Some(Task(name, _)) = tasks.iter().find(|Task(_, task)| task.is_finished()) {
                 // A half-dead daemon helps nobody: systemd starts a whole one.
                 return tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");
+            }
+            if store.could_be_kept() {
+                return tracing::info!(
+                    "the disk can be written again; the daemon ends, to begin anew on what is there"
+                );
             }
             match tokio::time::timeout(LOOK_EVERY, answers(store, driver)).await {
                 Ok(true) => notify::tell("WATCHDOG=1"),
@@ -424,15 +444,23 @@ async fn wait_for_end(tasks: &[Task], store: &Store, driver: &record::Handle) {
                     "the store or the recording cannot answer; systemd is not told that all is well"
                 ),
                 Err(_) => {
-                    tracing::error!("the store or the recording did not answer in {} s", LOOK_EVERY.as_secs())
+                    tracing::error!(
+                        "the store or the recording did not answer in {} s",
+                        LOOK_EVERY.as_secs()
+                    );
                 }
+            }
+            let live = store.board().read().lesson.is_some_and(|lesson| lesson.state.is_live());
+            if !live && clock::mono() >= rest_at {
+                rest_at = clock::mono() + REST_EVERY;
+                memory::come_to_rest();
             }
         }
     };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = beat => {}
+        () = look => {}
     }
 }
 

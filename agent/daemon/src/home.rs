@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::model::home::{Doubt, Memory};
-use crate::platform::{http, volume};
+use crate::platform::{http, rest, volume};
 use crate::store::{Store, StoreError};
 
 /// A call that takes longer has come to nothing.
@@ -40,7 +40,8 @@ pub struct Hub {
 /// # Errors
 /// [`StoreError`] when the boot cannot be counted.
 pub fn look(store: &Store, trusted: bool) -> Result<Home, StoreError> {
-    let doubt = volume::doubt(store.folder()).filter(|_| !trusted);
+    let looks = || volume::doubt(store.folder()).filter(|_| !trusted);
+    let doubt = if store.is_kept() { looks() } else { Some(Doubt::ReadOnly) };
     if let Some(doubt) = &doubt {
         tracing::error!(folder = %store.folder().display(), "no home for lessons: {doubt}");
     }
@@ -50,6 +51,10 @@ pub fn look(store: &Store, trusted: bool) -> Result<Home, StoreError> {
 
 /// Asks the hub what it remembers, until it answers; then waits for the end.
 pub async fn run(store: Store, home: Home, hub: Hub, stop: CancellationToken) {
+    if !store.is_kept() {
+        // This boot cannot be counted: the hub would take it for one that was there before.
+        return stop.cancelled().await;
+    }
     let mut wait = Duration::from_secs(1);
     loop {
         let answer = tokio::select! {
@@ -69,7 +74,7 @@ pub async fn run(store: Store, home: Home, hub: Hub, stop: CancellationToken) {
         let jitter = chance::below(u64::try_from(wait.as_millis()).unwrap_or(1000) / 4 + 1);
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait + Duration::from_millis(jitter)) => {}
+            () = rest::about(wait + Duration::from_millis(jitter)) => {}
         }
         wait = (wait * 2).min(MAX_WAIT);
     }
@@ -79,15 +84,9 @@ async fn ask(hub: &Hub, home: &Home) -> Result<Remembered, String> {
     // The address may hold a password of its own one day; it stays out of logs.
     let said = |e: reqwest::Error| e.without_url().to_string();
     let url = hub.url.join("/api/v1/home").map_err(|e| e.to_string())?;
-    let request = hub
-        .http
-        .get()
-        .map_err(|e| e.to_string())?
-        .post(url)
-        .timeout(CALL)
-        .basic_auth(&hub.device, Some(&hub.password))
-        .json(home);
-    let response = request.send().await.map_err(said)?.error_for_status().map_err(said)?;
+    let call = hub.http.call(reqwest::Method::POST, url).timeout(CALL);
+    let call = call.basic_auth(&hub.device, &hub.password).json(home);
+    let response = call.send().await.map_err(|e| e.to_string())?.error_for_status().map_err(said)?;
     response.json().await.map_err(said)
 }
 

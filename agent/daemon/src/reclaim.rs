@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::lesson::State;
 use crate::model::status::Keeping;
+use crate::platform::rest;
 use crate::store::clips::ClipState;
 use crate::store::deliveries::HUB;
 use crate::store::keeping::Decision;
@@ -25,7 +26,7 @@ use crate::store::lessons::Lesson;
 use crate::store::{Store, StoreError, at};
 
 /// How often free space is looked at.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(60);
 
 /// When bytes may go.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +37,7 @@ pub struct Settings {
     pub keep_free_bytes: u64,
 }
 
-/// Runs until told to stop; looks every half minute and whenever a receipt arrives.
+/// Runs until told to stop; looks every minute and whenever a receipt arrives.
 pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     loop {
         let owner = store.clone();
@@ -52,7 +53,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = store.bells().reclaim.notified() => {}
-            () = tokio::time::sleep(EVERY) => {}
+            () = rest::about(EVERY) => {}
         }
     }
 }

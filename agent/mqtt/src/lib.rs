@@ -125,8 +125,9 @@ pub struct Line {
     keep_alive: Duration,
     /// Packet id of the message sent last.
     id: u16,
-    /// When anything was heard last, when the last ping went out; monotonic.
+    /// When anything was heard last, when anything was said last, when the last ping went out; monotonic.
     heard: Duration,
+    wrote: Duration,
     pinged: Duration,
     /// The broker remembered this client.
     pub remembered: bool,
@@ -162,7 +163,8 @@ impl Line {
             keep_alive: options.keep_alive,
             id: 0,
             heard: now,
-            pinged: now,
+            wrote: now,
+            pinged: Duration::ZERO,
             remembered: false,
         };
         let mut hello = Connect::new(options.id.as_str());
@@ -192,16 +194,14 @@ impl Line {
     /// [`LineError`], after which the connection is over.
     pub async fn next(&mut self) -> Result<Heard, LineError> {
         loop {
-            let due = self.pinged + self.keep_alive;
+            let due = self.due();
             let packet = tokio::select! {
                 packet = self.packets.next() => packet.ok_or(LineError::Closed)??,
                 () = tokio::time::sleep(due.saturating_sub(clock::mono())) => {
-                    if self.heard < self.pinged {
+                    if self.is_asked() {
                         return Err(LineError::Silent);
                     }
-                    self.pinged = clock::mono();
-                    self.write(Packet::PingReq).await?;
-                    self.flush().await?;
+                    self.ping().await?;
                     continue;
                 }
             };
@@ -224,6 +224,34 @@ impl Line {
                 other => return Err(LineError::Garbage(format!("{other:?}, which only a client says"))),
             });
         }
+    }
+
+    /// Pings before it must be, if a ping will be due before long: for whoever is awake anyway.
+    ///
+    /// # Errors
+    /// [`LineError`].
+    pub async fn ping_early(&mut self) -> Result<(), LineError> {
+        if self.is_asked() || self.due().saturating_sub(clock::mono()) > self.keep_alive / 2 {
+            return Ok(());
+        }
+        self.ping().await
+    }
+
+    async fn ping(&mut self) -> Result<(), LineError> {
+        self.pinged = clock::mono();
+        self.write(Packet::PingReq).await?;
+        self.flush().await
+    }
+
+    /// Whether nothing was heard since the last ping.
+    fn is_asked(&self) -> bool {
+        self.heard < self.pinged
+    }
+
+    /// When the line is to be looked after: the broker wants to hear us now and then, and we it.
+    fn due(&self) -> Duration {
+        let since = if self.is_asked() { self.pinged } else { self.heard.min(self.wrote) };
+        since + self.keep_alive
     }
 
     /// Queues a message, QoS 1, and gives its packet id; [`Line::flush`] sends it.
@@ -278,6 +306,7 @@ impl Line {
     }
 
     async fn write(&mut self, packet: Packet) -> Result<(), LineError> {
+        self.wrote = clock::mono();
         tokio::time::timeout(WRITE, self.packets.feed(packet)).await.map_err(|_| LineError::Stuck)??;
         Ok(())
     }

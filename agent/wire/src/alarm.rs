@@ -33,7 +33,7 @@ pub enum Code {
     RecordingFailed,
     /// 上传积压
     UploadBacklog,
-    /// 版本过旧
+    /// 版本过旧; the hub's own.
     VersionOld,
     /// 非登记采集设备
     UnknownCaptureDevice,
@@ -41,11 +41,13 @@ pub enum Code {
     LogMismatch,
     /// 录课与存证不符
     EvidenceMismatch,
+    /// 电脑被复制: another machine speaks with this one's id and password; the hub's own.
+    MachineCopied,
 }
 
 impl Code {
     /// All codes: topic level, what people call it, and what a technician does next.
-    pub const ALL: [(Self, &'static str, &'static str, &'static str); 17] = [
+    pub const ALL: [(Self, &'static str, &'static str, &'static str); 18] = [
         (Self::Offline, "offline", "离线", "看教室电脑是否开机、网线是否插好"),
         (
             Self::AgentStopped,
@@ -77,6 +79,12 @@ impl Code {
             "evidence_mismatch",
             "录课与存证不符",
             "保留这台电脑，在本机运行 lectern verify，查明哪一段被改动",
+        ),
+        (
+            Self::MachineCopied,
+            "machine_copied",
+            "电脑被复制",
+            "给复制出来的电脑登记新的编号；如果是这间教室换了电脑，在设备登记里给它换密码",
         ),
     ];
 

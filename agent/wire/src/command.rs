@@ -81,6 +81,11 @@ pub enum Verb {
     },
     /// Whether a newer version is to be had.
     UpdateCheck,
+    /// The projector goes on or off; not off while a lesson is recorded.
+    Projector {
+        /// On rather than off.
+        on: bool,
+    },
 }
 
 impl Verb {
@@ -98,6 +103,7 @@ impl Verb {
             Self::Message { .. } => "message",
             Self::LogLevel { .. } => "log_level",
             Self::UpdateCheck => "update_check",
+            Self::Projector { .. } => "projector",
         }
     }
 
@@ -239,12 +245,14 @@ mod tests {
             Verb::Message { text: "请到会议室".into() },
             Verb::LogLevel { level: "debug".into() },
             Verb::UpdateCheck,
+            Verb::Projector { on: true },
+            Verb::Projector { on: false },
         ] {
             assert!(text(&verb).starts_with(&format!("{{\"do\":\"{}\"", verb.name())), "{}", text(&verb));
             assert_eq!(serde_json::from_str::<Verb>(&text(&verb)).expect("reads"), verb);
             assert_eq!(verb.fault(), None);
         }
-        for bad in [r#"{"do":"start"}"#, r#"{"do":"record"}"#, r#"{"do":"wake"}"#] {
+        for bad in [r#"{"do":"start"}"#, r#"{"do":"record"}"#, r#"{"do":"wake"}"#, r#"{"do":"projector"}"#] {
             assert!(serde_json::from_str::<Verb>(bad).is_err(), "{bad}");
         }
     }

@@ -16,25 +16,33 @@ pub struct Sample {
     /// Unix time in milliseconds.
     pub ts: i64,
     /// Name with unit suffix to value.
-    #[serde(serialize_with = "briefly")]
-    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, f64>"))]
     pub values: BTreeMap<String, f64>,
 }
 
-/// Whole numbers without `.0`: two bytes in most of the thousands of values a room sends a day.
-fn briefly<S: serde::Serializer>(values: &BTreeMap<String, f64>, to: S) -> Result<S::Ok, S::Error> {
-    use serde::ser::SerializeMap as _;
-    /// Whole numbers up to here are exact in both forms.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    let mut map = to.serialize_map(Some(values.len()))?;
-    for (name, value) in values {
-        if value.fract() == 0.0 && value.abs() < EXACT {
-            map.serialize_entry(name, &(*value as i64))?;
-        } else {
-            map.serialize_entry(name, value)?;
+impl Sample {
+    /// As it is told: JSON, each number in the shortest form that is exactly it (`12`, `0.5`, `5.275e10`). A room sends
+    /// thousands of them a day. What is no number is left out.
+    #[must_use]
+    pub fn text(&self) -> String {
+        use std::fmt::Write as _;
+        /// Whole numbers up to here are exact in both forms.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        let mut text = format!("{{\"ts\":{},\"values\":{{", self.ts);
+        for (name, value) in self.values.iter().filter(|(_, value)| value.is_finite()) {
+            let comma = if text.ends_with('{') { "" } else { "," };
+            let number = if value.fract() == 0.0 && value.abs() < EXACT {
+                let (plain, short) = (format!("{}", *value as i64), format!("{:e}", *value as i64));
+                if short.len() < plain.len() { short } else { plain }
+            } else {
+                format!("{value}")
+            };
+            // A name is letters, digits and underscores; whatever else it were is escaped.
+            let name = serde_json::Value::from(name.as_str());
+            // Writing to a text cannot fail.
+            write!(text, "{comma}{name}:{number}").unwrap_or_default();
         }
+        text + "}}"
     }
-    map.end()
 }
 
 /// Retained state of a device, and its last will.
@@ -89,6 +97,9 @@ pub struct Info {
     pub key: crate::sign::PublicKey,
     /// Whether a recorder is installed beside the agent.
     pub recorder: bool,
+    /// Whether the agent knows a projector that it can ask and switch.
+    #[serde(default)]
+    pub projector: bool,
 }
 
 /// An event: never dropped before measurements, deleted by the device only on the hub's `ack/`.
@@ -138,11 +149,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_numbers_are_written_briefly_and_read_as_they_were() {
-        let values = [("a_pct".to_owned(), 12.0), ("b_pct".to_owned(), 0.5), ("c_bytes".to_owned(), 1e18)];
+    fn numbers_are_written_briefly_and_read_as_they_were() {
+        let values = [
+            ("a_pct", 12.0),
+            ("b_pct", 0.5),
+            ("c_bytes", 1e18),
+            ("d_bytes", 52_750_000_000.0),
+            ("e_bytes", 52_750_000_001.0),
+            ("f_dbfs", -1_000_000.0),
+            ("g_ms", -0.0),
+        ];
+        let values = values.map(|(name, value)| (name.to_owned(), value));
         let sample = Sample { ts: 1, values: values.into() };
-        let text = serde_json::to_string(&sample).expect("json");
-        assert_eq!(text, r#"{"ts":1,"values":{"a_pct":12,"b_pct":0.5,"c_bytes":1e+18}}"#);
+        let text = sample.text();
+        let want = r#"{"ts":1,"values":{"a_pct":12,"b_pct":0.5,"c_bytes":1000000000000000000,"d_bytes":5.275e10,"e_bytes":52750000001,"f_dbfs":-1e6,"g_ms":0}}"#;
+        assert_eq!(text, want);
         assert_eq!(serde_json::from_str::<Sample>(&text).expect("json"), sample);
+        let odd = Sample { ts: -5, values: [("a\"b".to_owned(), 1.0), ("n".to_owned(), f64::NAN)].into() };
+        assert_eq!(odd.text(), r#"{"ts":-5,"values":{"a\"b":1}}"#);
+        assert_eq!(Sample { ts: 0, values: BTreeMap::new() }.text(), r#"{"ts":0,"values":{}}"#);
     }
 }

@@ -1,9 +1,9 @@
 //! 使用记录: one row of the use register per period, as event `e/usage` (data: [`Usage`]).
 //!
 //! The room writes each period's row once, at the period's end, with [`Source::Auto`]. The hub keeps it by device, date
-//! and period; a second automatic row of the same period changes nothing. What a teacher says later is an event of its
-//! own with the same date and period and another source: it stands beside the automatic row and never overwrites it;
-//! of several words the one with the newest [`Usage::said_ms`] holds.
+//! and period; a second automatic row of the same period changes nothing. What a person says later ([`word`]) is an event
+//! of its own with the same date and period and another source: it stands beside the automatic row and never overwrites
+//! it; of several words, also of those said at the hub, the one with the newest [`Usage::said_ms`] holds.
 //!
 //! The rule: a period was used when the display was awake and (there was input or a teaching activity in the foreground),
 //! or a recording was running, for at least [`Usage::needed_s`] seconds inside it. Powered on is not used. What was not
@@ -14,6 +14,8 @@
 //!
 //! A period in which the room's machine was off from end to end has a row too, once the machine is on again and only where
 //! a lesson was planned; rooms that stay away have none, and the hub says so. A row may thus arrive days late.
+
+pub mod word;
 
 use std::collections::BTreeMap;
 
@@ -37,6 +39,7 @@ pub const MAX_PERIOD_S: i64 = 24 * 3600;
 
 /// Whether a period was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Used {
     /// 使用: by the rule.
@@ -49,6 +52,7 @@ pub enum Used {
 
 /// Who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// 自动: the room's agent.
@@ -61,6 +65,7 @@ pub enum Source {
 
 /// A row of the register.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Usage {
     /// Always 1.
     pub v: u32,

@@ -34,8 +34,12 @@ pub const BUTTONS: [(&str, &str); 8] = [
     ("power_off", "关机"),
 ];
 
+/// As [`BUTTONS`], for rooms whose agent knows a projector.
+pub const PROJECTOR: [(&str, &str); 2] = [("projector_on", "打开投影机"), ("projector_off", "关闭投影机")];
+
 fn word(verb: &str) -> &str {
     match verb {
+        "projector" => "开关投影机",
         "message" => "给教师留言",
         "wake" => "唤醒另一台",
         "log_level" => "详细日志",
@@ -118,6 +122,8 @@ impl Wish {
             "restart_agent" => Verb::RestartAgent,
             "reboot" => Verb::Reboot,
             "power_off" => Verb::PowerOff,
+            "projector_on" => Verb::Projector { on: true },
+            "projector_off" => Verb::Projector { on: false },
             "message" => Verb::Message { text: self.text.trim().to_owned() },
             "wake" => Verb::Wake { mac: self.mac.trim().to_owned() },
             _ => return None,

@@ -9,6 +9,7 @@ mod condition;
 mod devices;
 mod export;
 mod guard;
+mod indicators;
 mod joined;
 mod lesson;
 mod lessons;
@@ -17,9 +18,11 @@ mod login;
 mod media;
 mod metrics;
 mod range;
+mod register;
 mod repairs;
 mod room;
 mod rooms;
+mod spreadsheet;
 #[cfg(test)]
 mod tests;
 mod timetable;
@@ -35,6 +38,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use ed25519_dalek::SigningKey;
+use jiff::civil::Date;
 use lectern_wire::sign::KeyRing;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +49,8 @@ use crate::model::attempts::Attempts;
 use crate::model::barred::Barred;
 use crate::model::bell::Bell;
 use crate::model::count::Counts;
+use crate::model::indicators::Targets;
+use crate::model::retention::Retention;
 use crate::store::objects::Objects;
 use crate::store::{Store, StoreError};
 
@@ -78,6 +84,10 @@ pub struct Deps {
     pub given: Arc<Notify>,
     /// Rung when a timetable changed.
     pub changed: Arc<Notify>,
+    /// What 指标 are held against.
+    pub targets: Targets,
+    /// When a school year ends.
+    pub retention: Retention,
     /// Makes enrolment cards.
     pub desk: Desk,
     /// Devices that are to be cut off.
@@ -163,6 +173,12 @@ pub fn routes() -> Routes<Console> {
         .post(Who::Console, "/timetable/apply", timetable::apply)
         .post(Who::Console, "/timetable/changes", timetable::change)
         .post(Who::Console, "/timetable/changes/{n}/remove", timetable::take_back)
+        .get(Who::Console, "/usage", register::page)
+        .get(Who::Console, "/usage/export/{file}", register::export)
+        .get(Who::Console, "/usage/{device}/{date}/{period}", register::period::page)
+        .post(Who::Console, "/usage/{device}/{date}/{period}", register::period::say)
+        .get(Who::Console, "/indicators", indicators::page)
+        .get(Who::Console, "/indicators/export/{file}", indicators::export)
         .get(Who::Console, "/devices", devices::page)
         .post(Who::Console, "/devices", devices::add)
         .post(Who::Console, "/devices/{device}/password", devices::new_password)
@@ -194,6 +210,11 @@ struct Frame {
 impl Console {
     fn frame(&self, title: impl Into<String>, here: &'static str) -> Frame {
         Frame { school: self.school.clone(), title: title.into(), here }
+    }
+
+    /// The first day of the school year that a day lies in.
+    fn year_begins(&self, day: Date) -> Date {
+        self.retention.year_begin(day).unwrap_or(day)
     }
 }
 

@@ -48,6 +48,8 @@ struct RoomPage {
     lessons: Vec<LessonRow>,
     events: Vec<EventRow>,
     commands: commands::ListPart,
+    /// Its agent knows a projector.
+    projector: bool,
 }
 
 struct EventRow {
@@ -187,10 +189,12 @@ pub async fn room(
         })
         .await?;
     let facts = facts(&device);
+    let projector = device.info.as_ref().is_some_and(|info| info.projector);
     let commands = commands::part(&console, &device).await?;
     let now = clock::wall_ms();
     let page = RoomPage {
         commands,
+        projector,
         frame: console.frame(device.room.clone(), "/"),
         room: charts.room.clone(),
         span,

@@ -131,9 +131,10 @@ async fn named(console: &Console, school: &str) -> Result<(SchoolId, Version), O
 
 /// Bells as the form shows them.
 fn bells_text(table: &SchoolTable) -> String {
-    let line = |p: &lectern_wire::timetable::Period| {
-        format!("{} {}-{}", p.name, p.start.strftime("%H:%M"), p.end.strftime("%H:%M"))
-    };
+    // What was typed with seconds must not lose them when it is saved again.
+    let time =
+        |t: jiff::civil::Time| t.strftime(if t.second() == 0 { "%H:%M" } else { "%H:%M:%S" }).to_string();
+    let line = |p: &lectern_wire::timetable::Period| format!("{} {}-{}", p.name, time(p.start), time(p.end));
     table.periods.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 

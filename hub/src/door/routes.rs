@@ -99,7 +99,6 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     /// The router; its paths begin after what they are below.
-    #[must_use]
     pub fn router(self) -> Router<S> {
         self.router
     }

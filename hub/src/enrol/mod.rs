@@ -223,7 +223,7 @@ fn settle(db: &Connection, token: &Token, wish: &Wish, secret: &str, now: i64) -
     if let Err(why) = device_keys::show(db, id, wish.key, &[], now)? {
         tracing::error!(device = %id, "a released key still stands: {why}");
     }
-    devices::pin_machine(db, id, &wish.machine)?;
+    devices::pin_machine(db, id, &wish.machine, now)?;
     audit::note(db, "token", "device", id.as_str(), "enrolled", now)
 }
 

@@ -39,6 +39,13 @@ impl Retention {
         })
     }
 
+    /// The first day of the school year a day lies in.
+    #[must_use]
+    pub fn year_begin(&self, day: Date) -> Option<Date> {
+        let last = self.year_end(day)?;
+        last.checked_sub(jiff::Span::new().years(1)).and_then(|before| before.tomorrow()).ok()
+    }
+
     /// The last day of the school year a day lies in.
     fn year_end(&self, day: Date) -> Option<Date> {
         let (month, last) = self.year_ends;

@@ -1,9 +1,11 @@
-//! The alarms only a hub can raise: a room that is away, a program that was stopped, numbers that are missing.
+//! The alarms only a hub can raise: a room that is away, a program that was stopped, numbers that are missing, a copied
+//! machine, an old version.
 //!
 //! Everything is decided from what is known now, again and again; nothing is remembered here.
 
 use lectern_wire::alarm::Code;
 use lectern_wire::telemetry::Presence;
+use semver::Version;
 
 /// A device that says nothing for this long is lost, whatever it said last.
 pub const QUIET_MS: i64 = 3 * 60 * 1000;
@@ -11,6 +13,9 @@ pub const QUIET_MS: i64 = 3 * 60 * 1000;
 const RESTART_MS: i64 = 2 * 60 * 1000;
 /// A number that is missing for less than this may still be under way.
 const LATE_MS: i64 = 2 * 60 * 1000;
+
+/// A copied machine that has not come back for so long was dealt with where it stands.
+const COPY_GONE_MS: i64 = 7 * 86_400_000;
 
 /// What is known of a device.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +30,10 @@ pub struct Known {
     pub hole: Option<(i64, i64, i64)>,
     /// When it began to number its events anew, unless somebody has looked into it since.
     pub anew_ms: Option<i64>,
+    /// When another machine with its id and password was refused last.
+    pub other_ms: Option<i64>,
+    /// The version of its agent, as it says it.
+    pub version: Option<String>,
 }
 
 /// How rooms are watched.
@@ -34,6 +43,8 @@ pub struct Rules {
     pub away_ms: i64,
     /// When it is missed at all.
     pub hours: Hours,
+    /// The oldest version of the agent that is not too old.
+    pub oldest: Version,
 }
 
 /// When a school expects its rooms to be on.
@@ -88,7 +99,7 @@ pub fn look(
     expected: bool,
     now: i64,
     moment: impl Fn(i64) -> String,
-) -> [(Code, Verdict); 3] {
+) -> [(Code, Verdict); 5] {
     let stopped = known.reason.as_deref() == Some("stopped");
     let last = known.seen_ms.or(known.presence.map(|(_, at)| at));
     let away = match known.presence {
@@ -126,7 +137,27 @@ pub fn look(
         (Some(_), _) => Verdict::Unsaid,
         (None, None) => Verdict::Over,
     };
-    [(Code::Offline, away), (Code::AgentStopped, program), (Code::SequenceGap, numbers)]
+    let copied = match known.other_ms {
+        Some(at) if now - at <= COPY_GONE_MS => {
+            Verdict::Holds(format!("另一台电脑用同样的编号和密码来交录课，{} 又被拒绝", moment(at)))
+        }
+        _ => Verdict::Over,
+    };
+    let version = match &known.version {
+        // Nothing is known of it before it has told.
+        None => Verdict::Unsaid,
+        Some(text) => match Version::parse(text) {
+            Ok(version) if version >= rules.oldest => Verdict::Over,
+            _ => Verdict::Holds(format!("在用 {text}，要用 {} 或更新的版本", rules.oldest)),
+        },
+    };
+    [
+        (Code::Offline, away),
+        (Code::AgentStopped, program),
+        (Code::SequenceGap, numbers),
+        (Code::MachineCopied, copied),
+        (Code::VersionOld, version),
+    ]
 }
 
 #[cfg(test)]
@@ -136,7 +167,11 @@ mod tests {
     const MINUTE: i64 = 60_000;
 
     fn rules() -> Rules {
-        Rules { away_ms: 5 * MINUTE, hours: Hours::parse("1-5 07:30-16:30").expect("hours") }
+        Rules {
+            away_ms: 5 * MINUTE,
+            hours: Hours::parse("1-5 07:30-16:30").expect("hours"),
+            oldest: Version::new(0, 10, 0),
+        }
     }
 
     fn said(known: &Known, expected: bool, now: i64) -> Vec<Code> {
@@ -187,6 +222,30 @@ mod tests {
         assert_eq!(said(&hole(now - 3 * MINUTE), true, now), [Code::SequenceGap]);
         let anew = Known { anew_ms: Some(5), ..device(Presence::Online, now, None) };
         assert_eq!(said(&anew, true, now), [Code::SequenceGap]);
+    }
+
+    #[test]
+    fn a_copied_machine_is_an_alarm_until_it_has_stayed_away() {
+        let now = 1000 * MINUTE;
+        let copied = |at| Known { other_ms: at, ..device(Presence::Online, now, None) };
+        assert_eq!(said(&copied(Some(now - MINUTE)), false, now), [Code::MachineCopied]);
+        assert!(said(&copied(None), true, now).is_empty());
+        let later = now + COPY_GONE_MS;
+        assert!(!said(&copied(Some(now - MINUTE)), true, later).contains(&Code::MachineCopied));
+    }
+
+    #[test]
+    fn versions_are_compared_as_versions_and_not_as_texts() {
+        let now = 1000 * MINUTE;
+        let of = |version: &str| {
+            let known = Known { version: Some(version.into()), ..device(Presence::Online, now, None) };
+            said(&known, true, now)
+        };
+        assert!(of("0.10.0").is_empty() && of("0.11.2").is_empty() && of("1.0.0").is_empty());
+        for old in ["0.9.9", "0.2.0", "0.10.0-beta.1", "unknown"] {
+            assert_eq!(of(old), [Code::VersionOld], "{old}");
+        }
+        assert!(said(&device(Presence::Online, now, None), true, now).is_empty(), "it has not told yet");
     }
 
     #[test]

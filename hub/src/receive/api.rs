@@ -150,7 +150,7 @@ async fn announce(
         if let Err(why) = device_keys::show(db, &topics.device, said.key, &said.rotations, now)? {
             return Ok(Err(key_differs(&why)));
         }
-        if !devices::pin_machine(db, &topics.device, &said.machine)? {
+        if !devices::pin_machine(db, &topics.device, &said.machine, now)? {
             let id = topics.device.as_str();
             // It comes back every minute; once a day is enough to be seen.
             let seen = audit::of(db, "other_machine", id)?;

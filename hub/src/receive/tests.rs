@@ -170,6 +170,29 @@ async fn a_device_keeps_the_key_it_came_with() {
 }
 
 #[tokio::test]
+async fn a_copied_machine_is_refused_and_remembered_for_the_alarm() {
+    let hub = TestHub::start().await;
+    let room = hub.device("room-1");
+    let comes = async |lesson: &str, machine: &str| {
+        let body = json!({
+            "lesson_id": lesson, "started_wall_ms": 1, "key": PublicKey::of(&testkit::key(7)),
+            "machine": [Digest::of(machine.as_bytes())],
+        });
+        room.json("POST", "/api/v1/lessons", Some(body)).await
+    };
+    let copied = || -> bool {
+        let sql = "SELECT other_ms IS NOT NULL FROM device WHERE id = 'room-1'";
+        hub.db().query_row(sql, [], |row| row.get(0)).expect("reads")
+    };
+    assert_eq!(comes("l1", "mainboard 1").await.0, 200);
+    assert!(!copied());
+    let (status, problem) = comes("l2", "mainboard 2").await;
+    assert_eq!((status, problem["code"].as_str()), (409, Some("other_machine")));
+    assert!(copied());
+    assert_eq!(comes("l3", "mainboard 1").await.0, 200, "the first one goes on");
+}
+
+#[tokio::test]
 async fn garbage_gets_a_sentence_and_everything_goes_on() {
     let hub = TestHub::start().await;
     let room = hub.device("room-1");

@@ -124,7 +124,9 @@ pub fn release(db: &Connection, device: &DeviceId, now: i64) -> rusqlite::Result
         "UPDATE device_key SET until_ms = ? WHERE device = ? AND until_ms IS NULL",
         params![now, device.as_str()],
     )?;
-    db.execute("UPDATE device SET key = NULL, machine = NULL WHERE id = ?", [device.as_str()])?;
+    let sql =
+        "UPDATE device SET key = NULL, machine = NULL, other_marks = NULL, other_ms = NULL WHERE id = ?";
+    db.execute(sql, [device.as_str()])?;
     Ok(())
 }
 

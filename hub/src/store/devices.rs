@@ -98,7 +98,8 @@ pub fn add(db: &Connection, topics: &Topics, room: &str, password: &str, now: i6
 /// What the database says.
 pub fn set_password(db: &Connection, id: &DeviceId, password: &str) -> rusqlite::Result<bool> {
     let changed = db.execute(
-        "UPDATE device SET password_sha256 = ?, machine = NULL, retired_ms = NULL, certified = EXISTS
+        "UPDATE device SET password_sha256 = ?, machine = NULL, other_marks = NULL, other_ms = NULL, retired_ms = NULL,
+         certified = EXISTS
          (SELECT 1 FROM certificate WHERE device = device.id AND certificate.retired_ms IS NULL) WHERE id = ?",
         params![hash(password), id.as_str()],
     )?;
@@ -197,7 +198,8 @@ pub fn all_lost(db: &Connection, now: i64) -> rusqlite::Result<()> {
 pub fn watched(db: &Connection) -> rusqlite::Result<Vec<(DeviceId, Known)>> {
     let mut rows = db.prepare_cached(
         "SELECT id, state, state_ms, reason, seen_ms,
-         CASE WHEN anew_ms > coalesce(anew_known_ms, 0) THEN anew_ms END FROM device WHERE retired_ms IS NULL",
+         CASE WHEN anew_ms > coalesce(anew_known_ms, 0) THEN anew_ms END, other_ms, info ->> '$.agent_version'
+         FROM device WHERE retired_ms IS NULL",
     )?;
     let rows = rows.query_map([], |row| {
         let id: String = row.get(0)?;
@@ -208,6 +210,8 @@ pub fn watched(db: &Connection) -> rusqlite::Result<Vec<(DeviceId, Known)>> {
             seen_ms: row.get(4)?,
             hole: None,
             anew_ms: row.get(5)?,
+            other_ms: row.get(6)?,
+            version: row.get(7)?,
         };
         Ok((DeviceId::new(id).map_err(|e| odd(0, e))?, known))
     })?;
@@ -271,22 +275,37 @@ pub fn set_info(db: &Connection, id: &DeviceId, info: &Info, now: i64) -> rusqli
 /// Pins the machine a device runs on by its marks; false when it was another machine until now. One mark in common
 /// is the same machine, which is then known by its newest marks. Without marks nothing is known.
 ///
+/// Another machine is remembered, until it comes under an id of its own or the device is given a new password.
+///
 /// # Errors
 /// What the database says.
-pub fn pin_machine(db: &Connection, id: &DeviceId, marks: &[Digest]) -> rusqlite::Result<bool> {
+pub fn pin_machine(db: &Connection, id: &DeviceId, marks: &[Digest], now: i64) -> rusqlite::Result<bool> {
     if marks.is_empty() {
         return Ok(true);
     }
+    let read = |text: Option<String>| -> Vec<Digest> {
+        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    };
     let known: Option<String> =
         db.query_row("SELECT machine FROM device WHERE id = ?", [id.as_str()], |row| row.get(0))?;
-    let known: Vec<Digest> = known.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let (known, text) = (read(known), serde_json::to_string(marks).map_err(super::unwritable)?);
     if !known.is_empty() && !known.iter().any(|mark| marks.contains(mark)) {
+        let sql = "UPDATE device SET other_marks = ?, other_ms = ? WHERE id = ?";
+        db.execute(sql, params![text, now, id.as_str()])?;
         return Ok(false);
     }
     if known != marks {
-        let text =
-            serde_json::to_string(marks).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
         db.execute("UPDATE device SET machine = ? WHERE id = ?", params![text, id.as_str()])?;
+    }
+    // A machine that has an id of its own now is nobody's copy any more.
+    let mut copied =
+        db.prepare_cached("SELECT id, other_marks FROM device WHERE other_marks IS NOT NULL AND id <> ?")?;
+    let copied = copied.query_map([id.as_str()], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+    for row in copied.collect::<rusqlite::Result<Vec<_>>>()? {
+        let (copied, other) = row;
+        if read(other).iter().any(|mark| marks.contains(mark)) {
+            db.execute("UPDATE device SET other_marks = NULL, other_ms = NULL WHERE id = ?", [copied])?;
+        }
     }
     Ok(true)
 }

@@ -25,12 +25,14 @@ pub mod log;
 pub mod objects;
 pub mod people;
 pub mod receipts;
+pub mod register;
 pub mod reliance;
 pub mod repairs;
 pub mod samples;
 pub mod succession;
 pub mod timetable;
 pub mod tokens;
+pub mod usage;
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -40,7 +42,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     include_str!("schema.sql"),
     include_str!("afterwards.sql"),
     include_str!("s3.sql"),
@@ -51,6 +53,7 @@ const STEPS: [&str; 10] = [
     include_str!("commands.sql"),
     include_str!("timetable.sql"),
     include_str!("enrol.sql"),
+    include_str!("usage.sql"),
 ];
 
 /// Why the state cannot be used.

@@ -44,7 +44,7 @@ pub async fn run(first: First) -> Result<End, StartError> {
         }
         None => None,
     };
-    let (listener, address) = listen(first.listen, data).await?;
+    let (listener, address) = listen(first.listen, Some(data)).await?;
     match &first.cloned {
         None => {
             tracing::info!(page = %address, "this machine is no room's yet: enrol it with `lectern enrol`, or on its page")

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::child::{Looker, ask_armed, lesson_begins, records};
 use crate::model::status::Preflight;
+use crate::platform::rest::{self, Beat};
 use crate::store::Store;
 
 /// A verdict this old is no longer shown as news, and the page asks for another.
@@ -87,13 +88,12 @@ impl Stage {
     /// Runs until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
         let by_bell = !self.settings.before_bell.is_zero();
-        let mut tick = tokio::time::interval(Duration::from_secs(10));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beat = Beat::every(rest::STEP);
         loop {
             let due = tokio::select! {
                 () = stop.cancelled() => return,
                 Some(wish) = self.wishes.recv() => wish == Wish::Now || self.stale(),
-                _ = tick.tick(), if by_bell => self.bell_is_near(),
+                () = beat.next(), if by_bell => self.bell_is_near(),
             };
             if due && !records(&self.store) {
                 tokio::select! {

@@ -369,7 +369,11 @@ fn daemon(path: &Path) -> Exit {
     }
     with_config(path, |config| {
         lectern_base::log::always("ROOM", &config.device.room);
-        match runtime.block_on(app::run(config, path)) {
+        // On a worker: the main thread then sleeps until the end, and is not woken beside the workers.
+        let file = path.to_owned();
+        let daemon = runtime.spawn(async move { app::run(config, &file).await });
+        let broke_off = |e| Err(StartError::Failed(anyhow::anyhow!("the daemon broke off: {e}")));
+        match runtime.block_on(daemon).unwrap_or_else(broke_off) {
             Ok(()) => Exit::Done,
             Err(e) => not_started(&e),
         }

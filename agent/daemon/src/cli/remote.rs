@@ -1,15 +1,24 @@
 //! Commands that ask the running daemon through its page.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lectern_base::exit::Exit;
 use lectern_wire::manifest::clock_text;
 use lectern_wire::upload::Problem;
+use reqwest::Method;
+use reqwest::header::HeaderName;
 use serde_json::Value;
 
 use super::{fail, say};
 use crate::app;
+use crate::platform::http;
+
+/// What the page asks of everybody who changes something.
+const FROM: HeaderName = HeaderName::from_static("x-lectern");
+/// An answer may have to wait for the recorder.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Asks the daemon; the answer's JSON, or how it failed.
 pub fn ask(data_dir: &Path, path: &str, body: Option<&Value>) -> Result<Value, (Exit, String)> {
@@ -17,26 +26,25 @@ pub fn ask(data_dir: &Path, path: &str, body: Option<&Value>) -> Result<Value, (
     let address = std::fs::read_to_string(&file)
         .map_err(|e| (Exit::Failed, format!("lectern does not run here: {}: {e}", file.display())))?;
     let url = format!("http://{}{path}", address.trim());
-    let failed =
-        |e: reqwest::Error| (Exit::Failed, format!("lectern does not answer at {}: {e}", address.trim()));
+    let failed = |e: String| (Exit::Failed, format!("lectern does not answer at {}: {e}", address.trim()));
+    let url = url.parse().map_err(|_| failed("this is not an address".into()))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| (Exit::Failed, e.to_string()))?;
     runtime.block_on(async {
-        // The page is on this machine and without TLS: reading all certificates would take longer than the answer.
-        let client =
-            reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(40)).tls_certs_only([]);
-        let client = client.build().map_err(failed)?;
-        let request = match body {
-            Some(body) => client.post(url).header("X-Lectern", "cli").json(body),
-            None => client.get(url),
+        let client = http::Client::new(url, None, Arc::default());
+        let call = match body {
+            Some(body) => client.call(Method::POST, client.to()).header(FROM, "cli").json(body),
+            None => client.call(Method::GET, client.to()),
         };
-        let response = request.send().await.map_err(failed)?;
-        if response.status().is_success() {
-            return response.json().await.map_err(failed);
+        let response = call.timeout(PATIENCE).send().await.map_err(|e| failed(e.to_string()))?;
+        let (status, text) = (response.status(), response.bytes().await);
+        let text = text.map_err(|e| failed(e.to_string()))?;
+        if status.is_success() {
+            return serde_json::from_slice(&text).map_err(|e| failed(e.to_string()));
         }
-        let problem: Problem = response.json().await.map_err(failed)?;
+        let problem: Problem = serde_json::from_slice(&text).map_err(|e| failed(e.to_string()))?;
         Err((Exit::Refused, problem.message))
     })
 }

@@ -9,6 +9,8 @@ use lectern_wire::command::mac_bytes;
 use lectern_wire::preflight::CheckState;
 use tokio::process::Command;
 
+use crate::model::projector::{Power, Projector};
+use crate::platform::pjlink;
 use crate::store::Store;
 
 /// A doctor that asks silent cameras takes its time.
@@ -57,6 +59,19 @@ pub async fn preflight(store: &Store, look_now: &(dyn Fn() + Send + Sync)) -> Re
     };
     let lines: Vec<_> = found.sources.iter().map(|s| format!("{}：{}", s.name, word(s.state))).collect();
     Ok(lines.join("；"))
+}
+
+/// Switches the projector; done when it says itself that it is on or off, or on the way there.
+pub async fn projector(projector: Option<&Projector>, on: bool) -> Result<String, String> {
+    let projector = projector.ok_or("这台设备的设置里没有投影机（[projector]）")?.clone();
+    let asked = tokio::task::spawn_blocking(move || pjlink::switch(&projector, on));
+    let now = asked.await.map_err(|e| format!("问投影机时中断了：{e}"))?;
+    match now.map_err(|why| format!("投影机没有照办：{why}"))? {
+        Power::On => Ok("投影机已打开".into()),
+        Power::Warming => Ok("投影机正在预热".into()),
+        Power::Cooling => Ok("投影机正在冷却，稍后自己关闭".into()),
+        Power::Standby => Ok("投影机已关闭".into()),
+    }
 }
 
 /// Six times 255 and sixteen times the address: what a sleeping network card listens for.

@@ -22,6 +22,7 @@ use lectern_wire::topic::Topics;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::model::projector::Projector;
 use crate::model::status::Note;
 use crate::store::commands::CommandRow;
 use crate::store::{Store, StoreError};
@@ -42,6 +43,8 @@ pub struct Settings {
     pub countdown: Duration,
     /// The program that does it.
     pub systemctl: PathBuf,
+    /// The projector, if there is one.
+    pub projector: Option<Projector>,
     /// Asks for a look at the sources.
     pub look_now: Arc<dyn Fn() + Send + Sync>,
     /// Ends the daemon, so that systemd starts it again.
@@ -188,6 +191,10 @@ impl Stage {
             Verb::Wake { mac } => deeds::wake(self.settings.wake_address, &mac).await.into(),
             Verb::LogLevel { level } => deeds::log_level(&level).into(),
             Verb::UpdateCheck => deeds::update_check().await.into(),
+            Verb::Projector { on: false } if self.records() => {
+                Step::Over(CommandState::Denied, "正在录课，不能关投影机".into())
+            }
+            Verb::Projector { on } => deeds::projector(self.settings.projector.as_ref(), on).await.into(),
             // systemd names its children; nobody else would start the daemon again.
             Verb::RestartAgent if std::env::var_os("INVOCATION_ID").is_none() => {
                 Step::Over(CommandState::Failed, "程序不是由 systemd 启动的，不能自己重新启动".into())
@@ -341,6 +348,7 @@ mod tests {
             countdown: Duration::ZERO,
             // Nobody's machine goes off, whatever this test finds.
             systemctl: folder.path().join("none"),
+            projector: None,
             look_now: Arc::new(|| {}),
             restart: Arc::new(Notify::new()),
         };

@@ -32,7 +32,7 @@ fn ms(time: Duration) -> u64 {
 }
 
 impl Stage {
-    fn records(&self) -> bool {
+    pub(super) fn records(&self) -> bool {
         self.store.board().read().lesson.is_some_and(|lesson| lesson.state.is_live())
     }
 

@@ -78,9 +78,9 @@ async fn renew(settings: &Settings, certificate: &Path, key: &Path) -> Result<()
     let own = CertificateKey::read(key)?;
     let csr = own.request().map_err(|e| e.to_string())?;
     let url = settings.url.join("/api/v1/renew").map_err(|e| e.to_string())?;
-    let request = settings.http.get().map_err(|e| e.to_string())?.post(url).timeout(CALL);
-    let request = request.basic_auth(&settings.device, Some(&settings.password)).json(&Renew { csr });
-    let response = request.send().await.map_err(said)?.error_for_status().map_err(said)?;
+    let call = settings.http.call(reqwest::Method::POST, url).timeout(CALL);
+    let call = call.basic_auth(&settings.device, &settings.password).json(&Renew { csr });
+    let response = call.send().await.map_err(|e| e.to_string())?.error_for_status().map_err(said)?;
     let Renewed { certificate: new } = response.json().await.map_err(said)?;
     if !own.has(&new) {
         return Err("the hub gave a certificate for another key".into());

@@ -1,10 +1,12 @@
-//! Why a volume is no home for lessons: what is written to it is gone after the next boot.
+//! Why a volume is no home for lessons: it takes nothing, or what is written to it is gone after the next boot.
 
 use std::fmt;
 
 /// What speaks against the volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Doubt {
+    /// It can only be read.
+    ReadOnly,
     /// It lies in memory; the file system's name.
     InMemory(String),
     /// Writes go to a layer above the real volume; the file system's name.
@@ -31,6 +33,7 @@ impl Doubt {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            Self::ReadOnly => "read_only",
             Self::InMemory(_) => "in_memory",
             Self::Layer(_) => "layer",
             Self::BootWord(_) => "boot_word",
@@ -42,6 +45,7 @@ impl Doubt {
     #[must_use]
     pub fn detail(&self) -> String {
         match self {
+            Self::ReadOnly => "数据目录所在的磁盘只能读，不能写".into(),
             Self::InMemory(fs) => format!("数据目录在内存里（{fs}），关机后就没有了"),
             Self::Layer(fs) => format!("数据目录在还原层上（{fs}），重启后会还原"),
             Self::BootWord(word) => format!("系统启动参数 {word} 会在重启时还原系统盘"),
@@ -55,6 +59,7 @@ impl Doubt {
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ReadOnly => f.write_str("its disk can only be read"),
             Self::InMemory(fs) => write!(f, "it lies in memory ({fs}) and is empty after the next boot"),
             Self::Layer(fs) => {
                 write!(f, "writes go to a layer above the real volume ({fs}) that a restore throws away")

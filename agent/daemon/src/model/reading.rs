@@ -43,10 +43,16 @@ pub struct Found {
 }
 
 impl Found {
-    /// Adds a number, rounded to hundredths; one that is none is missing.
+    /// Adds a number, rounded to hundredths, bytes and bits a second to four figures: finer is noise. One that is none is
+    /// missing.
     pub fn put(&mut self, name: &str, value: f64) {
         if value.is_finite() {
-            self.values.insert(name.to_owned(), (value * 100.0).round() / 100.0);
+            let large = name.ends_with("_bytes") || name.ends_with("_bps");
+            let step =
+                if large { 10_f64.powf((value.abs().max(1.0).log10().floor() - 3.0).max(0.0)) } else { 0.01 };
+            // Divided where the step is no whole number, so that 0.1 stays 0.1.
+            let rounded = if large { (value / step).round() * step } else { (value * 100.0).round() / 100.0 };
+            self.values.insert(name.to_owned(), rounded);
         }
     }
 
@@ -97,5 +103,29 @@ impl Health {
     #[must_use]
     pub fn value(&self, name: &str) -> Option<f64> {
         self.groups.values().find_map(|values| values.get(name)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_fine_as_they_mean_something() {
+        let mut found = Found::default();
+        for (name, value, told) in [
+            ("cpu_pct", 12.345, Some(12.35)),
+            ("used_bytes", 52_749_615_104.0, Some(52_750_000_000.0)),
+            ("few_bytes", 999.6, Some(1000.0)),
+            ("none_bytes", 0.0, Some(0.0)),
+            ("rx_bps", 164_253.0, Some(164_300.0)),
+            ("link_bps", 1e9, Some(1e9)),
+            ("load1_load", 0.1, Some(0.1)),
+            ("uptime_s", 123_456.0, Some(123_456.0)),
+            ("odd_pct", f64::NAN, None),
+        ] {
+            found.put(name, value);
+            assert_eq!(found.values.get(name).copied(), told, "{name}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! PJLink, class 1 and 2: what a projector says about itself over TCP.
+//! PJLink, class 1 and 2: what a projector says about itself over TCP, and how it is switched.
 //!
 //! Lines end with a carriage return. `%1POWR ?` is answered by `%1POWR=1`, or `%1POWR=ERR3` when it is not
 //! the time to ask. A projector with a password greets with a random number; the first command then carries the MD5 of
@@ -10,8 +10,15 @@ use std::time::Duration;
 
 use md5::{Digest as _, Md5};
 
+use super::identity;
+use crate::model::projector::{Power, Projector};
+
 /// No single wait is longer; a projector that warms up is slow.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// A projector that has taken an order says so of itself within this many looks, a [`LOOK`] apart.
+const LOOKS: u32 = 10;
+/// See [`LOOKS`].
+const LOOK: Duration = Duration::from_secs(1);
 /// Longest line of the standard is 136 bytes.
 const MAX_LINE: usize = 256;
 
@@ -22,8 +29,8 @@ pub struct Report {
     pub class: u8,
     /// Maker and model as it calls itself.
     pub model: String,
-    /// 0 standby, 1 on, 2 cooling, 3 warming up.
-    pub power: Option<u8>,
+    /// Whether it is on.
+    pub power: Option<Power>,
     /// Hours and whether it is lit, lamp by lamp; a laser has none.
     pub lamps: Vec<(u32, bool)>,
     /// What is wrong: the part, and whether it is an error rather than a warning.
@@ -41,13 +48,13 @@ const PARTS: [&str; 6] = ["fan", "lamp", "temperature", "cover open", "filter", 
 ///
 /// # Errors
 /// A sentence: it does not answer, wants a password, refuses it, or is no projector.
-pub fn ask(host: &str, port: u16, password: &str) -> Result<Report, String> {
-    let mut line = Line::open(host, port, password)?;
+pub fn ask(projector: &Projector) -> Result<Report, String> {
+    let mut line = Line::to(projector)?;
     let mut report = Report { class: 1, ..Report::default() };
     if line.ask(1, "CLSS")?.as_deref() == Some("2") {
         report.class = 2;
     }
-    report.power = line.ask(1, "POWR")?.and_then(|text| text.parse().ok());
+    report.power = line.power()?;
     report.faults = line.ask(1, "ERST")?.map(|text| faults(&text)).unwrap_or_default();
     report.lamps = line.ask(1, "LAMP")?.map(|text| lamps(&text)).unwrap_or_default();
     report.input = line.ask(report.class, "INPT")?.and_then(|text| input(&text));
@@ -57,6 +64,38 @@ pub fn ask(host: &str, port: u16, password: &str) -> Result<Report, String> {
         report.filter_h = line.ask(2, "FILT")?.and_then(|text| text.parse().ok());
     }
     Ok(report)
+}
+
+/// Switches a projector on or off; gives what it says of itself then. One that is so already is left alone.
+///
+/// # Errors
+/// A sentence: as [`ask`], or it does not do what it is told.
+pub fn switch(projector: &Projector, on: bool) -> Result<Power, String> {
+    let mut line = Line::to(projector)?;
+    let so = |power: Option<Power>| power.filter(|power| power.goes_on() == on);
+    let before = line.power()?;
+    if let Some(already) = so(before) {
+        return Ok(already);
+    }
+    match line.say(1, "POWR", if on { "1" } else { "0" })?.as_str() {
+        "OK" => {}
+        "ERR3" if before == Some(Power::Cooling) => {
+            return Err("it is cooling down and cannot be switched on now; try again in two minutes".into());
+        }
+        "ERR3" => return Err("it cannot be switched now; try again in a minute".into()),
+        "ERR4" => return Err("it reports a fault of its own".into()),
+        other => return Err(format!("it answers {other}")),
+    }
+    for _ in 0..LOOKS {
+        std::thread::sleep(LOOK);
+        match line.power().map(so) {
+            Ok(Some(now)) => return Ok(now),
+            Ok(None) => {}
+            // Some hang up when they are switched.
+            Err(_) => line = Line::to(projector)?,
+        }
+    }
+    Err(format!("it took the order and still says nothing of it after {LOOKS} s"))
 }
 
 /// `200010`: a digit for each part, 0 well, 1 warning, 2 error.
@@ -86,6 +125,11 @@ struct Line {
 }
 
 impl Line {
+    fn to(projector: &Projector) -> Result<Self, String> {
+        let password = projector.password_file.as_ref().map(|file| identity::password(file)).transpose()?;
+        Self::open(&projector.host, projector.port, &password.unwrap_or_default())
+    }
+
     fn open(host: &str, port: u16, password: &str) -> Result<Self, String> {
         let lost = |e: std::io::Error| format!("the projector {host}:{port}: {e}");
         let mut addresses = (host, port).to_socket_addrs().map_err(lost)?;
@@ -118,8 +162,18 @@ impl Line {
 
     /// The answer to a question; none when the projector does not know it or cannot say now.
     fn ask(&mut self, class: u8, what: &str) -> Result<Option<String>, String> {
-        let question = format!("{}%{class}{what} ?\r", std::mem::take(&mut self.proof));
-        self.stream.write_all(question.as_bytes()).map_err(|e| format!("the projector: {e}"))?;
+        let answer = self.say(class, what, "?")?;
+        Ok((!answer.starts_with("ERR")).then_some(answer))
+    }
+
+    fn power(&mut self) -> Result<Option<Power>, String> {
+        Ok(self.ask(1, "POWR")?.as_deref().and_then(Power::of))
+    }
+
+    /// What is answered to a question (`?`) or an order.
+    fn say(&mut self, class: u8, what: &str, word: &str) -> Result<String, String> {
+        let said = format!("{}%{class}{what} {word}\r", std::mem::take(&mut self.proof));
+        self.stream.write_all(said.as_bytes()).map_err(|e| format!("the projector: {e}"))?;
         // Class 2 tells changes unasked: lines of another name are passed over.
         for _ in 0..8 {
             let said = self.read()?;
@@ -131,7 +185,7 @@ impl Line {
                 return Err(format!("what answers is no projector: {said:?}"));
             };
             if name.eq_ignore_ascii_case(what) {
-                return Ok((!answer.starts_with("ERR")).then(|| answer.trim().to_owned()));
+                return Ok(answer.trim().to_owned());
             }
         }
         Err(format!("the projector does not answer {what}"))

@@ -175,6 +175,7 @@ mod tests {
             memory_bytes: 1,
             key: PublicKey::of(&ed25519_dalek::SigningKey::from_bytes(&[1; 32])),
             recorder: true,
+            projector: false,
         };
         let settings = Discovery { form, prefix: "homeassistant".into() };
         let all = documents(&settings, &topics, &info);

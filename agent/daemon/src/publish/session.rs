@@ -16,6 +16,7 @@ use super::dialect::{self, Message};
 use super::sizes::{Sizes, UnderWay};
 use super::{Settings, WINDOW, discovery, lost, offline, online};
 use crate::model::telling::Dialect;
+use crate::platform::rest::{self, Beat};
 use crate::platform::tls::TrustError;
 use crate::store::outbox::SampleRow;
 use crate::store::{Store, StoreError};
@@ -176,6 +177,7 @@ impl Session<'_> {
     /// Until the daemon stops, or the connection ends.
     async fn live_on(&mut self, stop: &CancellationToken) -> Result<(), SessionError> {
         self.greet().await?;
+        let mut beat = Beat::every(rest::STEP);
         loop {
             self.send_more().await?;
             self.line.flush().await?;
@@ -188,6 +190,8 @@ impl Session<'_> {
                         break;
                     },
                     () = self.store.bells().publish.notified() => break,
+                    // The machine is awake now; in the middle of the night it need not be woken for a ping alone.
+                    () = beat.next() => self.line.ping_early().await?,
                     () = tokio::time::sleep(until.saturating_sub(clock::mono())) => {
                         self.store.outbox().flush_if_due();
                         break;
@@ -290,12 +294,12 @@ impl Session<'_> {
 
     /// Alarms stand retained at the broker; each is told when it differs from what was told last.
     async fn send_alarms(&mut self) -> Result<(), SessionError> {
-        let alarms = self.store.alarms().borrow().clone();
-        for alarm in alarms {
-            if self.alarms.get(&alarm.code) != Some(&alarm) {
-                self.hand(&Leaf::Alarm(alarm.code), serde_json::to_vec(&alarm)?, Cargo::Word).await?;
-                self.alarms.insert(alarm.code, alarm);
-            }
+        let alarms = self.store.alarms();
+        let untold = |alarm: &&Alarm| self.alarms.get(&alarm.code) != Some(*alarm);
+        let untold: Vec<Alarm> = alarms.borrow().iter().filter(untold).cloned().collect();
+        for alarm in untold {
+            self.hand(&Leaf::Alarm(alarm.code), serde_json::to_vec(&alarm)?, Cargo::Word).await?;
+            self.alarms.insert(alarm.code, alarm);
         }
         Ok(())
     }
@@ -359,11 +363,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Samples that came after the connection began go at once, one by one: from memory, where the disk refuses.
+    /// Samples that came after the connection began go at once, one by one, from memory: those that the broker has before
+    /// they are committed never cost the disk anything.
     async fn send_live(&mut self) -> Result<(), SessionError> {
-        if let Err(e) = self.store.outbox().flush() {
-            tracing::debug!("samples are told from memory: {e}");
-        }
         let after = self.busy.last().copied().unwrap_or(0).max(self.backlog);
         for row in self.store.outbox().samples(after, self.room())? {
             self.live(row).await?;

@@ -11,22 +11,28 @@ use super::driver::{Driver, millis};
 use crate::model::answer::{Answer, no};
 use crate::model::lesson::Request;
 use crate::model::timetable::{Bell, Slot};
+use crate::platform::rest;
 
 /// How long before its bell a period is shown and can be begun.
 const EARLY: SignedDuration = SignedDuration::from_mins(10);
 /// A second wish to put the end off within so long is the same wish: a double click, or page and CLI at once.
 const SAME_WISH: Duration = Duration::from_secs(3);
-/// How often the timetable is looked at.
-const EVERY: Duration = Duration::from_secs(2);
+/// How often the timetable is looked at, at least when a period is about to begin or end.
+pub(super) const EVERY: Duration = Duration::from_secs(2);
 
 impl Driver {
     /// The period that is on or about to begin; none while the clock cannot be believed.
     pub(super) fn slot(&self) -> Option<Slot> {
+        self.slot_in(Duration::ZERO)
+    }
+
+    fn slot_in(&self, ahead: Duration) -> Option<Slot> {
         let table = self.store.timetable()?;
         if !clock::plausible() {
             return None;
         }
-        table.at(&clock::local(clock::wall_ms()), EARLY)
+        let ahead = i64::try_from(ahead.as_millis()).unwrap_or(0);
+        table.at(&clock::local(clock::wall_ms() + ahead), EARLY)
     }
 
     /// Shows the period on the board, now and then.
@@ -36,6 +42,7 @@ impl Driver {
         }
         self.slot_shown = Some(now);
         let slot = self.slot();
+        self.slot_turns = self.slot_in(rest::STEP * 2) != slot;
         self.store.board().update(|s| s.slot = slot);
     }
 

@@ -19,20 +19,20 @@ use super::live::Live;
 use super::owed::Owed;
 use super::process::{self, Heard};
 use super::{Answer, Ask, Handle, Mail, STUCK, bell, no};
+use crate::model::home::Doubt;
 use crate::model::lesson::{Admission, Because, CutShort, Request, State, admit};
 use crate::model::status::{self, Warning};
 use crate::model::timetable::Bell;
+use crate::platform::rest::{self, Beat};
 use crate::store::Store;
 
 /// How long a stop may take before the recorder is ended.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// The fact that names the lesson whose end was asked for.
 pub(super) const STOPPING: &str = "stopping";
-/// How often time is looked at while something is recorded or owed, and while nothing is: then only the disk and the
-/// timetable may bring something about, and a machine at rest is left at rest.
+/// How often time is looked at while something is recorded or owed. While nothing is, only the disk and the timetable may
+/// bring something about: then [`rest::STEP`] will do, and a machine at rest is left at rest.
 const BUSY: Duration = Duration::from_millis(250);
-/// See [`BUSY`].
-const AT_REST: Duration = Duration::from_secs(5);
 /// How long after the last look previews are still made.
 const LOOK: Duration = Duration::from_secs(4);
 
@@ -71,6 +71,8 @@ pub struct Driver {
     looked: Option<Duration>,
     disk_checked: Option<Duration>,
     pub(super) slot_shown: Option<Duration>,
+    /// The period shown may be another before the next look at rest.
+    pub(super) slot_turns: bool,
     pub(super) ready: Option<Ready>,
     /// When a recorder may be made ready again after one ended by itself.
     pub(super) arm_after: Option<Duration>,
@@ -96,6 +98,7 @@ impl Driver {
             looked: None,
             disk_checked: None,
             slot_shown: None,
+            slot_turns: false,
             ready: None,
             arm_after: None,
         };
@@ -112,6 +115,7 @@ impl Driver {
         }
         let mut tick = tokio::time::interval(BUSY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut beat, mut rules) = (Beat::every(rest::STEP), self.store.rules());
         loop {
             tokio::select! {
                 () = stop.cancelled() => return self.stand_down().await,
@@ -129,12 +133,14 @@ impl Driver {
                     self.show_encoder();
                     tick.reset_immediately();
                 }
-                _ = tick.tick() => {
+                // Another timetable: the period on is another one now.
+                Ok(()) = rules.changed() => {
+                    self.slot_shown = None;
                     self.look_after().await;
-                    if self.at_rest() {
-                        tick.reset_after(AT_REST);
-                    }
                 }
+                _ = tick.tick(), if !self.at_rest() => self.look_after().await,
+                () = beat.next(), if self.at_rest() => self.look_after().await,
+                () = tokio::time::sleep(bell::EVERY), if self.at_rest() && self.slot_turns => self.look_after().await,
             }
         }
     }
@@ -206,6 +212,10 @@ impl Driver {
         }
         if let Some(doubt) = self.store.board().read().home {
             let folder = self.store.folder().display().to_string();
+            if doubt == Doubt::ReadOnly {
+                let why = "has to be looked at, or mounted so that it can be written";
+                return no("read_only", format!("{folder}: the disk takes nothing more and {why}"));
+            }
             return no(
                 "restored",
                 format!(

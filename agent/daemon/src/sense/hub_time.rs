@@ -7,7 +7,7 @@ use lectern_base::{chance, clock};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::platform::http;
+use crate::platform::{http, rest};
 use crate::store::Store;
 
 /// Between two questions, once the hub has answered.
@@ -22,7 +22,7 @@ pub async fn run(store: Store, http: Arc<http::Client>, hub: Url, stop: Cancella
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+            () = rest::about(wait) => {}
         }
         wait = tokio::select! {
             () = stop.cancelled() => return,
@@ -39,13 +39,12 @@ pub async fn run(store: Store, http: Arc<http::Client>, hub: Url, stop: Cancella
 
 async fn ask(store: &Store, http: &http::Client, hub: &Url) -> Result<(), String> {
     let url = hub.join("/api/v1/hub").map_err(|e| e.to_string())?;
-    let asked = clock::wall_ms();
-    let said = |e: reqwest::Error| e.without_url().to_string();
-    let asked_for = http.get().map_err(|e| e.to_string())?.get(url).timeout(Duration::from_secs(10));
-    let answer = asked_for.send().await.map_err(said)?;
+    let asked = clock::boot();
+    let call = http.call(reqwest::Method::GET, url).timeout(Duration::from_secs(10));
+    let answer = call.send().await.map_err(|e| e.to_string())?;
     let date = answer.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
     let hub_ms = date.and_then(unix_ms).ok_or("its answer has no date")?;
-    store.line().hub_told(hub_ms, asked, clock::wall_ms());
+    store.line().hub_told(hub_ms, asked, clock::boot());
     Ok(())
 }
 

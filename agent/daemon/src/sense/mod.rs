@@ -21,6 +21,7 @@ use crate::model::lesson::State;
 use crate::model::reading::{Group, Health, Values};
 use crate::model::status::Status;
 use crate::platform::logind;
+use crate::platform::rest::Beat;
 use crate::store::Store;
 use collect::Scope;
 use hours::Hours;
@@ -58,17 +59,16 @@ pub async fn look(scope: &Scope) -> Health {
 pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     let mut rounds = Rounds::new(settings.scope.host.clone(), collect::all(&settings.scope));
     let mut hours = Hours::open(&store);
-    let mut tick = tokio::time::interval(settings.interval);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut beat = Beat::every(settings.interval);
     let mut board = store.board().watch();
     let mut shown = None;
-    let mut told = Told { store: &store, last: HashMap::new(), rec_ts: 0 };
+    let mut told = Told { store: &store, last: HashMap::new(), rec_ts: 0, rings: false };
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             () = async {
                 tokio::select! {
-                    _ = tick.tick() => {}
+                    () = beat.next() => {}
                     // A technician wants to know now.
                     () = store.bells().sense.notified() => {}
                 }
@@ -86,6 +86,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
                 let status = store.board().read();
                 shown = Some(phase(&status));
                 told.tell_rec(&status);
+                told.ring();
             }
             Ok(()) = board.changed() => {
                 // A change of phase is told at once, so that the console follows the room.
@@ -94,6 +95,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
                 if shown != Some(now) {
                     shown = Some(now);
                     told.tell_rec(&status);
+                    told.ring();
                 }
             }
         }
@@ -159,6 +161,8 @@ struct Told<'a> {
     last: HashMap<&'static str, (Duration, Values)>,
     /// Of the newest sample of `rec`.
     rec_ts: i64,
+    /// Something was left that nobody was told of yet.
+    rings: bool,
 }
 
 impl Told<'_> {
@@ -174,10 +178,17 @@ impl Told<'_> {
             .is_none_or(|(at, last)| now.saturating_sub(*at) >= REPEAT || !same(last, &values));
         if always || stale {
             self.store.outbox().push_sample(group, &Sample { ts, values: values.clone() });
-            self.store.bells().publish.notify_one();
+            self.rings = true;
             if !always {
                 self.last.insert(group, (now, values));
             }
+        }
+    }
+
+    /// All groups go together.
+    fn ring(&mut self) {
+        if std::mem::take(&mut self.rings) {
+            self.store.bells().publish.notify_one();
         }
     }
 

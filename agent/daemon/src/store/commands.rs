@@ -1,5 +1,7 @@
 //! Commands that arrived, each once, and what became of them.
 
+use std::sync::atomic::Ordering;
+
 use lectern_base::clock;
 use lectern_wire::command::{Command, CommandState, Outcome};
 use lectern_wire::sign::Signed;
@@ -56,6 +58,7 @@ impl Store {
              AND number <= (SELECT max(number) FROM commands) - ?1",
             [KEPT],
         )?;
+        self.0.untold.store(true, Ordering::Relaxed);
         Ok(new == 1)
     }
 
@@ -100,6 +103,7 @@ impl Store {
             "UPDATE commands SET state = ?2, detail = ?3, ts = ?4, boot_id = ?5, told = 0 WHERE id = ?1",
             params![id, to.name(), detail, clock::wall_ms(), clock::boot_id()],
         )?;
+        self.0.untold.store(true, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -108,7 +112,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn outcomes_to_tell(&self) -> Result<Vec<Outcome>, StoreError> {
-        outcomes(&self.db()).map_err(Into::into)
+        // Asked with every sample; whoever changes a row holds the database as this does.
+        let db = self.db();
+        if !self.0.untold.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        let untold = outcomes(&db)?;
+        self.0.untold.store(!untold.is_empty(), Ordering::Relaxed);
+        Ok(untold)
     }
 
     /// The broker has an outcome; a newer one is still to be told.

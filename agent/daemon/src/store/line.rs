@@ -1,6 +1,9 @@
 //! How the line to the hub is, lately: told by whoever speaks with the hub, read by the measurements.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use lectern_base::clock;
 
 /// Stands for "not known".
 const UNKNOWN: i64 = i64::MIN;
@@ -12,8 +15,9 @@ pub struct Line {
     round_trip_us: AtomicU64,
     /// Connections that were lost since start.
     lost: AtomicU32,
-    /// Milliseconds the hub's clock is ahead of ours.
-    hub_ahead_ms: AtomicI64,
+    /// What the hub's clock said when ours since boot was zero, Unix milliseconds. Held against the time since boot, which
+    /// never jumps: when somebody sets our wall clock right, how far the hub is ahead of it is right at once.
+    hub_at_boot_ms: AtomicI64,
 }
 
 impl Default for Line {
@@ -21,7 +25,7 @@ impl Default for Line {
         Self {
             round_trip_us: AtomicU64::new(0),
             lost: AtomicU32::new(0),
-            hub_ahead_ms: AtomicI64::new(UNKNOWN),
+            hub_at_boot_ms: AtomicI64::new(UNKNOWN),
         }
     }
 }
@@ -29,7 +33,7 @@ impl Default for Line {
 impl Line {
     /// Takes in how long an acknowledgement took; the shortest since the last [`Line::round_trip_ms`] counts, the
     /// rest is the broker being busy.
-    pub fn heard_after(&self, took: std::time::Duration) {
+    pub fn heard_after(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let keep = |known: u64| (known == 0 || us < known).then_some(us);
         // A value that somebody shorter beat meanwhile is not needed.
@@ -54,23 +58,30 @@ impl Line {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Takes in the hub's time, Unix milliseconds, as it was told between two moments of ours.
-    pub fn hub_told(&self, hub_ms: i64, asked_ms: i64, heard_ms: i64) {
-        let ours = asked_ms.midpoint(heard_ms);
-        self.hub_ahead_ms.store(hub_ms.saturating_sub(ours), Ordering::Relaxed);
+    /// Takes in the hub's time, Unix milliseconds, as it was told between two moments of ours since boot.
+    pub fn hub_told(&self, hub_ms: i64, asked: Duration, heard: Duration) {
+        let ours = millis(asked).midpoint(millis(heard));
+        self.hub_at_boot_ms.store(hub_ms.saturating_sub(ours), Ordering::Relaxed);
     }
 
     /// How far the hub's clock is ahead of ours, milliseconds; to half a second, as HTTP tells whole seconds.
     #[must_use]
     pub fn hub_ahead_ms(&self) -> Option<i64> {
-        Some(self.hub_ahead_ms.load(Ordering::Relaxed)).filter(|ms| *ms != UNKNOWN)
+        self.hub_ahead_of(clock::boot(), clock::wall_ms())
     }
+
+    fn hub_ahead_of(&self, boot: Duration, wall_ms: i64) -> Option<i64> {
+        let known = Some(self.hub_at_boot_ms.load(Ordering::Relaxed)).filter(|ms| *ms != UNKNOWN)?;
+        Some(known.saturating_add(millis(boot)).saturating_sub(wall_ms))
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -88,7 +99,10 @@ mod tests {
     fn the_hubs_clock_is_held_against_the_middle_of_question_and_answer() {
         let line = Line::default();
         assert_eq!(line.hub_ahead_ms(), None);
-        line.hub_told(10_000, 4000, 6000);
-        assert_eq!(line.hub_ahead_ms(), Some(5000));
+        let boot = Duration::from_millis;
+        line.hub_told(10_000, boot(400), boot(600));
+        assert_eq!(line.hub_ahead_of(boot(500), 5000), Some(5000));
+        assert_eq!(line.hub_ahead_of(boot(90_500), 95_000), Some(5000), "as time goes by");
+        assert_eq!(line.hub_ahead_of(boot(90_500), 100_000), Some(0), "and once ours was set right");
     }
 }

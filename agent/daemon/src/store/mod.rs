@@ -26,13 +26,14 @@ pub mod lessons;
 pub mod line;
 pub mod outbox;
 pub mod rules;
+mod unwritable;
 pub mod usage;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use lectern_base::disk;
 use lectern_wire::alarm::Alarm;
 use lectern_wire::id::LessonId;
 use rusqlite::Connection;
@@ -134,7 +135,10 @@ struct Inner {
     handed: rules::Handed,
     doubts: hub_keys::Doubts,
     required: OnceLock<Vec<String>>,
-    _lock: File,
+    /// There may be an outcome of a command that the broker does not have.
+    untold: AtomicBool,
+    kept: bool,
+    _lock: Option<File>,
 }
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
@@ -230,18 +234,12 @@ impl Store {
     /// Opens the folder and becomes its owner.
     ///
     /// # Errors
-    /// [`StoreError`]; an outbox that is broken, or that the disk does not give, is no error.
+    /// [`StoreError`]; an outbox that is broken, or that the disk does not give, is no error, nor is a disk that can only be
+    /// read.
     pub fn open(folder: &Path, outbox_limit_bytes: u64) -> Result<Self, StoreError> {
-        for sub in ["", "lessons", "run"] {
-            let path = folder.join(sub);
-            disk::make_folder(&path).map_err(at(&path))?;
-        }
-        let lock_path = folder.join("lock");
-        let lock = File::create(&lock_path).map_err(at(&lock_path))?;
-        if lock.try_lock().is_err() {
-            return Err(StoreError::InUse(folder.to_owned()));
-        }
-        let db = open_database(&folder.join("state.db"))?;
+        let unwritable::Taken { lock, kept } = unwritable::take(folder)?;
+        let path = folder.join("state.db");
+        let db = prepared(if kept { Connection::open(&path)? } else { unwritable::remembered(&path)? })?;
         let alarms = alarms::load(&db)?;
         let outbox = outbox::Outbox::open(&folder.join("outbox.db"), outbox_limit_bytes);
         Ok(Self(Arc::new(Inner {
@@ -258,12 +256,26 @@ impl Store {
             handed: rules::Handed::default(),
             doubts: hub_keys::Doubts::default(),
             required: OnceLock::new(),
+            untold: AtomicBool::new(true),
+            kept,
             _lock: lock,
         })))
     }
 
     fn db(&self) -> MutexGuard<'_, Connection> {
         self.0.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what is written here is kept: not on a disk that can only be read ([`unwritable`]).
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.0.kept
+    }
+
+    /// Whether nothing was kept so far, and could be now.
+    #[must_use]
+    pub fn could_be_kept(&self) -> bool {
+        !self.0.kept && unwritable::can_be_written(&self.0.folder)
     }
 
     /// The state folder.
@@ -371,8 +383,8 @@ impl Store {
     }
 }
 
-fn open_database(path: &Path) -> Result<Connection, StoreError> {
-    let db = Connection::open(path)?;
+/// The database at this version.
+fn prepared(db: Connection) -> Result<Connection, StoreError> {
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -512;")?;
     let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let steps = usize::try_from(found).ok().and_then(|done| STEPS.get(done..));

@@ -124,7 +124,7 @@ impl From<ClientError> for UploadError {
     fn from(e: ClientError) -> Self {
         match e {
             ClientError::Library(e) => e.into(),
-            ClientError::Trust(e) => Self::Network(chain(&e)),
+            other => Self::Network(chain(&other)),
         }
     }
 }

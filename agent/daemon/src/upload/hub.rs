@@ -12,7 +12,7 @@ use lectern_wire::receipt::Receipt;
 use lectern_wire::rotation::{self, HUB, Rotation};
 use lectern_wire::sign::{PublicKey, Signed};
 use lectern_wire::upload::{Announce, Grant, GrantRequest, HubInfo, LessonStatus, Problem};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use super::body::Source;
@@ -169,9 +169,9 @@ impl Hub {
             .map_err(|e| UploadError::Network(format!("{path:?} is not an address: {e}")))
     }
 
-    fn call(&self, method: Method, path: &str) -> Result<RequestBuilder, UploadError> {
-        let request = self.http.get()?.request(method, self.join(path)?).timeout(CALL);
-        Ok(request.basic_auth(&self.settings.device, Some(&self.settings.password)))
+    fn call(&self, method: Method, path: &str) -> Result<http::Call<'_>, UploadError> {
+        let call = self.http.call(method, self.join(path)?).timeout(CALL);
+        Ok(call.basic_auth(&self.settings.device, &self.settings.password))
     }
 
     /// Makes sure that this is the hub this device knows; the first one is remembered, and that is true then.
@@ -252,7 +252,7 @@ impl Hub {
 
     async fn seal(&self, lesson: &LessonId, manifest: Vec<u8>) -> Result<Signed<Receipt>, UploadError> {
         let request = self.call(Method::POST, &format!("/api/v1/lessons/{lesson}/seal"))?.timeout(SEAL);
-        let request = request.header(reqwest::header::CONTENT_TYPE, "application/json").body(manifest);
+        let request = request.body("application/json", manifest);
         let response = checked(request.send().await?).await?;
         if response.status() == StatusCode::ACCEPTED {
             return Err(UploadError::NotYet);

@@ -273,20 +273,20 @@ mod tests {
     fn a_head_says_what_it_must_and_nothing_can_end_it_early() {
         let url: Url = "http://hub.school:8080/a/b?sig=x%0D%0AX:y#z".parse().expect("a URL");
         let headers = BTreeMap::from([("content-md5".to_owned(), "abc=".to_owned())]);
-        let head = Lines::new(None).head("PUT", &url, &headers, Some(7)).expect("a head");
+        let head = Lines::new(None, None).head("PUT", &url, &headers, Some(7)).expect("a head");
         let wanted = "PUT /a/b?sig=x%0D%0AX:y HTTP/1.1\r\nhost: hub.school:8080\r\ncontent-md5: abc=\r\n\
                       content-length: 7\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&head), wanted);
 
         let proxy = Proxy { url: "http://proxy:3128".parse().expect("a URL"), login: Some("a:b".into()) };
-        let head = Lines::new(Some(proxy)).head("GET", &url, &BTreeMap::new(), None).expect("a head");
+        let head = Lines::new(Some(proxy), None).head("GET", &url, &BTreeMap::new(), None).expect("a head");
         let wanted = "GET http://hub.school:8080/a/b?sig=x%0D%0AX:y HTTP/1.1\r\nhost: hub.school:8080\r\n\
                       proxy-authorization: Basic YTpi\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&head), wanted);
 
         for (name, value) in [("x", "a\r\ny: z"), ("x y", "a"), ("", "a")] {
             let headers = BTreeMap::from([(name.to_owned(), value.to_owned())]);
-            assert!(Lines::new(None).head("PUT", &url, &headers, None).is_err(), "{name:?} {value:?}");
+            assert!(Lines::new(None, None).head("PUT", &url, &headers, None).is_err(), "{name:?} {value:?}");
         }
     }
 }

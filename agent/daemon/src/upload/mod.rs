@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::lesson::State;
 use crate::model::schedule::{Leave, Schedule};
 use crate::model::status::{Hold, Status};
+use crate::platform::rest;
 use crate::store::deliveries::HUB;
 use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
@@ -97,7 +98,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
     let looking = async {
         loop {
             let wait = witness::wait(uploader.destination.look(&store).await);
-            tokio::time::sleep(wait).await;
+            rest::about(wait).await;
         }
     };
     let looking = async {
@@ -150,7 +151,7 @@ impl Uploader {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.store.bells().upload.notified(), if hurry => {}
-                () = tokio::time::sleep(pause) => {}
+                () = rest::about(pause) => {}
             }
         }
     }

@@ -25,6 +25,7 @@ use crate::model::usage::{
     ended, input, row, said,
 };
 use crate::platform::host::Host;
+use crate::platform::rest::Beat;
 use crate::platform::{logind, power};
 use crate::store::{Store, StoreError};
 use helpers::Helpers;
@@ -98,13 +99,12 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
         untold: true,
         before: None,
     };
-    let mut tick = tokio::time::interval(LOOK_EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut beat = Beat::every(LOOK_EVERY);
     loop {
         let bell = stage.until_bell();
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = tick.tick() => {}
+            () = beat.next() => {}
             () = stage.store.bells().usage.notified() => stage.untold = true,
             () = tokio::time::sleep(bell.unwrap_or(LOOK_EVERY)), if bell.is_some() => {}
         }
@@ -175,7 +175,7 @@ impl Stage {
             let slot = table.at(&clock::local(wall), jiff::SignedDuration::ZERO);
             match slot {
                 Some(slot) if self.before.as_ref().is_none_or(|(start, _)| *start != slot.start_ms) => {
-                    self.before = Some((slot.start_ms, self.alarms(i64::MAX)));
+                    self.before = Some((slot.start_ms, self.alarms(None)));
                 }
                 _ => {}
             }
@@ -237,11 +237,13 @@ impl Stage {
         }
     }
 
-    /// Alarms that stood at a moment, as far as they stand still.
-    fn alarms(&self, at_ms: i64) -> Vec<Code> {
+    /// Alarms that stand; with a moment, Unix milliseconds, those of them that stood then. One that began by a clock of
+    /// 2013 began nobody knows when, and certainly not before the machine was off.
+    fn alarms(&self, at_ms: Option<i64>) -> Vec<Code> {
         let all = self.store.alarms();
         let all = all.borrow();
-        let raised = all.iter().filter(|a| a.state == AlarmState::Raised && a.since_ts <= at_ms);
+        let then = |since: i64| at_ms.is_none_or(|at| since <= at && clock::can_have_been(since));
+        let raised = all.iter().filter(|a| a.state == AlarmState::Raised && then(a.since_ts));
         let mut codes: Vec<Code> = raised.map(|a| a.code).take(MAX_ENTRIES).collect();
         codes.sort_unstable();
         codes
@@ -287,7 +289,7 @@ impl Stage {
         let beside = Beside {
             said: self.said(&sums, &slot.about.period)?,
             before: before.map(|(_, codes)| codes.clone()).unwrap_or_default(),
-            after: self.alarms(if late { slot.end_ms } else { i64::MAX }),
+            after: self.alarms(late.then_some(slot.end_ms)),
             now_ms,
         };
         let Some(row) = row(period, &sums, self.settings.rule, beside) else { return Ok(false) };
@@ -366,7 +368,7 @@ pub fn say(store: &Store, date: &str, period: &str, word: &Word) -> Result<(), S
     let row =
         said(&row.auto, word, clock::local(now_ms).date(), now_ms).map_err(|refused| match refused {
             Refused::Closed => SayError::Closed,
-            Refused::Wrong(why) => SayError::Wrong(why),
+            other => SayError::Wrong(other.to_string()),
         })?;
     if !store.say_usage(&row)? {
         return Err(SayError::NoSuchRow);

@@ -184,7 +184,7 @@ function desk(w) {
 
 function warnings(w) {
   const list = status ? status.warnings.map((one) => say(w.warn[one.kind], { ...one, why: w.gap[one.code] || "" })) : [];
-  if (status && status.home) list.push(say(w.restored, { why: status.home.detail }));
+  if (status && status.home) list.push(status.home.code === "read_only" ? w.read_only : say(w.restored, { why: status.home.detail }));
   if (status && !status.clock_plausible) list.push(w.warn.clock);
   if (status && !status.lesson && status.upload.configured && status.upload.reachable === false) list.push(w.warn.no_hub);
   const encoder = status && !status.lesson && status.preflight && status.preflight.encoder;

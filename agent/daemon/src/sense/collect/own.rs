@@ -6,15 +6,15 @@ use super::Collector;
 use crate::model::reading::{Found, Group};
 use crate::platform::host::{Host, kib};
 
-/// Own memory is measured every so many readings: the kernel walks all our pages for it.
-const MEMORY_EVERY: u32 = 10;
+/// Own memory is measured this often: the kernel walks all our pages for it.
+const MEMORY_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// The agent.
 #[derive(Debug, Default)]
 pub struct Own {
     last: Option<(Duration, f64)>,
     memory: Option<f64>,
-    readings: u32,
+    measured: Option<Duration>,
 }
 
 impl Collector for Own {
@@ -28,10 +28,9 @@ impl Collector for Own {
 
     fn collect(&mut self, _host: &Host, now: Duration) -> Found {
         let mut found = Found::default();
-        if self.readings.is_multiple_of(MEMORY_EVERY) {
-            self.memory = own_memory();
+        if self.measured.is_none_or(|at| now.saturating_sub(at) >= MEMORY_EVERY) {
+            (self.memory, self.measured) = (own_memory(), Some(now));
         }
-        self.readings = self.readings.wrapping_add(1);
         match self.memory {
             Some(bytes) => found.put("agent_memory_bytes", bytes),
             None => {

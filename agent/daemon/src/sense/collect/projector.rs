@@ -6,12 +6,7 @@ use super::Collector;
 use crate::model::projector::Projector;
 use crate::model::reading::{Found, Group};
 use crate::platform::host::Host;
-use crate::platform::{identity, pjlink};
-
-fn ask(projector: &Projector) -> Result<pjlink::Report, String> {
-    let password = projector.password_file.as_ref().map(|file| identity::password(file)).transpose()?;
-    pjlink::ask(&projector.host, projector.port, &password.unwrap_or_default())
-}
+use crate::platform::pjlink;
 
 impl Collector for Projector {
     fn name(&self) -> &'static str {
@@ -33,7 +28,7 @@ impl Collector for Projector {
 
     fn collect(&mut self, _host: &Host, _now: Duration) -> Found {
         let mut found = Found::default();
-        let report = match ask(self) {
+        let report = match pjlink::ask(self) {
             Ok(report) => report,
             Err(why) => {
                 found.lack("projector_power_code", why);
@@ -41,7 +36,7 @@ impl Collector for Projector {
             }
         };
         match report.power {
-            Some(power) => found.put("projector_power_code", power.into()),
+            Some(power) => found.put("projector_power_code", power.code().into()),
             None => found.lack("projector_power_code", "the projector does not say whether it is on"),
         }
         match report.lamps.iter().map(|(hours, _)| *hours).max() {

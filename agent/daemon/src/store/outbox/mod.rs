@@ -27,8 +27,8 @@ use serde_json::Value;
 
 use super::StoreError;
 use file::Fault;
+use rows::{Count, Held, Lost};
 pub use rows::{EventRow, SampleRow};
-use rows::{Held, Lost};
 
 /// Longest time between two commits of fresh samples: what a power cut may take.
 const GROUP_COMMIT: Duration = Duration::from_secs(5);
@@ -54,6 +54,8 @@ struct Inner {
     /// None while the disk does not give the file.
     db: Option<Connection>,
     bytes: u64,
+    /// Rows in the file.
+    count: Count,
     /// The number of the next sample.
     next: i64,
     /// Samples not committed yet, each with its time.
@@ -69,6 +71,8 @@ struct Inner {
     forgotten: bool,
     /// Heads the broker has, still in the file.
     heads_sent: BTreeSet<i64>,
+    /// Since when something waits for a commit, and when the last one was tried.
+    waits_since: Option<Duration>,
     flushed: Duration,
     /// The last commit failed: it is said once.
     refuses: bool,
@@ -84,6 +88,7 @@ impl Outbox {
             limit_bytes,
             db: None,
             bytes: 0,
+            count: Count::default(),
             next: FAR,
             fresh: VecDeque::new(),
             held: VecDeque::new(),
@@ -92,6 +97,7 @@ impl Outbox {
             stored: 0,
             forgotten: true,
             heads_sent: BTreeSet::new(),
+            waits_since: None,
             flushed: clock::mono(),
             refuses: false,
         };
@@ -131,10 +137,7 @@ impl Outbox {
 
     /// Adds a sample; it is committed with the next [`Outbox::flush`].
     pub fn push_sample(&self, group: &str, sample: &Sample) {
-        match serde_json::to_string(sample) {
-            Ok(text) => self.lock().add(group, sample.ts, text),
-            Err(e) => tracing::error!("a sample has no JSON form: {e}"),
-        }
+        self.lock().add(group, sample.ts, sample.text());
     }
 
     /// Commits what is fresh, and makes room when the file is full.
@@ -145,10 +148,10 @@ impl Outbox {
         self.lock().flush()
     }
 
-    /// As [`Outbox::flush`], when the last one is [`GROUP_COMMIT`] ago. That the disk refuses is logged, once.
+    /// As [`Outbox::flush`], when something has waited for [`GROUP_COMMIT`]. That the disk refuses is logged, once.
     pub fn flush_if_due(&self) {
         let mut inner = self.lock();
-        if clock::mono().saturating_sub(inner.flushed) >= GROUP_COMMIT
+        if inner.due_in().is_some_and(|wait| wait.is_zero())
             && let Err(e) = inner.flush()
         {
             tracing::debug!("the outbox could not be written: {e}");
@@ -161,7 +164,7 @@ impl Outbox {
     /// [`StoreError`].
     pub fn events(&self, after: u64, limit: u32) -> Result<Vec<EventRow>, StoreError> {
         let inner = self.lock();
-        let Some(db) = &inner.db else { return Ok(Vec::new()) };
+        let Some(db) = inner.db.as_ref().filter(|_| inner.count.events > 0) else { return Ok(Vec::new()) };
         let mut statement = db.prepare_cached(
             "SELECT seq, kind, ts, mono_ms, boot_id, clock_trusted, data FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         )?;
@@ -216,13 +219,13 @@ impl Outbox {
     pub fn samples(&self, after: i64, limit: u32) -> Result<Vec<SampleRow>, StoreError> {
         let inner = self.lock();
         let mut found = Vec::new();
-        if let Some(db) = &inner.db {
+        if let Some(db) = inner.db.as_ref().filter(|_| inner.count.samples > 0) {
             let sql = "SELECT seq, grp, sample FROM samples WHERE seq > ?1 ORDER BY seq LIMIT ?2";
             let mut statement = db.prepare_cached(sql)?;
             // Rows the broker has are still there until the next commit; nobody is to see them.
             let most = i64::from(limit) + i64::try_from(inner.sent.len()).unwrap_or(0);
             let rows = statement.query_map(params![after, most], |row| {
-                Ok(SampleRow { seq: row.get(0)?, group: row.get(1)?, text: row.get(2)? })
+                Ok(SampleRow { seq: row.get(0)?, group: row.get(1)?, text: row.get(2)?, kept: true })
             })?;
             let waiting = rows.filter(|row| row.as_ref().map_or(true, |row| !inner.sent.contains(&row.seq)));
             for row in waiting.take(limit as usize) {
@@ -259,6 +262,7 @@ impl Outbox {
             inner.fresh.retain(|(row, _)| !fresh.contains(&row.seq));
         }
         inner.sent.extend(committed);
+        inner.look_whether_anything_waits();
         if inner.sent.len() >= MANY
             && !inner.refuses
             && let Err(e) = inner.flush()
@@ -284,12 +288,10 @@ impl Outbox {
         }
     }
 
-    /// How long until what is fresh must be committed; none when nothing is.
+    /// How long until what waits must be committed; none when nothing does.
     #[must_use]
     pub fn flush_due_in(&self) -> Option<Duration> {
-        let inner = self.lock();
-        let waits = !inner.fresh.is_empty() || !inner.held.is_empty();
-        waits.then(|| (inner.flushed + GROUP_COMMIT).saturating_sub(clock::mono()))
+        self.lock().due_in()
     }
 
     /// Commits a signed chain head.
@@ -300,8 +302,11 @@ impl Outbox {
         let mut inner = self.lock();
         let tx = inner.file()?.transaction()?;
         tx.execute("INSERT INTO heads (body) VALUES (?1)", [body])?;
-        tx.execute("DELETE FROM heads WHERE seq <= (SELECT max(seq) FROM heads) - ?1", [MOST_HEADS])?;
-        Ok(tx.commit()?)
+        let old =
+            tx.execute("DELETE FROM heads WHERE seq <= (SELECT max(seq) FROM heads) - ?1", [MOST_HEADS])?;
+        tx.commit()?;
+        inner.count.heads = (inner.count.heads + 1).saturating_sub(old as u64);
+        Ok(())
     }
 
     /// The oldest chain heads above `after`, at most `limit`, each with its row.
@@ -310,7 +315,7 @@ impl Outbox {
     /// [`StoreError`].
     pub fn heads(&self, after: i64, limit: u32) -> Result<Vec<(i64, String)>, StoreError> {
         let inner = self.lock();
-        let Some(db) = &inner.db else { return Ok(Vec::new()) };
+        let Some(db) = inner.db.as_ref().filter(|_| inner.count.heads > 0) else { return Ok(Vec::new()) };
         let sql = "SELECT seq, body FROM heads WHERE seq > ?1 ORDER BY seq LIMIT ?2";
         let mut statement = db.prepare_cached(sql)?;
         let most = i64::from(limit) + i64::try_from(inner.heads_sent.len()).unwrap_or(0);
@@ -335,9 +340,14 @@ impl Outbox {
         let inner = self.lock();
         let memory = (inner.fresh.len() + inner.held.len()) as u64;
         let Some(db) = &inner.db else { return Ok(memory) };
-        let sql = "SELECT (SELECT count(*) FROM events WHERE seq > ?1) + (SELECT count(*) FROM samples)";
-        let rows: i64 = db.query_row(sql, [inner.stored.cast_signed()], |row| row.get(0))?;
-        Ok((rows.cast_unsigned() + memory).saturating_sub(inner.sent.len() as u64))
+        let events = if inner.forgotten {
+            inner.count.events
+        } else {
+            // The disk refuses: those that the hub has are still there.
+            let sql = "SELECT count(*) FROM events WHERE seq > ?1";
+            db.query_row(sql, [inner.stored.cast_signed()], |row| row.get::<_, i64>(0))?.cast_unsigned()
+        };
+        Ok((events + inner.count.samples + memory).saturating_sub(inner.sent.len() as u64))
     }
 }
 
@@ -370,12 +380,33 @@ impl Inner {
         self.db.as_mut().ok_or_else(|| StoreError::Impossible("no outbox".into()))
     }
 
+    /// Counts what is in the file. Afterwards it is counted along: a week of rows is not gone through for each sample.
     fn measure(&mut self) -> Result<(), StoreError> {
-        let sql = "SELECT coalesce(sum(length(sample) + ?1), 0) FROM samples";
+        let sql = "SELECT coalesce(sum(length(sample) + ?1), 0), count(*), (SELECT count(*) FROM events),
+                   (SELECT count(*) FROM heads) FROM samples";
         let Some(db) = &self.db else { return Ok(()) };
-        let bytes: i64 = db.query_row(sql, [ROW_COST.cast_signed()], |row| row.get(0))?;
-        self.bytes = bytes.cast_unsigned();
+        let number = |row: &rusqlite::Row<'_>, n| row.get::<_, i64>(n).map(i64::cast_unsigned);
+        let counted = db.query_row(sql, [ROW_COST.cast_signed()], |row| {
+            let count = Count { samples: number(row, 1)?, events: number(row, 2)?, heads: number(row, 3)? };
+            Ok((number(row, 0)?, count))
+        });
+        (self.bytes, self.count) = counted?;
         Ok(())
+    }
+
+    /// How long until what waits must be committed, or is tried again; none when nothing waits.
+    fn due_in(&self) -> Option<Duration> {
+        let due = self.waits_since?.max(self.flushed) + GROUP_COMMIT;
+        Some(due.saturating_sub(clock::mono()))
+    }
+
+    fn look_whether_anything_waits(&mut self) {
+        let waits = !self.fresh.is_empty()
+            || !self.sent.is_empty()
+            || !self.held.is_empty()
+            || self.lost.samples > 0
+            || self.lost.events > 0;
+        self.waits_since = waits.then(|| self.waits_since.unwrap_or_else(clock::mono));
     }
 
     fn add(&mut self, group: &str, ts: i64, text: String) {
@@ -387,8 +418,9 @@ impl Inner {
             self.lost.to_ts = ts;
             self.lost.samples += 1;
         }
-        self.fresh.push_back((SampleRow { seq: self.next, group: group.to_owned(), text }, ts));
+        self.fresh.push_back((SampleRow { seq: self.next, group: group.to_owned(), text, kept: false }, ts));
         self.next += 1;
+        self.look_whether_anything_waits();
     }
 
     fn hold(&mut self, kind: &str, data: &Value) {
@@ -402,18 +434,14 @@ impl Inner {
             clock_trusted: clock::trusted(),
             data: data.to_string(),
         });
+        self.look_whether_anything_waits();
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        self.flushed = clock::mono();
-        let nothing = self.fresh.is_empty()
-            && self.sent.is_empty()
-            && self.held.is_empty()
-            && self.lost.samples == 0
-            && self.lost.events == 0;
-        if nothing {
+        if self.waits_since.is_none() {
             return Ok(());
         }
+        self.flushed = clock::mono();
         self.commit_now()
     }
 
@@ -446,7 +474,7 @@ impl Inner {
         self.file()?;
         let Some(db) = self.db.as_mut() else { return Ok(()) };
         let tx = db.transaction()?;
-        let (mut added, mut removed) = (0, 0);
+        let (mut added, mut removed, mut count) = (0, 0, self.count);
         {
             let mut remove =
                 tx.prepare_cached("DELETE FROM samples WHERE seq = ?1 RETURNING length(sample)")?;
@@ -454,6 +482,7 @@ impl Inner {
                 let mut gone = remove.query([seq])?;
                 while let Some(row) = gone.next()? {
                     removed += row.get::<_, i64>(0)?.cast_unsigned() + ROW_COST;
+                    count.samples = count.samples.saturating_sub(1);
                 }
             }
             let mut insert =
@@ -461,6 +490,7 @@ impl Inner {
             for (row, ts) in &self.fresh {
                 added += row.text.len() as u64 + ROW_COST;
                 insert.execute(params![row.seq, row.group, ts, row.text])?;
+                count.samples += 1;
             }
             let mut tell = tx.prepare_cached(
                 "INSERT INTO events (kind, ts, mono_ms, boot_id, clock_trusted, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -475,10 +505,12 @@ impl Inner {
                     event.clock_trusted,
                     event.data
                 ])?;
+                count.events += 1;
             }
             for data in self.lost.told() {
                 let now = (clock::wall_ms(), file::boot_ms(), clock::trusted());
                 tell.execute(params!["gap", now.0, now.1, boot, now.2, data.to_string()])?;
+                count.events += 1;
             }
         }
         tx.commit()?;
@@ -486,6 +518,8 @@ impl Inner {
         self.sent.clear();
         self.held.clear();
         self.lost = Lost::default();
+        self.waits_since = None;
+        self.count = count;
         self.bytes = (self.bytes + added).saturating_sub(removed);
         Ok(())
     }
@@ -494,7 +528,10 @@ impl Inner {
     fn forget_events(&mut self) {
         let Some(db) = self.db.as_ref().filter(|_| !self.forgotten) else { return };
         match db.execute("DELETE FROM events WHERE seq <= ?1", [self.stored.cast_signed()]) {
-            Ok(_) => self.forgotten = true,
+            Ok(gone) => {
+                self.forgotten = true;
+                self.count.events = self.count.events.saturating_sub(gone as u64);
+            }
             Err(e) => tracing::debug!("events the hub has stay in the outbox until it can be written: {e}"),
         }
     }
@@ -502,8 +539,12 @@ impl Inner {
     /// As [`Inner::forget_events`], for heads.
     fn forget_heads(&mut self) {
         let Some(db) = &self.db else { return };
-        let gone = |seq: &i64| match db.execute("DELETE FROM heads WHERE seq = ?1", [seq]) {
-            Ok(_) => true,
+        let count = &mut self.count.heads;
+        let mut gone = |seq: &i64| match db.execute("DELETE FROM heads WHERE seq = ?1", [seq]) {
+            Ok(rows) => {
+                *count = count.saturating_sub(rows as u64);
+                true
+            }
             Err(e) => {
                 tracing::debug!("a head the broker has stays in the outbox until it can be written: {e}");
                 false
