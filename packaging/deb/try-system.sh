@@ -7,8 +7,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+keep=
 if [ "${1:-}" = --keep ]; then
-    root=$2
+    root=$2 keep=yes
 else
     root=$(mktemp -d)
     chmod 755 "$root"
@@ -16,9 +17,9 @@ fi
 boot=
 finish() {
     if [ -n "$boot" ]; then kill "$boot" 2>/dev/null && wait "$boot" 2>/dev/null || true; fi
-    if [ "${1:-}" != --keep ]; then rm -rf --one-file-system "$root" "$root.log" "$root.said"; fi
+    if [ -z "$keep" ]; then rm -rf --one-file-system "$root" "$root.log" "$root.said"; fi
 }
-trap 'finish "$@"' EXIT
+trap finish EXIT
 
 if [ ! -e "$root/etc/debian_version" ]; then
     debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,udev,polkitd,curl,procps,apt-utils,python3 bookworm "$root"
@@ -141,16 +142,17 @@ step "the guide of operations, command by command"
 known=$(inside python3 -c 'import sqlite3; print(sqlite3.connect("/var/lib/lectern/state.db").execute("PRAGMA user_version").fetchone()[0])')
 must 'systemctl stop lectern && python3 -c "import sqlite3; sqlite3.connect(\"/var/lib/lectern/state.db\").execute(\"PRAGMA user_version = 99\")"' "newer data"
 inside sh -c 'dpkg -i /debs/lectern_*.deb /debs/lectern-recorder_*.deb' >"$said" 2>&1 || true
-grep -q "install the newer one again" "$said" || { cat "$said"; echo "try: FAILED: no sentence about newer data" >&2; exit 1; }
+sentence=$(grep -o 'the state database.*install the newer one again' "$said" | head -n 1 || true)
+[ -n "$sentence" ] || { cat "$said"; echo "try: FAILED: no sentence about newer data" >&2; exit 1; }
 must 'sleep 5; test "$(systemctl is-active lectern)" = failed && test "$(systemctl show -p ExecMainStatus --value lectern)" = 78' "it stays down"
 must "python3 -c 'import sqlite3; sqlite3.connect(\"/var/lib/lectern/state.db\").execute(\"PRAGMA user_version = $known\")' && systemctl restart lectern" "the older data again"
-step "a downgrade onto newer data is refused: $(grep -o 'the state database.*' "$said" | head -n 1)"
+step "a downgrade onto newer data is refused: $sentence"
 
 inside lectern record start >/dev/null
 until_word 's["lesson"]["media_ms"] > 2000' "another lesson"
 open=$(word 's["lesson"]["id"]')
 must 'apt-get remove -y -qq lectern lectern-recorder' "removal"
-must "test -s /var/lib/lectern/lessons/$open/take-1.mp4 && tail -n 1 /var/lib/lectern/lessons/$open/take-1.jsonl | grep -q ended" "the take was ended in order"
+must "test -s /var/lib/lectern/lessons/$open/take-1.mp4 && tail -n 1 /var/lib/lectern/lessons/$open/take-1.jsonl | grep -q stopped" "the take was ended in order"
 must '! pgrep -f lectern-recorder && ! test -e /usr/bin/lectern && test -e /etc/lectern/agent.toml' "removal ends everything and keeps state and settings"
 step "removed in the middle of a lesson: its take was ended in order"
 inside apt-get purge -y -qq lectern lectern-recorder lectern-hub >"$said" 2>&1

@@ -41,6 +41,7 @@ pub const COMPOSE_AFTER: Duration = Duration::from_millis(15);
 /// Runs the job to its end.
 pub fn run(job: &Job) -> anyhow::Result<()> {
     lectern_base::log::always("LESSON", job.lesson_id.as_str());
+    tracing::info!(take = job.take, "recording");
     signals::watch()?;
     let link = Link::open(&job.socket_path, hello(job))?;
     told(&link, || {
