@@ -158,6 +158,7 @@ mod tests {
                 memory_bytes: 1,
                 key: lectern_wire::sign::PublicKey::of(&testkit::key(7)),
                 recorder: true,
+                projector: false,
             };
             store.write_now(|db| devices::set_info(db, &room.device, &info, 5)).expect("no fault");
             store.write_now(|db| once(db, &rules, 10)).expect("no fault")
