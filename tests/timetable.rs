@@ -1,8 +1,6 @@
 //! A timetable on its way: imported at the hub, looked at, applied, handed down, gone by in the room, kept over a
 //! restart, and a lesson taken off for today.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
-
 use std::time::Duration;
 
 use lectern_base::clock;

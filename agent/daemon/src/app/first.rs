@@ -47,7 +47,7 @@ pub async fn run(first: First) -> Result<End, StartError> {
     let (listener, address) = listen(first.listen, Some(data)).await?;
     match &first.cloned {
         None => {
-            tracing::info!(page = %address, "this machine is no room's yet: enrol it with `lectern enrol`, or on its page")
+            tracing::info!(page = %address, "this machine is no room's yet: enrol it with `lectern enrol`, or on its page");
         }
         Some(room) => tracing::error!(
             page = %address, room,

@@ -51,7 +51,6 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     /// The router.
-    #[must_use]
     pub fn router(self) -> Router<S> {
         self.router
     }

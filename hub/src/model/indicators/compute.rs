@@ -94,7 +94,7 @@ fn power_on(entries: &[Entry]) -> (Value, LeftOut) {
 }
 
 /// Used, and used or not; and what is left out of them.
-fn counted<'a>(entries: impl Iterator<Item = &'a Entry> + Clone, without: &str) -> (Value, LeftOut) {
+fn counted<'a>(entries: &(impl Iterator<Item = &'a Entry> + Clone), without: &str) -> (Value, LeftOut) {
     let of = |verdict| count(entries.clone().filter(|e| e.verdict() == verdict));
     let (used, not) = (of(Verdict::Used), of(Verdict::Not));
     let left_out = vec![
@@ -106,7 +106,7 @@ fn counted<'a>(entries: impl Iterator<Item = &'a Entry> + Clone, without: &str) 
 
 fn periods_used(entries: &[Entry]) -> (Value, LeftOut) {
     let (value, mut left_out) =
-        counted(entries.iter().filter(|e| e.row().planned), "这个月还没有哪节课知道是否使用。");
+        counted(&entries.iter().filter(|e| e.row().planned), "这个月还没有哪节课知道是否使用。");
     let beside = entries.iter().filter(|e| !e.row().planned && e.verdict() == Verdict::Used);
     left_out.push((count(beside), "节在课表以外使用".into()));
     (value, left_out)
@@ -154,7 +154,7 @@ fn recording_rooms(facts: &Facts, named: &[String]) -> (Value, LeftOut) {
     let strange =
         named.iter().filter(|n| !facts.rooms.iter().any(|r| room::means(n, r.device.as_str(), &r.name)));
     let own = facts.entries.iter().filter(|e| is(&e.device, &e.room));
-    let (value, mut left_out) = counted(own, "这个月录播室还没有知道是否使用的课时。");
+    let (value, mut left_out) = counted(&own, "这个月录播室还没有知道是否使用的课时。");
     left_out.push((count(strange), "间设置里的录播室没有登记".into()));
     (value, left_out)
 }
