@@ -108,10 +108,14 @@ async fn a_real_prometheus_reads_hub_and_room_and_every_panel_of_the_dashboard_h
 
 /// The messages kept below a filter, as somebody sees them who comes later: topic and document.
 fn kept(port: u16, user: (&str, &str), filter: &str, count: usize) -> Vec<(String, Value)> {
-    let mut sub = Command::new("mosquitto_sub");
-    sub.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-u", user.0, "-P", user.1, "-t", filter]);
-    sub.args(["--retained-only", "-F", "%t %p", "-W", "20", "-C", &count.to_string()]);
-    let text = String::from_utf8(output(sub).unwrap()).unwrap();
+    let ask = || {
+        let mut sub = Command::new("mosquitto_sub");
+        sub.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-u", user.0, "-P", user.1, "-t", filter]);
+        sub.args(["--retained-only", "-F", "%t %p", "-W", "20", "-C", &count.to_string()]);
+        String::from_utf8(output(sub).ok()?).ok()
+    };
+    // It ends at the first message that was not kept, so that it may have come too early.
+    let text = eventually(PATIENCE, filter, || ask().filter(|text| text.lines().count() == count)).unwrap();
     let pair = |line: &str| {
         let (topic, payload) = line.split_once(' ').unwrap();
         (topic.to_owned(), serde_json::from_str(payload).unwrap())

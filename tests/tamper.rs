@@ -27,7 +27,8 @@ fn copy(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
             copy(&entry.path(), &target);
-        } else {
+        } else if entry.path().is_file() {
+            // A backup leaves the socket of a running hub out.
             std::fs::copy(entry.path(), target).unwrap();
         }
     }

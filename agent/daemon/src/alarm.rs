@@ -186,6 +186,17 @@ fn look(store: &Store, limits: &Limits, latches: &mut HashMap<Code, Latch>) -> O
     again
 }
 
+/// Takes back that nothing can be stored: what begins anew on the disk knows nothing of that alarm.
+pub fn take_back_read_only(store: &Store) {
+    let standing = store.alarms().borrow().iter().find(|a| a.code == Code::DiskNearlyFull).cloned();
+    let Some(mut alarm) = standing.filter(|a| a.state == AlarmState::Raised) else { return };
+    (alarm.state, alarm.ts) = (AlarmState::Cleared, clock::wall_ms());
+    match store.set_alarm(&alarm) {
+        Ok(()) => store.bells().publish.notify_one(),
+        Err(e) => tracing::error!("an alarm could not be taken back: {e}"),
+    }
+}
+
 /// Whether a display was ever connected here; boxes without one are not missing it.
 fn display_seen(store: &Store, health: &Health) -> bool {
     let known = matches!(store.fact(DISPLAY_SEEN), Ok(Some(_)));

@@ -44,6 +44,9 @@ const REST_EVERY: Duration = Duration::from_secs(10 * 60);
 /// How often it is looked whether all stages are alive, at least.
 const LOOK_EVERY: Duration = rest::STEP;
 
+/// For what is to be told before the daemon ends by itself.
+const LAST_WORD: Duration = Duration::from_secs(3);
+
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -434,9 +437,11 @@ async fn wait_for_end(tasks: &[Task], store: &Store, driver: &record::Handle) {
                 return tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");
             }
             if store.could_be_kept() {
-                return tracing::info!(
+                tracing::info!(
                     "the disk can be written again; the daemon ends, to begin anew on what is there"
                 );
+                alarm::take_back_read_only(store);
+                return tokio::time::sleep(LAST_WORD).await;
             }
             match tokio::time::timeout(LOOK_EVERY, answers(store, driver)).await {
                 Ok(true) => notify::tell("WATCHDOG=1"),

@@ -60,7 +60,7 @@ pub async fn metrics(
     });
     family("alarms", "gauge", "Problems that stand, by code.", &by_code);
     family(
-        "panics",
+        "panics_total",
         "counter",
         "Bugs since the start that were survived.",
         &one(lectern_base::panics::count()),

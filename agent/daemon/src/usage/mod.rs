@@ -99,12 +99,14 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
         untold: true,
         before: None,
     };
-    let mut beat = Beat::every(LOOK_EVERY);
+    let (mut beat, mut rules) = (Beat::every(LOOK_EVERY), stage.store.rules());
     loop {
         let bell = stage.until_bell();
         tokio::select! {
             () = stop.cancelled() => break,
             () = beat.next() => {}
+            // Other bells, of which the next may be any moment.
+            Ok(()) = rules.changed() => {}
             () = stage.store.bells().usage.notified() => stage.untold = true,
             () = tokio::time::sleep(bell.unwrap_or(LOOK_EVERY)), if bell.is_some() => {}
         }
