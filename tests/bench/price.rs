@@ -50,7 +50,7 @@ pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
     std::fs::write(
         &settings,
         format!(
-            "listener {broker_port} 127.0.0.1\nallow_anonymous true\nlistener {tls} 127.0.0.1\n\
+            "user root\nlistener {broker_port} 127.0.0.1\nallow_anonymous true\nlistener {tls} 127.0.0.1\n\
              certfile {}\nkeyfile {}\n",
             own.display(),
             key.display()
