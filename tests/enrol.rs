@@ -11,7 +11,7 @@ use lectern_base::clock;
 use lectern_tests::fake_clock::FakeClock;
 use lectern_tests::programs::Programs;
 use lectern_tests::school::SCHOOL;
-use lectern_tests::{Agent, Browser, Console, Folder, Hub, Impostor, Room, browser, eventually};
+use lectern_tests::{Agent, Browser, Console, Folder, Hub, Impostor, Room, browser, copy_folder, eventually};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -197,18 +197,6 @@ async fn whoever_sits_between_a_room_and_its_hub_learns_nothing_and_is_noticed()
     assert_eq!(silent.heard(), before, "nothing is told to it");
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else if entry.path().is_file() {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// A machine with one network card of this address.
 fn machine(folder: &Folder, name: &str, address: &str) -> String {
     let root = folder.join(&format!("machine-{name}"));
@@ -229,7 +217,7 @@ fn a_cloned_disk_enrols_anew_and_the_room_it_came_from_goes_on() {
     enrolled(&mut original, &place.hub, &place.hub.token("302教室").unwrap());
     lesson(&original);
     original.process.stop();
-    copy(&original.data, &place.folder.join("clone"));
+    copy_folder(&original.data, &place.folder.join("clone")).unwrap();
     original.restart(&place.folder).unwrap();
 
     let mut other = Room::card();

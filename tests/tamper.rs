@@ -3,12 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Room, School};
+use lectern_tests::{Agent, Room, School, copy_folder};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,19 +18,6 @@ fn record(agent: &Agent) -> String {
     agent.press("stop").unwrap();
     let status = agent.wait_for(&["sealed", "stored"], PATIENCE).unwrap();
     status["lesson"]["id"].as_str().unwrap().to_owned()
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else if entry.path().is_file() {
-            // A backup leaves the socket of a running hub out.
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 #[test]
@@ -48,14 +34,14 @@ fn a_hub_rolled_back_from_a_backup_is_found_out_by_the_room_and_its_lesson_is_ke
 
     hub.process.kill();
     let backup = folder.join("backup");
-    copy(&hub.data, &backup);
+    copy_folder(&hub.data, &backup).unwrap();
     hub.restart(&folder).unwrap();
     record(&agent);
     agent.wait_for(&["stored"], PATIENCE).unwrap();
 
     hub.process.kill();
     std::fs::remove_dir_all(&hub.data).unwrap();
-    copy(&backup, &hub.data);
+    copy_folder(&backup, &hub.data).unwrap();
     hub.restart(&folder).unwrap();
     let third = record(&agent);
     let alarm = lectern_tests::eventually(PATIENCE, "the room's alarm", || {

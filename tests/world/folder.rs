@@ -138,3 +138,21 @@ impl Drop for Folder {
         self.guard.wait().ok();
     }
 }
+
+/// Copies a folder as a backup does: files and folders, but no sockets of running programs.
+///
+/// # Errors
+/// What the file system says.
+pub fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to)?;
+        } else if from.is_file() {
+            std::fs::copy(from, to)?;
+        }
+    }
+    Ok(())
+}

@@ -83,7 +83,7 @@ pub use clap::Clap;
 pub use console::Console;
 pub use disk::Disk;
 pub use fake_clock::FakeClock;
-pub use folder::Folder;
+pub use folder::{Folder, copy_folder};
 pub use hands::Hands;
 pub use impostor::Impostor;
 pub use lessons::{School, Stored};
