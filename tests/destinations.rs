@@ -144,8 +144,12 @@ fn a_school_without_a_hub_stores_its_lessons_on_a_share_and_throws_them_away_the
     let agent = &school.agent;
     agent.lectern(&["share", "prepare", "nas"]).unwrap();
     let id = record(agent);
-    let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
-    assert!(status["safe_to_switch_off"] == true && status["upload"]["configured"] == true, "{status:#}");
+    agent.wait_for(&["stored"], PATIENCE).unwrap();
+    // What waits is counted when the round is over, a moment after the lesson's own word.
+    let status =
+        eventually(PATIENCE, "the lamp", || agent.status().ok().filter(|s| s["safe_to_switch_off"] == true))
+            .unwrap();
+    assert_eq!(status["upload"]["configured"], true, "{status:#}");
     assert!(!agent.data.join("lessons").join(&id).join("receipt.json").exists());
     let there = share.join(SCHOOL).join(DEVICE).join(&id);
     assert!(there.join("manifest.json").exists());
