@@ -117,13 +117,15 @@ pub async fn run(store: Store, stop: CancellationToken) {
     for alarm in raised.iter().filter(|a| a.state == AlarmState::Raised) {
         latches.insert(alarm.code, Latch { raised: true, changed: None });
     }
+    // Whether a display was ever connected here; boxes without one are not missing it.
+    let mut display = matches!(store.fact(DISPLAY_SEEN), Ok(Some(_)));
     let (mut board, mut health, mut rules) = (store.board().watch(), store.health(), store.rules());
     loop {
         let looked = clock::mono();
         board.mark_unchanged();
         health.mark_unchanged();
         let limits = rules.borrow_and_update().limits.clone();
-        let again = look(&store, &limits, &mut latches);
+        let again = look(&store, &limits, &mut latches, &mut display);
         let due = async {
             match again {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -147,10 +149,20 @@ pub async fn run(store: Store, stop: CancellationToken) {
 }
 
 /// Raises and clears; gives how long until a problem has held, or been over, long enough.
-fn look(store: &Store, limits: &Limits, latches: &mut HashMap<Code, Latch>) -> Option<Duration> {
+fn look(
+    store: &Store,
+    limits: &Limits,
+    latches: &mut HashMap<Code, Latch>,
+    display: &mut bool,
+) -> Option<Duration> {
     let (status, health) = (store.board().read(), store.health().borrow().clone());
-    let display = display_seen(store, &health);
-    let seen = Seen { status: &status, health: &health, limits, display };
+    if !*display && health.value("display_count").is_some_and(|n| n > 0.0) {
+        *display = true;
+        if let Err(e) = store.set_fact(DISPLAY_SEEN, "1") {
+            tracing::error!("that a display is connected could not be noted: {e}");
+        }
+    }
+    let seen = Seen { status: &status, health: &health, limits, display: *display };
     let now = clock::mono();
     let mut again = None::<Duration>;
     for (code, ..) in Code::ALL {
@@ -195,19 +207,6 @@ pub fn take_back_read_only(store: &Store) {
         Ok(()) => store.bells().publish.notify_one(),
         Err(e) => tracing::error!("an alarm could not be taken back: {e}"),
     }
-}
-
-/// Whether a display was ever connected here; boxes without one are not missing it.
-fn display_seen(store: &Store, health: &Health) -> bool {
-    let known = matches!(store.fact(DISPLAY_SEEN), Ok(Some(_)));
-    let now = health.value("display_count").is_some_and(|n| n > 0.0);
-    if now && !known {
-        match store.set_fact(DISPLAY_SEEN, "1") {
-            Ok(()) => {}
-            Err(e) => tracing::error!("that a display is connected could not be noted: {e}"),
-        }
-    }
-    known || now
 }
 
 /// One alarm's hysteresis in time.

@@ -48,10 +48,8 @@ impl Found {
     pub fn put(&mut self, name: &str, value: f64) {
         if value.is_finite() {
             let large = name.ends_with("_bytes") || name.ends_with("_bps");
-            let step =
-                if large { 10_f64.powf((value.abs().max(1.0).log10().floor() - 3.0).max(0.0)) } else { 0.01 };
             // Divided where the step is no whole number, so that 0.1 stays 0.1.
-            let rounded = if large { (value / step).round() * step } else { (value * 100.0).round() / 100.0 };
+            let rounded = if large { four_figures(value) } else { (value * 100.0).round() / 100.0 };
             self.values.insert(name.to_owned(), rounded);
         }
     }
@@ -80,6 +78,15 @@ impl Found {
     }
 }
 
+/// The first four figures of a number; one below a thousand to the whole.
+fn four_figures(value: f64) -> f64 {
+    let mut step = 1.0;
+    while value.abs() >= step * 1e4 {
+        step *= 10.0;
+    }
+    (value / step).round() * step
+}
+
 /// Everything measured last, as the alarms, the page and doctor see it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Health {
@@ -94,7 +101,8 @@ pub struct Health {
 impl Health {
     /// Takes in what a collector found.
     pub fn add(&mut self, group: Group, found: &Found) {
-        self.groups.entry(group).or_default().extend(found.values.clone());
+        let values = found.values.iter().map(|(name, value)| (name.clone(), *value));
+        self.groups.entry(group).or_default().extend(values);
         self.missing.extend(found.missing.clone());
         self.words.extend(found.words.clone());
     }
@@ -116,6 +124,7 @@ mod tests {
         for (name, value, told) in [
             ("cpu_pct", 12.345, Some(12.35)),
             ("used_bytes", 52_749_615_104.0, Some(52_750_000_000.0)),
+            ("edge_bytes", 99_999.0, Some(100_000.0)),
             ("few_bytes", 999.6, Some(1000.0)),
             ("none_bytes", 0.0, Some(0.0)),
             ("rx_bps", 164_253.0, Some(164_300.0)),

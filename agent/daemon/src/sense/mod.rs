@@ -80,7 +80,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
                 complete(&store, &mut health, &mut hours);
                 for (group, values) in &health.groups {
                     let always = matches!(group, Group::Sys | Group::Net);
-                    told.tell(group.name(), clock::wall_ms(), values.clone(), always);
+                    told.tell(group.name(), clock::wall_ms(), values, always);
                 }
                 store.set_health(health);
                 let status = store.board().read();
@@ -167,7 +167,7 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// Leaves a sample, unless it says what was said a moment ago.
-    fn tell(&mut self, group: &'static str, ts: i64, values: Values, always: bool) {
+    fn tell(&mut self, group: &'static str, ts: i64, values: &Values, always: bool) {
         if values.is_empty() {
             return;
         }
@@ -175,12 +175,13 @@ impl Told<'_> {
         let stale = self
             .last
             .get(group)
-            .is_none_or(|(at, last)| now.saturating_sub(*at) >= REPEAT || !same(last, &values));
+            .is_none_or(|(at, last)| now.saturating_sub(*at) >= REPEAT || !same(last, values));
         if always || stale {
+            tracing::trace!(group, ts, "a sample");
             self.store.outbox().push_sample(group, &Sample { ts, values: values.clone() });
             self.rings = true;
             if !always {
-                self.last.insert(group, (now, values));
+                self.last.insert(group, (now, values.clone()));
             }
         }
     }
@@ -196,7 +197,7 @@ impl Told<'_> {
         let live = status.lesson.as_ref().is_some_and(|l| l.state.is_live());
         let before = self.rec_ts;
         self.rec_ts = after(before);
-        self.tell("rec", self.rec_ts, recording(status), live);
+        self.tell("rec", self.rec_ts, &recording(status), live);
         if live {
             // What follows the lesson is told even when it is as before the lesson.
             self.last.remove("rec");
