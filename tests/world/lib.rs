@@ -67,6 +67,7 @@ pub mod recorder;
 pub mod relay;
 pub mod school;
 pub mod screen;
+pub mod series;
 pub mod slides;
 pub mod sound;
 pub mod usb_camera;
@@ -96,6 +97,7 @@ pub use recorder::{Listening, Recorder};
 pub use relay::{Fault, Relay};
 pub use school::{Agent, Hub, Room};
 pub use screen::Screen;
+pub use series::Series;
 pub use sound::Sound;
 pub use usb_camera::UsbCamera;
 

@@ -73,9 +73,23 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
             tracing::warn!(retry_s = (wait + jitter).as_secs(), "not connected to the broker: {e}");
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(wait / 2 + jitter) => {}
+                () = keeping(&store, tokio::time::sleep(wait / 2 + jitter)) => {}
             }
             wait = (wait * 2).min(Duration::from_secs(60));
+        }
+    }
+}
+
+/// Takes samples to the disk when it is time to, while there is no connection on which they could be told.
+async fn keeping<T>(store: &Store, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        let due = store.outbox().flush_due_in();
+        tokio::select! {
+            done = &mut work => return done,
+            // Something was left: from now on it is to be kept in time.
+            () = store.bells().publish.notified() => {}
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => store.outbox().flush_if_due(),
         }
     }
 }
