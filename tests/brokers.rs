@@ -162,6 +162,8 @@ impl Way {
 
         broker.process.stop();
         self.report(3).await;
+        // Long enough for samples to be committed: those that the broker has at once never are.
+        std::thread::sleep(Duration::from_secs(8));
         broker.restart(&self.folder).unwrap();
         self.wait_for_reports("what was said while the broker was away");
         self.settle();

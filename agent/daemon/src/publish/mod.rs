@@ -109,3 +109,30 @@ async fn offline() -> State {
 fn lost() -> State {
     State { state: Presence::Lost, reason: None, ts: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use lectern_wire::telemetry::Sample;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_connection_samples_are_on_the_disk_before_anybody_asks_for_them() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path(), 1 << 20).expect("opens");
+        let file = rusqlite::Connection::open(folder.path().join("outbox.db")).expect("opens");
+        let kept = || file.query_row("SELECT count(*) FROM samples", [], |row| row.get::<_, u32>(0));
+        let work = async {
+            for n in 1..3 {
+                store
+                    .outbox()
+                    .push_sample("sys", &Sample { ts: n, values: [("cpu_pct".to_owned(), 1.0)].into() });
+                store.bells().publish.notify_one();
+                while kept().expect("counts") < u32::try_from(n).expect("small") {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), keeping(&store, work)).await.expect("they are kept");
+    }
+}
