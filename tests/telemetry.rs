@@ -365,6 +365,12 @@ fn a_room_whose_disk_can_only_be_read_starts_and_says_so_and_is_itself_again_aft
         code != 0 && data["ok"] == false && data["detail"].as_str().unwrap().contains("Read-only"),
         "{data}"
     );
+    for (what, said) in
+        [("volume", "in memory alone"), ("volume", "have the disk looked at"), ("timetable", "none")]
+    {
+        let found = findings["findings"].as_array().unwrap().iter().find(|f| f["what"] == what).unwrap();
+        assert!(found["detail"].as_str().unwrap().contains(said), "{found}");
+    }
     let refused = agent.press("start").unwrap_err().to_string();
     assert!(refused.contains("takes nothing more"), "{refused}");
     let (lessons, _) = agent.lectern(&["lessons"]).unwrap();
@@ -376,6 +382,13 @@ fn a_room_whose_disk_can_only_be_read_starts_and_says_so_and_is_itself_again_aft
     };
     let said = eventually(PATIENCE, "an alarm", alarm).unwrap();
     assert!(said.contains("只读"), "{said}");
+    let alarm_line =
+        |f: &&Value| f["what"] == "alarm" && f["detail"].as_str().unwrap().contains("检查这台电脑的磁盘");
+    eventually(PATIENCE, "the right advice", || {
+        let (found, _) = agent.lectern(&["doctor"]).ok()?;
+        found["findings"].as_array()?.iter().find(alarm_line).map(drop)
+    })
+    .unwrap();
     assert_eq!(std::fs::read(agent.data.join("state.db")).unwrap(), before);
 
     // Somebody has looked after the disk: systemd starts the daemon again, with its whole state.

@@ -187,7 +187,7 @@ fn look(
             since_ts: before.as_ref().filter(|_| !raised).map_or(ts, |alarm| alarm.since_ts),
             ts,
             detail: detail.or(before.map(|alarm| alarm.detail)).unwrap_or_default(),
-            next_step: code.next_step().to_owned(),
+            next_step: next_step(code, &seen).to_owned(),
         };
         tracing::warn!(code = code.name(), raised, "{}: {}", code.title(), alarm.detail);
         match store.set_alarm(&alarm) {
@@ -278,9 +278,21 @@ fn clock_wrong(seen: &Seen<'_>) -> Option<String> {
         .then(|| format!("本机时间比中心{way} {:.0} 秒", ahead.abs()))
 }
 
+/// What to do about it.
+fn next_step(code: Code, seen: &Seen<'_>) -> &'static str {
+    match code {
+        Code::DiskNearlyFull if read_only(seen) => "检查这台电脑的磁盘，修好或换掉；能写以后会自己恢复",
+        code => code.next_step(),
+    }
+}
+
+fn read_only(seen: &Seen<'_>) -> bool {
+    seen.health.value("disk_readonly_count") == Some(1.0) || seen.status.home == Some(Doubt::ReadOnly)
+}
+
 /// By minutes of lesson; from a third more on it is well again.
 fn disk_nearly_full(seen: &Seen<'_>, was: bool) -> Option<String> {
-    if seen.health.value("disk_readonly_count") == Some(1.0) || seen.status.home == Some(Doubt::ReadOnly) {
+    if read_only(seen) {
         return Some("磁盘变成只读，可能已经损坏；现在什么都存不下来，也不能录课".into());
     }
     let minutes = seen.status.disk_free_minutes?;
