@@ -68,7 +68,7 @@ async fn follow(which: &Installed, form: &str) {
         ("memory_used_pct", "%", 20.0),
         ("disk_used_pct", "%", 5.0),
         ("uptime_s", "s", 60.0),
-        ("outbox_rows_count", "", 1000.0),
+        ("disk_free_bytes", "B", 1e10),
     ] {
         let shown = becomes(&hass, &id("sensor", name), "a number", number).await;
         let value: f64 = shown["state"].as_str().unwrap().parse().unwrap();

@@ -43,13 +43,18 @@ pub struct Found {
 }
 
 impl Found {
-    /// Adds a number, rounded to hundredths, bytes and bits a second to four figures: finer is noise. One that is none is
-    /// missing.
+    /// Adds a number, rounded to hundredths, bytes to four figures and bits a second to three: finer is noise. One that is
+    /// none is missing.
     pub fn put(&mut self, name: &str, value: f64) {
         if value.is_finite() {
-            let large = name.ends_with("_bytes") || name.ends_with("_bps");
-            // Divided where the step is no whole number, so that 0.1 stays 0.1.
-            let rounded = if large { four_figures(value) } else { (value * 100.0).round() / 100.0 };
+            let rounded = if name.ends_with("_bytes") {
+                to_figures(value, 1e4)
+            } else if name.ends_with("_bps") {
+                to_figures(value, 1e3)
+            } else {
+                // Divided, so that 0.1 stays 0.1.
+                (value * 100.0).round() / 100.0
+            };
             self.values.insert(name.to_owned(), rounded);
         }
     }
@@ -78,10 +83,10 @@ impl Found {
     }
 }
 
-/// The first four figures of a number; one below a thousand to the whole.
-fn four_figures(value: f64) -> f64 {
+/// The first figures of a number, as many as `below` has zeros; no more than the whole of a small one.
+fn to_figures(value: f64, below: f64) -> f64 {
     let mut step = 1.0;
-    while value.abs() >= step * 1e4 {
+    while value.abs() >= step * below {
         step *= 10.0;
     }
     (value / step).round() * step
@@ -127,7 +132,7 @@ mod tests {
             ("edge_bytes", 99_999.0, Some(100_000.0)),
             ("few_bytes", 999.6, Some(1000.0)),
             ("none_bytes", 0.0, Some(0.0)),
-            ("rx_bps", 164_253.0, Some(164_300.0)),
+            ("rx_bps", 164_253.0, Some(164_000.0)),
             ("link_bps", 1e9, Some(1e9)),
             ("load1_load", 0.1, Some(0.1)),
             ("uptime_s", 123_456.0, Some(123_456.0)),

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 const MOST: usize = 1 << 20;
 /// Room for a text at first: most of the kernel's are shorter.
 const ROOM: usize = 1024;
+/// The kernel fills a page of its own with lines and gives that: it gives less than half of one only at the end of a file.
+const HALF_A_PAGE: usize = 2048;
 
 /// A machine: its `/proc`, `/sys`, `/run` and `/etc`.
 #[derive(Debug, Clone)]
@@ -151,15 +153,22 @@ impl Source {
         Ok(host.is_this_machine().then_some(file))
     }
 
+    /// Reads to the end of a file of the kernel's, or of any other that gives all it has.
     fn fill(&mut self, file: &File) -> std::io::Result<()> {
         self.length = 0;
         loop {
             if self.bytes.len() == self.length {
                 self.bytes.resize((self.length * 2).max(ROOM), 0);
             }
+            let room = self.bytes.len() - self.length;
             match file.read_at(&mut self.bytes[self.length..], self.length as u64) {
                 Ok(0) => return Ok(()),
-                Ok(n) => self.length += n,
+                Ok(n) => {
+                    self.length += n;
+                    if n < room.min(HALF_A_PAGE) {
+                        return Ok(());
+                    }
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }

@@ -20,7 +20,7 @@ const SENSORS: [(&str, &str, &str, Option<&str>); 18] = [
     ("sys", "temperature_celsius", "温度", Some("temperature")),
     ("sys", "fan_rpm", "风扇", None),
     ("sys", "uptime_s", "已开机", Some("duration")),
-    ("sys", "outbox_rows_count", "待上报", None),
+    ("agent", "outbox_rows_count", "待上报", None),
     ("net", "hub_rtt_ms", "到中心的时延", Some("duration")),
     ("net", "net_link_bps", "网线速率", Some("data_rate")),
     ("net", "net_rx_bps", "接收", Some("data_rate")),

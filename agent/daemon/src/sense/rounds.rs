@@ -167,13 +167,11 @@ impl Rounds {
     fn start(&self) {
         let me = {
             let mut list = self.work.lock();
-            if std::mem::take(&mut list.idle) {
-                self.work.more.notify_one();
-                return;
-            }
-            list.thread += 1;
-            list.thread
+            let waits = std::mem::take(&mut list.idle);
+            list.thread += u64::from(!waits);
+            (!waits).then_some(list.thread)
         };
+        let Some(me) = me else { return self.work.more.notify_one() };
         let (work, host) = (self.work.clone(), self.host.clone());
         let thread = std::thread::Builder::new().name("sense".into()).stack_size(STACK);
         if let Err(e) = thread.spawn(move || work.run(&host, me)) {
