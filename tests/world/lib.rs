@@ -69,6 +69,7 @@ pub mod school;
 pub mod screen;
 pub mod slides;
 pub mod sound;
+pub mod system;
 pub mod usb_camera;
 pub mod wayland;
 
@@ -97,6 +98,7 @@ pub use relay::{Fault, Relay};
 pub use school::{Agent, Hub, Room};
 pub use screen::Screen;
 pub use sound::Sound;
+pub use system::System;
 pub use usb_camera::UsbCamera;
 
 /// A whole classroom. Fields end in the order they stand here; the folder last.
