@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tarfile
 import time
@@ -55,12 +56,12 @@ def private_words():
             if not file.is_file() or file.suffix not in (".key", ".pem", ".password"):
                 continue
             held = file.read_bytes().strip()
-            if b"PRIVATE KEY" in held:
+            for key in re.findall(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\n(.*?)\n-----END", held, re.DOTALL):
                 # A line from its middle, as a program would print it, and the bytes themselves.
-                lines = held.splitlines()
+                lines = key.splitlines()
                 words[f"{file}"] = lines[len(lines) // 2]
-                words[f"{file}, as bytes"] = base64.b64decode(b"".join(lines[1:-1]))[-24:]
-            elif file.suffix != ".pem":
+                words[f"{file}, as bytes"] = base64.b64decode(b"".join(lines))[-24:]
+            if file.suffix != ".pem":
                 words[f"{file}"] = held
                 if len(held) == 64:
                     words[f"{file}, as bytes"] = bytes.fromhex(held.decode())
@@ -91,7 +92,10 @@ crashes = 0
 for name in ["SEGV", "ABRT"]:
     for who in ["lectern.service", "lectern-hub.service", "recorder"]:
         victim = recorder() if who == "recorder" else pid_of(who)
+        # Twice: Rust's own handler takes the first SEGV for a stack that may have overflown, and gives way to the second.
         subprocess.run(["kill", f"-{name}", str(victim)], check=True)
+        time.sleep(0.3)
+        subprocess.run(["kill", f"-{name}", str(victim)], capture_output=True)
         crashes += 1
         if who == "recorder":
             until("the next take", lambda s: recorder() not in (0, victim) and s["lesson"]["state"] == "recording")

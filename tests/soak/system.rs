@@ -13,8 +13,8 @@ use lectern_tests::{Disk, System, eventually};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::table::Row;
 use super::Dice;
+use super::table::Row;
 
 /// How long anything may take to be well again: a watchdog that bites, and a start after it.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -85,9 +85,12 @@ struct Room {
 /// So many minutes, on the machine that `packaging/deb/try-system.sh --install` left in a folder.
 pub fn hour(root: &Path, minutes: u32, seed: u64) -> anyhow::Result<Vec<Row>> {
     let (room_disk, hub_disk) = (own_disk(root, ROOM, 3072)?, own_disk(root, HUB, 4096)?);
-    let (Some(disk), Some(store)) = (room_disk, hub_disk) else { bail!("no file system may be mounted here") };
+    let (Some(disk), Some(store)) = (room_disk, hub_disk) else {
+        bail!("no file system may be mounted here")
+    };
     settle_settings(root)?;
-    let rows = FAULTS.iter().map(|(_, name, _)| Row::new(&format!("installed: {name}"), FRAGMENT_MS)).collect();
+    let rows =
+        FAULTS.iter().map(|(_, name, _)| Row::new(&format!("installed: {name}"), FRAGMENT_MS)).collect();
     let mut room = Room {
         system: System::boot(root)?,
         disk,
@@ -108,6 +111,8 @@ pub fn hour(root: &Path, minutes: u32, seed: u64) -> anyhow::Result<Vec<Row>> {
 /// Moves what is installed in a folder of the machine onto a disk of its own, and lays that over it.
 fn own_disk(root: &Path, folder: &str, mib: u64) -> anyhow::Result<Option<Disk>> {
     let at = root.join(folder);
+    // What a run before this one, that was killed, has left.
+    std::process::Command::new("umount").arg("--quiet").arg(&at).output()?;
     let image = root.with_extension(format!("{}.img", folder.replace('/', "-")));
     let aside = root.with_extension("aside");
     let Some(disk) = Disk::ext4_of(image.clone(), mib, &aside)? else { return Ok(None) };
@@ -215,7 +220,11 @@ impl Room {
         });
         let n = chosen.unwrap_or(0);
         let (fault, name, _) = FAULTS[n];
-        println!("{} {name}{}", clock::local_text(clock::wall_ms()), self.on.as_deref().map_or(String::new(), |id| format!(", in {id}")));
+        println!(
+            "{} {name}{}",
+            clock::local_text(clock::wall_ms()),
+            self.on.as_deref().map_or(String::new(), |id| format!(", in {id}"))
+        );
         if let Some(lesson) = self.on.as_ref().and_then(|id| self.lessons.get_mut(id)) {
             lesson.struck.push(n);
             lesson.damaged |= fault == Fault::DamageTake;
@@ -259,7 +268,11 @@ impl Room {
         let id = self.on.take();
         self.look();
         let out = self.system.run(&["lectern", "record", "stop"])?;
-        println!("  {} is ended by hand: {}", id.unwrap_or_default(), String::from_utf8_lossy(&out.stdout).trim());
+        println!(
+            "  {} is ended by hand: {}",
+            id.unwrap_or_default(),
+            String::from_utf8_lossy(&out.stdout).trim()
+        );
         Ok(())
     }
 
@@ -325,7 +338,12 @@ impl Room {
             let id = self.lessons.iter().rev().find(|(_, lesson)| lesson.damaged).map(|(id, _)| id.clone());
             let status = self.status().context("no status")?;
             let take = status["lesson"]["take"].as_u64().context("no take")?;
-            let path = self.disk.at().join("lessons").join(id.context("no lesson")?).join(format!("take-{take}.mp4"));
+            let path = self
+                .disk
+                .at()
+                .join("lessons")
+                .join(id.context("no lesson")?)
+                .join(format!("take-{take}.mp4"));
             let length = std::fs::metadata(&path)?.len();
             let part = length / PART * PART;
             ensure!(on && length > part + 50_000, "too little is recorded to be damaged");
@@ -351,7 +369,8 @@ impl Room {
 
     /// One number of the hub's, the same that its console shows.
     fn hub_says(&self, name: &str) -> Option<u64> {
-        let said = self.system.say(&["curl", "-sk", "--max-time", "10", "https://127.0.0.1:8470/metrics"]).ok()?;
+        let said =
+            self.system.say(&["curl", "-sk", "--max-time", "10", "https://127.0.0.1:8470/metrics"]).ok()?;
         let line = said.lines().find_map(|line| line.strip_prefix(&format!("lectern_hub_{name} ")))?;
         line.trim().parse().ok()
     }
@@ -361,7 +380,8 @@ impl Room {
         let outcome = eventually(PATIENCE, "a console that says what is so", || {
             let status = self.status()?;
             let recording = u64::from(status["lesson"]["state"] == "recording");
-            (self.hub_says("devices_online")? == 1 && self.hub_says("devices_recording")? == recording).then_some(())
+            (self.hub_says("devices_online")? == 1 && self.hub_says("devices_recording")? == recording)
+                .then_some(())
         });
         outcome.with_context(|| {
             format!(
@@ -382,7 +402,8 @@ impl Room {
         let settled = eventually(PATIENCE * 2, "lessons that are stored", || {
             let all = listed(&self)?;
             let done = |l: &Value| l["state"] == "stored" || l["state"] == "discarded";
-            let damaged = |l: &Value| self.lessons.get(l["id"].as_str().unwrap_or("")).is_some_and(|own| own.damaged);
+            let damaged =
+                |l: &Value| self.lessons.get(l["id"].as_str().unwrap_or("")).is_some_and(|own| own.damaged);
             all.iter().all(|l| done(l) || damaged(l) && l["state"] == "sealed").then_some(())
         });
         let all = listed(&self).context("the room does not list its lessons")?;
@@ -424,7 +445,10 @@ impl Room {
             } else if let Ok(kept_ms) = kept
                 && lesson.seen_ms > kept_ms
             {
-                self.complain(struck[0], format!("{id}: {} ms were shown as durable, {kept_ms} ms are there", lesson.seen_ms));
+                self.complain(
+                    struck[0],
+                    format!("{id}: {} ms were shown as durable, {kept_ms} ms are there", lesson.seen_ms),
+                );
             }
         }
         self.whole(&mut |what| println!("  {what}"))?;
@@ -441,7 +465,10 @@ impl Room {
         let here = self.disk.at().join("lessons").join(id);
         let there = self.at_hub(id)?;
         let manifest: Value = serde_json::from_slice(&std::fs::read(there.join("manifest.json"))?)?;
-        ensure!(manifest == serde_json::from_slice::<Value>(&std::fs::read(here.join("manifest.json"))?)?, "two manifests");
+        ensure!(
+            manifest == serde_json::from_slice::<Value>(&std::fs::read(here.join("manifest.json"))?)?,
+            "two manifests"
+        );
         let takes = manifest["document"]["takes"].as_array().context("no takes")?;
         let mut ms = 0;
         for (n, take) in takes.iter().enumerate() {
@@ -496,10 +523,21 @@ impl Room {
         self.system.say(&["systemctl", "stop", "lectern", "lectern-hub"])?;
         for words in [
             &["setpriv", "--reuid", "lectern", "--regid", "lectern", "--init-groups", "lectern", "fsck"][..],
-            &["setpriv", "--reuid", "lectern-hub", "--regid", "lectern-hub", "--init-groups", "lectern-hub", "log", "check"],
+            &[
+                "setpriv",
+                "--reuid",
+                "lectern-hub",
+                "--regid",
+                "lectern-hub",
+                "--init-groups",
+                "lectern-hub",
+                "log",
+                "check",
+            ],
         ] {
             let out = self.system.run(words)?;
-            let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+            let said =
+                format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
             say(format!("{}: {}", words.last().unwrap_or(&""), said.trim()));
             let damaged = self.rows.iter().any(|row| row.fault.ends_with("take damaged") && row.instants > 0);
             if !out.status.success() && !(damaged && words.contains(&"fsck")) {
@@ -518,9 +556,13 @@ fn hash(path: &Path) -> anyhow::Result<String> {
 fn fill(at: &Path) -> anyhow::Result<PathBuf> {
     let filler = at.join("somebody-elses");
     let free = disk::free_bytes(at)?;
-    let allocate = |bytes: u64| std::process::Command::new("fallocate").args(["-l", &bytes.to_string()]).arg(&filler).status();
+    let allocate = |bytes: u64| {
+        std::process::Command::new("fallocate").args(["-l", &bytes.to_string()]).arg(&filler).status()
+    };
     // The file system needs a little of it for itself.
-    let taken = (0..40).find_map(|step: u64| allocate(free - (free / 100) * step / 4).ok().filter(std::process::ExitStatus::success));
+    let taken = (0..40).find_map(|step: u64| {
+        allocate(free - (free / 100) * step / 4).ok().filter(std::process::ExitStatus::success)
+    });
     ensure!(taken.is_some(), "{} could not be filled", at.display());
     let mut rest = std::fs::File::options().append(true).open(&filler)?;
     while std::io::Write::write_all(&mut rest, &[0; 65536]).is_ok() {}

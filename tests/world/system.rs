@@ -41,18 +41,21 @@ impl System {
     /// # Errors
     /// When it does not come up.
     pub fn power_on(&mut self) -> anyhow::Result<()> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a crate without a workspace")?;
-        let script = ". packaging/deb/system.sh && trap system_end EXIT && system_boot \"$1\" && echo \"leader $leader\" && wait \"$boot\"";
+        let workspace =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a crate without a workspace")?;
+        // It ends with its standard input: also when whoever booted it was killed.
+        let script = ". packaging/deb/system.sh && trap system_end EXIT && system_boot \"$1\" && echo \"leader $leader\" && cat";
         let mut holder = Command::new("bash")
             .args(["-c", script, "bash"])
             .arg(&self.root)
             .current_dir(workspace)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("bash could not be started")?;
         let said = BufReader::new(holder.stdout.take().context("no pipe")?);
-        let leader = said.lines().map_while(Result::ok).find_map(|line| line.strip_prefix("leader ")?.parse().ok());
+        let leader =
+            said.lines().map_while(Result::ok).find_map(|line| line.strip_prefix("leader ")?.parse().ok());
         let Some(leader) = leader else {
             holder.wait()?;
             let log = std::fs::read_to_string(self.root.with_extension("log")).unwrap_or_default();
@@ -67,6 +70,7 @@ impl System {
     pub fn cut_power(&mut self) {
         let Some(mut booted) = self.booted.take() else { return };
         kill(booted.leader, Signal::KILL);
+        drop(booted.holder.stdin.take());
         booted.holder.wait().ok();
     }
 
@@ -84,7 +88,9 @@ impl System {
     /// # Errors
     /// When it cannot be started.
     pub fn run(&self, words: &[&str]) -> anyhow::Result<Output> {
-        self.command(&["-m", "-u", "-i", "-n", "-p", "-C"], words)?.output().context("nsenter could not be started")
+        self.command(&["-m", "-u", "-i", "-n", "-p", "-C"], words)?
+            .output()
+            .context("nsenter could not be started")
     }
 
     /// What a command in it prints; it must end well.
