@@ -29,16 +29,28 @@ system_make() {
 }
 
 # Where control groups are still of the first kind, a container may only read them, and no limit of a unit would hold. Here
-# each kind gets a group for this machine, which its systemd may write.
+# each kind gets a group for this machine, which its systemd may write and shares with no other machine's.
 own_groups() {
-    local kind path
-    for kind in cpu cpuacct memory blkio pids; do
-        [ -e "/sys/fs/cgroup/$kind/cgroup.procs" ] || continue
-        path=$(awk -F: -v kind=$kind '$2 == kind {print $3}' /proc/self/cgroup)
-        path=/sys/fs/cgroup/$kind${path%/}/$1
-        mkdir -p "$path"
-        echo "$BASHPID" >"$path/cgroup.procs"
+    local kind
+    for kind in $kinds; do
+        mkdir -p "$(group_path "$kind" "$1")"
+        echo "$BASHPID" >"$(group_path "$kind" "$1")/cgroup.procs"
     done
+}
+kinds=
+for kind in cpu cpuacct memory blkio pids systemd unified; do
+    if [ -e "/sys/fs/cgroup/$kind/cgroup.procs" ]; then kinds="$kinds $kind"; fi
+done
+
+# Where a group of that kind and name stands below this program's own, as it was at the start.
+group_path() {
+    local name=$1 path
+    case $1 in
+        systemd) name=name=systemd ;;
+        unified) name= ;;
+    esac
+    path=$(awk -F: -v name="$name" '$2 == name {print $3}' "/proc/$$/cgroup")
+    echo "/sys/fs/cgroup/$1${path%/}/$2"
 }
 
 system_boot() {
@@ -69,10 +81,9 @@ system_end() {
     local kind path
     if [ -n "${boot:-}" ]; then
         kill "$boot" 2>/dev/null && wait "$boot" 2>/dev/null || true
-        for kind in cpu cpuacct memory blkio pids; do
-            for path in /sys/fs/cgroup/$kind/lectern-try-$$ /sys/fs/cgroup/$kind/*/*/lectern-try-$$; do
-                if [ -d "$path" ]; then find "$path" -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
-            done
+        for kind in $kinds; do
+            path=$(group_path "$kind" "lectern-try-$$")
+            if [ -d "$path" ]; then find "$path" -depth -type d -exec rmdir {} + 2>/dev/null || true; fi
         done
     fi
     boot=
