@@ -84,6 +84,7 @@ struct Room {
 
 /// So many minutes, on the machine that `packaging/deb/try-system.sh --install` left in a folder.
 pub fn hour(root: &Path, minutes: u32, seed: u64) -> anyhow::Result<Vec<Row>> {
+    let root = &root.canonicalize().with_context(|| root.display().to_string())?;
     let (room_disk, hub_disk) = (own_disk(root, ROOM, 3072)?, own_disk(root, HUB, 4096)?);
     let (Some(disk), Some(store)) = (room_disk, hub_disk) else {
         bail!("no file system may be mounted here")
