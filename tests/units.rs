@@ -75,7 +75,10 @@ fn the_units_bound_what_lectern_takes_from_teaching() {
 fn a_crash_leaves_no_core() {
     for unit in ["lectern.service", "lectern-recorder@.service", "lectern-hub.service"] {
         let text = std::fs::read_to_string(units().join(unit)).unwrap();
-        assert!(text.lines().any(|line| line == "LimitCORE=0"), "{unit}: a core would hold keys and passwords");
+        assert!(
+            text.lines().any(|line| line == "LimitCORE=0"),
+            "{unit}: a core would hold keys and passwords"
+        );
     }
 }
 

@@ -105,7 +105,7 @@ for name in ["SEGV", "ABRT"]:
         until("a lesson that goes on", lambda s: s["lesson"]["id"] == lesson and s["lesson"]["media_ms"] > at + 1000)
 run("lectern", "record", "stop", "--wait", "60")
 until("a lesson that is stored", lambda s: s["lesson"]["id"] == lesson and s["lesson"]["state"] == "stored")
-takes = json.loads(pathlib.Path(f"/var/lib/lectern/lessons/{lesson}/manifest.json").read_bytes())
+takes = json.loads(pathlib.Path(f"/var/lib/lectern/lessons/{lesson}/manifest.json").read_bytes())["document"]["takes"]
 
 run("lectern", "doctor", "--bundle", "/run/diagnosis.tar.gz")
 left = {"the journal": run("journalctl", "--output=export", "--all", "--no-pager")}
@@ -134,4 +134,4 @@ run("systemctl", "daemon-reload")
 run("systemctl", "restart", *UNITS)
 until("an agent", lambda s: "lesson" in s)
 size = sum(map(len, left.values()))
-print(f"{crashes} crashes, the lesson in {len(takes['takes'])} takes and stored; none of {len(words)} secrets in {size / 1e6:.1f} MB of journal and bundle, no core file")
+print(f"{crashes} crashes, the lesson in {len(takes)} takes and stored; none of {len(words)} secrets in {size / 1e6:.1f} MB of journal and bundle, no core file")

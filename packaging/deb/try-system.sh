@@ -134,7 +134,7 @@ until_word 's["lesson"]["media_ms"] > 2000' "another lesson"
 open=$(word 's["lesson"]["id"]')
 must 'apt-get remove -y -qq lectern lectern-recorder' "removal"
 signed "$open"
-must '! pgrep -f lectern-recorder && ! test -e /usr/bin/lectern && test -e /etc/lectern/agent.toml' "removal ends everything and keeps state and settings"
+must '! pgrep -f "^/usr/bin/lectern" && ! test -e /usr/bin/lectern && test -e /etc/lectern/agent.toml' "removal ends everything and keeps state and settings"
 step "all removed in the middle of a lesson: it was ended in order and signed"
 inside apt-get purge -y -qq lectern lectern-recorder lectern-hub >"$said" 2>&1
 must "test -e /var/lib/lectern-hub/objects && ! test -e /etc/lectern/hub.toml " "purge keeps lessons that are nowhere else, and says so"
