@@ -1,4 +1,7 @@
-//! One part arrives: checked against its grant, hashed while it is written, committed when it is durable.
+//! One part arrives: checked against its grant, hashed while it is written, committed when all of it is there.
+//!
+//! It is not waited for the disk here: a device is not held up by that, and keeps its own bytes until the receipt. The
+//! reader behind it ([`super::readback`]) makes it durable, then reads it back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -233,7 +236,7 @@ async fn write(
     if writer.written() != grant.size {
         return Err(wrong_length(grant));
     }
-    as_granted(blocking(move || writer.finish()).await?, grant)
+    as_granted(writer.finish(), grant)
 }
 
 /// The next piece of a body; none at its end.
