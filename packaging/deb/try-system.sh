@@ -134,11 +134,13 @@ until_word 's["lesson"]["media_ms"] > 2000' "another lesson"
 open=$(word 's["lesson"]["id"]')
 must 'apt-get remove -y -qq lectern lectern-recorder' "removal"
 signed "$open"
-must '! pgrep -f "^/usr/bin/lectern" && ! test -e /usr/bin/lectern && test -e /etc/lectern/agent.toml' "removal ends everything and keeps state and settings"
+must '! pgrep -f "^/usr/bin/lectern(-recorder)? " && ! test -e /usr/bin/lectern && test -e /etc/lectern/agent.toml' "removal ends everything and keeps state and settings"
 step "all removed in the middle of a lesson: it was ended in order and signed"
-inside apt-get purge -y -qq lectern lectern-recorder lectern-hub >"$said" 2>&1
-must "test -e /var/lib/lectern-hub/objects && ! test -e /etc/lectern/hub.toml " "purge keeps lessons that are nowhere else, and says so"
-grep "stay" "$said"
+waiting=$(inside sh -c 'for lesson in /var/lib/lectern/lessons/*; do test -e "$lesson/receipt.json" || echo "$lesson"; done' | wc -l)
+purged=$(inside apt-get purge -y -qq lectern lectern-recorder lectern-hub 2>&1) || { echo "$purged"; echo "try: FAILED: purge" >&2; exit 1; }
+must "test -e /var/lib/lectern-hub/objects && ! test -e /etc/lectern/hub.toml" "purge keeps lessons that are nowhere else"
+must "test -e /var/lib/lectern || test $waiting = 0" "purge keeps lessons that were never stored: $waiting"
+grep "stay" <<<"$purged" || { echo "$purged"; echo "try: FAILED: purge does not say what it keeps" >&2; exit 1; }
 must '! getent passwd lectern && ! getent passwd lectern-hub && ! systemctl list-unit-files --no-legend | grep -q lectern' "purge deletes users and units"
-step "purged"
+step "purged, $waiting lessons of the room were not stored yet"
 echo "try: everything held, on $(inside sh -c '. /etc/os-release; echo "$PRETTY_NAME"')"
