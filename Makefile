@@ -25,13 +25,12 @@ demo: setup
 	cargo build --workspace --bins --locked
 	target/debug/lectern-demo $(ARGS)
 
-# Tests run one at a time: a classroom in a box is a display, a browser, two servers and an encoder.
 test: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	.ci/deny
 	cargo build --workspace --bins --locked
-	cargo test --workspace --locked -- --test-threads=1
+	.ci/tests
 	target/debug/lectern-soak --short
 
 # The 90 minutes run faster than the clock: the microphone is simulated, the rest is the recorder.

@@ -63,8 +63,8 @@ impl Readback {
         let first = progress.next;
         let outcome = Self::read_on(deps, place, take, &mut progress);
         if progress.next > first {
-            // Once for all of them: each time is a wait for the disk.
-            deps.store.write_now(|db| lessons::set_read_back(db, &place.lesson, take, progress.next))?;
+            deps.store
+                .write_now_unsynced(|db| lessons::set_read_back(db, &place.lesson, take, progress.next))?;
         }
         outcome?;
         Ok((progress.size, Digest::finish(progress.hasher.clone())))

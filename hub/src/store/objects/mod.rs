@@ -187,13 +187,16 @@ impl Objects {
         disk::make_folder(&self.folder(place))
     }
 
-    /// Opens a take for a part, making the file, durably, when it is missing.
+    /// Opens a take for a part, making the file and its folders, durably, when it is missing.
     ///
     /// # Errors
     /// What the file system says.
     pub fn open_part(&self, place: &Place, take: u32, n: u32) -> io::Result<PartWriter> {
         let path = self.partial(place, take);
         let fresh = !path.exists();
+        if fresh {
+            self.make_folder(place)?;
+        }
         let file = File::options().create(true).truncate(false).write(true).open(&path)?;
         if fresh {
             disk::sync_folder(&self.folder(place))?;
