@@ -60,10 +60,39 @@ if [ "${1:-}" = try ]; then
     packages+=(debootstrap systemd-container)
 fi
 
+# `packaging/setup.sh hass` installs Home Assistant into the cache, for tests/home_assistant.rs, which is skipped without it
+# (about 4 minutes and 500 MB; the newer one, as root, again as long and 1.4 GB): the last that Debian 12's Python runs, which
+# knows a discovery document for each component, and one in a Debian 13 of its own that knows one for the whole device too.
+hass_version=2024.3.3
+hass_newer_version=2026.2.3
+if [ "${1:-}" = hass ]; then
+    packages+=(python3-dev debootstrap)
+fi
+
 # `packaging/setup.sh garage` builds Garage, the S3 store the tests record into, once into a cache outside the checkout
 # (about 20 minutes on two cores). It is a program of its own (AGPL), run by the tests and never linked.
 garage_version=2.5.0
 garage_home="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/garage"
+
+# What its integrations ask for beside the program itself, at the versions they name. $1: its site-packages.
+hass_requirements() {
+    python3 - "$1" <<'PYTHON'
+import json, pathlib, sys
+
+components = pathlib.Path(sys.argv[1]) / "homeassistant/components"
+# Those that are set up with every start, and MQTT; what they are built on comes with them.
+wanted, seen, asked = ["frontend", "backup", "hardware", "network", "recorder", "mqtt"], set(), set()
+while wanted:
+    name = wanted.pop()
+    if name in seen:
+        continue
+    seen.add(name)
+    manifest = json.loads((components / name / "manifest.json").read_text())
+    asked.update(manifest.get("requirements", []))
+    wanted += manifest.get("dependencies", [])
+print("\n".join(sorted(asked)))
+PYTHON
+}
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -134,4 +163,38 @@ if [ "${1:-}" = garage ] && [ ! -x "$moto/bin/moto_server" ]; then
     echo "setup: installing moto"
     python3 -m venv "$moto"
     "$moto/bin/pip" install -q --disable-pip-version-check 'moto[s3,server]==5.2.5'
+fi
+
+if [ "${1:-}" = hass ]; then
+    hass="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/hass"
+    if [ ! -e "$hass/whole-$hass_version" ]; then
+        echo "setup: installing Home Assistant $hass_version; about 4 minutes on two cores"
+        rm -rf "$hass"
+        python3 -m venv "$hass"
+        # It names no bounds for what its cloud part is built on.
+        "$hass/bin/pip" install -q --disable-pip-version-check --prefer-binary "homeassistant==$hass_version" 'josepy<2'
+        mapfile -t more < <(hass_requirements "$hass"/lib/python3*/site-packages)
+        "$hass/bin/pip" install -q --disable-pip-version-check --prefer-binary "${more[@]}" numpy==1.26.0
+        touch "$hass/whole-$hass_version"
+    fi
+    system="$hass-system"
+    if [ "$(id -u)" != 0 ]; then
+        echo "setup: Home Assistant $hass_newer_version lives in a system of its own; that needs root"
+    elif [ ! -e "$system/whole-$hass_newer_version" ]; then
+        echo "setup: installing Home Assistant $hass_newer_version in a Debian 13 of its own; about 4 minutes on two cores"
+        rm -rf "$system"
+        mkdir -p "$system"
+        debootstrap --variant=minbase \
+            --include=ca-certificates,python3,python3-venv,python3-dev,gcc,g++,libc6-dev trixie "$system" >/dev/null
+        # The ways to the registries are this machine's.
+        cp /etc/resolv.conf /etc/hosts "$system/etc/"
+        cp /etc/ssl/certs/ca-certificates.crt "$system/etc/ssl/certs/"
+        [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$system/etc/"
+        chroot "$system" python3 -m venv /opt/hass
+        pip=(chroot "$system" /opt/hass/bin/pip install -q --disable-pip-version-check --prefer-binary)
+        "${pip[@]}" "homeassistant==$hass_newer_version"
+        mapfile -t more < <(hass_requirements "$system"/opt/hass/lib/python3*/site-packages)
+        "${pip[@]}" "${more[@]}"
+        touch "$system/whole-$hass_newer_version"
+    fi
 fi

@@ -1,6 +1,7 @@
 //! Others read a room in their own words: Prometheus and the dashboard that ships, Home Assistant's discovery through
-//! Mosquitto with the shipped rules, ThingsBoard's device API. Prometheus is a real one; a Home Assistant or a ThingsBoard
-//! is not at hand, so what they are told is held against what they say they want.
+//! Mosquitto with the shipped rules, ThingsBoard's device API. Prometheus is a real one, and so is Home Assistant in
+//! tests/home_assistant.rs, where one is installed; a ThingsBoard is not at hand, so what it is told is held against what it
+//! says it wants.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 

@@ -1,6 +1,6 @@
 //! A relay between an MQTT client and its broker that counts what the client publishes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +20,8 @@ pub struct Seen {
     pub samples: u64,
     /// Names of values, with their group.
     pub names: BTreeSet<String>,
+    /// Whole packets of our samples, by group: how many bytes in all, how many packets, and the largest.
+    pub groups: BTreeMap<String, (u64, u64, u64)>,
     /// When the first came, monotonic.
     pub first: Option<Duration>,
 }
@@ -97,18 +99,20 @@ fn count(held: &mut Vec<u8>, seen: &mut Seen) {
             seen.bytes += packet.len() as u64;
             seen.messages += 1;
             seen.first.get_or_insert_with(clock::mono);
-            note(&packet[at..], packet[0] & 6 != 0, seen);
+            note(&packet[at..], packet.len() as u64, packet[0] & 6 != 0, seen);
         }
     }
 }
 
 /// Names of values of our own samples.
-fn note(body: &[u8], acknowledged: bool, seen: &mut Seen) -> Option<()> {
+fn note(body: &[u8], bytes: u64, acknowledged: bool, seen: &mut Seen) -> Option<()> {
     let length = usize::from(*body.first()?) << 8 | usize::from(*body.get(1)?);
     let topic = String::from_utf8_lossy(body.get(2..2 + length)?).into_owned();
     let payload = body.get(2 + length + if acknowledged { 2 } else { 0 }..)?;
     let group = topic.split_once("/m/")?.1.to_owned();
     seen.samples += u64::from(group == "sys");
+    let (all, packets, largest) = seen.groups.entry(group.clone()).or_default();
+    (*all, *packets, *largest) = (*all + bytes, *packets + 1, bytes.max(*largest));
     let sample: serde_json::Value = serde_json::from_slice(payload).ok()?;
     seen.names.extend(sample["values"].as_object()?.keys().map(|name| format!("{group}.{name}")));
     Some(())

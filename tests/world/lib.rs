@@ -28,6 +28,8 @@
 //! Noise            a picture that no encoder can make small
 //! planted          a lesson of any size that waits for its upload
 //! garage, moto     a real S3 store, and one that believes everything
+//! home_assistant   a real one, where it is installed
+//! Series           which samples a room took, and which of them the hub has
 //! programs         where the built programs are
 //! Projector        PJLink, class 2 with a password
 //! Wayland          a Wayland desktop with its portal, where it is installed
@@ -49,6 +51,7 @@ pub mod folder;
 pub mod garage;
 pub mod grab;
 pub mod hands;
+pub mod home_assistant;
 pub mod impostor;
 pub mod key;
 pub mod lessons;
@@ -67,6 +70,7 @@ pub mod recorder;
 pub mod relay;
 pub mod school;
 pub mod screen;
+pub mod series;
 pub mod slides;
 pub mod sound;
 pub mod system;
@@ -97,6 +101,7 @@ pub use recorder::{Listening, Recorder};
 pub use relay::{Fault, Relay};
 pub use school::{Agent, Hub, Room};
 pub use screen::Screen;
+pub use series::Series;
 pub use sound::Sound;
 pub use system::System;
 pub use usb_camera::UsbCamera;

@@ -94,6 +94,13 @@ pub fn read_into(bytes: &mut Vec<u8>, file: &File, at: u64, size: usize) -> io::
     Ok(())
 }
 
+/// Whether the volume that holds a folder can only be read. The folder may not be there yet: then the one it would be in.
+#[must_use]
+pub fn only_read(folder: &Path) -> bool {
+    let volume = folder.ancestors().find_map(|place| rustix::fs::statvfs(place).ok());
+    volume.is_some_and(|volume| volume.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
 /// Bytes an unprivileged user can still write below `path`.
 ///
 /// # Errors

@@ -117,13 +117,15 @@ pub async fn run(store: Store, stop: CancellationToken) {
     for alarm in raised.iter().filter(|a| a.state == AlarmState::Raised) {
         latches.insert(alarm.code, Latch { raised: true, changed: None });
     }
+    // Whether a display was ever connected here; boxes without one are not missing it.
+    let mut display = matches!(store.fact(DISPLAY_SEEN), Ok(Some(_)));
     let (mut board, mut health, mut rules) = (store.board().watch(), store.health(), store.rules());
     loop {
         let looked = clock::mono();
         board.mark_unchanged();
         health.mark_unchanged();
         let limits = rules.borrow_and_update().limits.clone();
-        let again = look(&store, &limits, &mut latches);
+        let again = look(&store, &limits, &mut latches, &mut display);
         let due = async {
             match again {
                 Some(wait) => tokio::time::sleep(wait).await,
@@ -147,10 +149,20 @@ pub async fn run(store: Store, stop: CancellationToken) {
 }
 
 /// Raises and clears; gives how long until a problem has held, or been over, long enough.
-fn look(store: &Store, limits: &Limits, latches: &mut HashMap<Code, Latch>) -> Option<Duration> {
+fn look(
+    store: &Store,
+    limits: &Limits,
+    latches: &mut HashMap<Code, Latch>,
+    display: &mut bool,
+) -> Option<Duration> {
     let (status, health) = (store.board().read(), store.health().borrow().clone());
-    let display = display_seen(store, &health);
-    let seen = Seen { status: &status, health: &health, limits, display };
+    if !*display && health.value("display_count").is_some_and(|n| n > 0.0) {
+        *display = true;
+        if let Err(e) = store.set_fact(DISPLAY_SEEN, "1") {
+            tracing::error!("that a display is connected could not be noted: {e}");
+        }
+    }
+    let seen = Seen { status: &status, health: &health, limits, display: *display };
     let now = clock::mono();
     let mut again = None::<Duration>;
     for (code, ..) in Code::ALL {
@@ -175,7 +187,7 @@ fn look(store: &Store, limits: &Limits, latches: &mut HashMap<Code, Latch>) -> O
             since_ts: before.as_ref().filter(|_| !raised).map_or(ts, |alarm| alarm.since_ts),
             ts,
             detail: detail.or(before.map(|alarm| alarm.detail)).unwrap_or_default(),
-            next_step: code.next_step().to_owned(),
+            next_step: next_step(code, &seen).to_owned(),
         };
         tracing::warn!(code = code.name(), raised, "{}: {}", code.title(), alarm.detail);
         match store.set_alarm(&alarm) {
@@ -195,19 +207,6 @@ pub fn take_back_read_only(store: &Store) {
         Ok(()) => store.bells().publish.notify_one(),
         Err(e) => tracing::error!("an alarm could not be taken back: {e}"),
     }
-}
-
-/// Whether a display was ever connected here; boxes without one are not missing it.
-fn display_seen(store: &Store, health: &Health) -> bool {
-    let known = matches!(store.fact(DISPLAY_SEEN), Ok(Some(_)));
-    let now = health.value("display_count").is_some_and(|n| n > 0.0);
-    if now && !known {
-        match store.set_fact(DISPLAY_SEEN, "1") {
-            Ok(()) => {}
-            Err(e) => tracing::error!("that a display is connected could not be noted: {e}"),
-        }
-    }
-    known || now
 }
 
 /// One alarm's hysteresis in time.
@@ -279,9 +278,21 @@ fn clock_wrong(seen: &Seen<'_>) -> Option<String> {
         .then(|| format!("本机时间比中心{way} {:.0} 秒", ahead.abs()))
 }
 
+/// What to do about it.
+fn next_step(code: Code, seen: &Seen<'_>) -> &'static str {
+    match code {
+        Code::DiskNearlyFull if read_only(seen) => "检查这台电脑的磁盘，修好或换掉；能写以后会自己恢复",
+        code => code.next_step(),
+    }
+}
+
+fn read_only(seen: &Seen<'_>) -> bool {
+    seen.health.value("disk_readonly_count") == Some(1.0) || seen.status.home == Some(Doubt::ReadOnly)
+}
+
 /// By minutes of lesson; from a third more on it is well again.
 fn disk_nearly_full(seen: &Seen<'_>, was: bool) -> Option<String> {
-    if seen.health.value("disk_readonly_count") == Some(1.0) || seen.status.home == Some(Doubt::ReadOnly) {
+    if read_only(seen) {
         return Some("磁盘变成只读，可能已经损坏；现在什么都存不下来，也不能录课".into());
     }
     let minutes = seen.status.disk_free_minutes?;

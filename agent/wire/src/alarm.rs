@@ -57,7 +57,12 @@ impl Code {
         ),
         (Self::SequenceGap, "sequence_gap", "数据断号", "查看这台设备的日志，确认数据是否被删除"),
         (Self::ClockWrong, "clock_wrong", "时钟异常", "校准时间；经常出错就更换主板电池"),
-        (Self::DiskNearlyFull, "disk_nearly_full", "磁盘将满", "让积压的录课上传完，或清理其他文件"),
+        (
+            Self::DiskNearlyFull,
+            "disk_nearly_full",
+            "磁盘将满",
+            "让积压的录课上传完，或清理其他文件；磁盘成了只读的，要检查、修好或换掉",
+        ),
         (Self::DiskRestore, "disk_restore", "系统盘还原", "把数据目录移到不还原的分区"),
         (Self::Hot, "hot", "温度高", "清理风扇和散热口的灰尘"),
         (Self::CameraNoPicture, "camera_no_picture", "摄像头无画面", "检查摄像头的电源、网线和地址"),

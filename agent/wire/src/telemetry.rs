@@ -25,21 +25,30 @@ impl Sample {
     #[must_use]
     pub fn text(&self) -> String {
         use std::fmt::Write as _;
-        /// Whole numbers up to here are exact in both forms.
+        /// Whole numbers up to here are exact in both forms; below a thousand the short form is never shorter.
         const EXACT: f64 = 9_007_199_254_740_992.0;
-        let mut text = format!("{{\"ts\":{},\"values\":{{", self.ts);
+        let mut text = String::with_capacity(64 + self.values.len() * 32);
+        // Writing to a text cannot fail.
+        write!(text, "{{\"ts\":{},\"values\":{{", self.ts).unwrap_or_default();
         for (name, value) in self.values.iter().filter(|(_, value)| value.is_finite()) {
-            let comma = if text.ends_with('{') { "" } else { "," };
-            let number = if value.fract() == 0.0 && value.abs() < EXACT {
-                let (plain, short) = (format!("{}", *value as i64), format!("{:e}", *value as i64));
-                if short.len() < plain.len() { short } else { plain }
+            if !text.ends_with('{') {
+                text.push(',');
+            }
+            if name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_') {
+                write!(text, "\"{name}\":").unwrap_or_default();
             } else {
-                format!("{value}")
-            };
-            // A name is letters, digits and underscores; whatever else it were is escaped.
-            let name = serde_json::Value::from(name.as_str());
-            // Writing to a text cannot fail.
-            write!(text, "{comma}{name}:{number}").unwrap_or_default();
+                // No name of ours; whatever else it is, is escaped.
+                write!(text, "{}:", serde_json::Value::from(name.as_str())).unwrap_or_default();
+            }
+            let whole = *value as i64;
+            if value.fract() != 0.0 || value.abs() >= EXACT {
+                write!(text, "{value}").unwrap_or_default();
+            } else if whole % 1000 == 0 && whole != 0 {
+                let (plain, short) = (format!("{whole}"), format!("{whole:e}"));
+                text += if short.len() < plain.len() { &short } else { &plain };
+            } else {
+                write!(text, "{whole}").unwrap_or_default();
+            }
         }
         text + "}}"
     }

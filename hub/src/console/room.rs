@@ -109,7 +109,7 @@ async fn charts(console: &Console, device: &Device, span: Span) -> Result<Charts
     let now = clock::wall_ms();
     let of = now - span.length_ms..now;
     let (id, over) = (device.id.clone(), of.clone());
-    let (series, [sys, net, av, rec], repairs, alarms) = console
+    let (series, [sys, net, av, agent, rec], repairs, alarms) = console
         .store
         .read(move |db| {
             let series = |chart: &Drawn| {
@@ -117,7 +117,7 @@ async fn charts(console: &Console, device: &Device, span: Span) -> Result<Charts
             };
             let series = CHARTS.iter().map(series).collect::<rusqlite::Result<Vec<_>>>()?;
             let live = |group| samples::live(db, &id, group);
-            let live = [live("sys")?, live("net")?, live("av")?, live("rec")?];
+            let live = [live("sys")?, live("net")?, live("av")?, live("agent")?, live("rec")?];
             let repairs = repairs::pending(db)?.get(id.as_str()).copied().unwrap_or(0);
             Ok((series, live, repairs, alarms::standing(db)?.remove(&id).unwrap_or_default()))
         })
@@ -133,7 +133,7 @@ async fn charts(console: &Console, device: &Device, span: Span) -> Result<Charts
             out.push((title, svg));
         }
     }
-    let values = [&sys, &net, &av].into_iter().flatten().flat_map(|live| live.values.clone());
+    let values = [&sys, &net, &av, &agent].into_iter().flatten().flat_map(|live| live.values.clone());
     let facts = now_facts(&values.collect());
     let room = room_of(device.clone(), sys, rec, now).with(repairs, alarms);
     Ok(ChartsPart { room, charts: out, now: facts })

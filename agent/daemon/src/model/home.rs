@@ -45,7 +45,7 @@ impl Doubt {
     #[must_use]
     pub fn detail(&self) -> String {
         match self {
-            Self::ReadOnly => "数据目录所在的磁盘只能读，不能写".into(),
+            Self::ReadOnly => "数据目录所在的磁盘只能读，不能写；这期间的事只记在内存里，关机就没有了".into(),
             Self::InMemory(fs) => format!("数据目录在内存里（{fs}），关机后就没有了"),
             Self::Layer(fs) => format!("数据目录在还原层上（{fs}），重启后会还原"),
             Self::BootWord(word) => format!("系统启动参数 {word} 会在重启时还原系统盘"),
@@ -59,7 +59,9 @@ impl Doubt {
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ReadOnly => f.write_str("its disk can only be read"),
+            Self::ReadOnly => {
+                f.write_str("its disk can only be read: what happens meanwhile is in memory alone")
+            }
             Self::InMemory(fs) => write!(f, "it lies in memory ({fs}) and is empty after the next boot"),
             Self::Layer(fs) => {
                 write!(f, "writes go to a layer above the real volume ({fs}) that a restore throws away")

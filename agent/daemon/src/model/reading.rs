@@ -43,15 +43,18 @@ pub struct Found {
 }
 
 impl Found {
-    /// Adds a number, rounded to hundredths, bytes and bits a second to four figures: finer is noise. One that is none is
-    /// missing.
+    /// Adds a number, rounded to hundredths, bytes to four figures and bits a second to three: finer is noise. One that is
+    /// none is missing.
     pub fn put(&mut self, name: &str, value: f64) {
         if value.is_finite() {
-            let large = name.ends_with("_bytes") || name.ends_with("_bps");
-            let step =
-                if large { 10_f64.powf((value.abs().max(1.0).log10().floor() - 3.0).max(0.0)) } else { 0.01 };
-            // Divided where the step is no whole number, so that 0.1 stays 0.1.
-            let rounded = if large { (value / step).round() * step } else { (value * 100.0).round() / 100.0 };
+            let rounded = if name.ends_with("_bytes") {
+                to_figures(value, 1e4)
+            } else if name.ends_with("_bps") {
+                to_figures(value, 1e3)
+            } else {
+                // Divided, so that 0.1 stays 0.1.
+                (value * 100.0).round() / 100.0
+            };
             self.values.insert(name.to_owned(), rounded);
         }
     }
@@ -80,6 +83,15 @@ impl Found {
     }
 }
 
+/// The first figures of a number, as many as `below` has zeros; no more than the whole of a small one.
+fn to_figures(value: f64, below: f64) -> f64 {
+    let mut step = 1.0;
+    while value.abs() >= step * below {
+        step *= 10.0;
+    }
+    (value / step).round() * step
+}
+
 /// Everything measured last, as the alarms, the page and doctor see it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Health {
@@ -94,7 +106,8 @@ pub struct Health {
 impl Health {
     /// Takes in what a collector found.
     pub fn add(&mut self, group: Group, found: &Found) {
-        self.groups.entry(group).or_default().extend(found.values.clone());
+        let values = found.values.iter().map(|(name, value)| (name.clone(), *value));
+        self.groups.entry(group).or_default().extend(values);
         self.missing.extend(found.missing.clone());
         self.words.extend(found.words.clone());
     }
@@ -116,9 +129,10 @@ mod tests {
         for (name, value, told) in [
             ("cpu_pct", 12.345, Some(12.35)),
             ("used_bytes", 52_749_615_104.0, Some(52_750_000_000.0)),
+            ("edge_bytes", 99_999.0, Some(100_000.0)),
             ("few_bytes", 999.6, Some(1000.0)),
             ("none_bytes", 0.0, Some(0.0)),
-            ("rx_bps", 164_253.0, Some(164_300.0)),
+            ("rx_bps", 164_253.0, Some(164_000.0)),
             ("link_bps", 1e9, Some(1e9)),
             ("load1_load", 0.1, Some(0.1)),
             ("uptime_s", 123_456.0, Some(123_456.0)),

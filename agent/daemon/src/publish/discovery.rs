@@ -20,7 +20,7 @@ const SENSORS: [(&str, &str, &str, Option<&str>); 18] = [
     ("sys", "temperature_celsius", "温度", Some("temperature")),
     ("sys", "fan_rpm", "风扇", None),
     ("sys", "uptime_s", "已开机", Some("duration")),
-    ("sys", "outbox_rows_count", "待上报", None),
+    ("agent", "outbox_rows_count", "待上报", None),
     ("net", "hub_rtt_ms", "到中心的时延", Some("duration")),
     ("net", "net_link_bps", "网线速率", Some("data_rate")),
     ("net", "net_rx_bps", "接收", Some("data_rate")),
@@ -116,6 +116,8 @@ fn common(topics: &Topics, info: &Info) -> Map<String, Value> {
 
 fn components(topics: &Topics) -> Vec<(String, Value)> {
     let id = |name: &str| format!("lectern_{}_{name}", topics.device);
+    // What a part is called in automations: by `default_entity_id`, and up to Home Assistant 2025.9 by `object_id`.
+    let entity = |kind: &str, name: &str| format!("{kind}.{}", id(name));
     let measured = |group: &str| topics.of(&Leaf::Measurement(group.to_owned()));
     let mut all = Vec::new();
     for (group, name, called, class) in SENSORS {
@@ -123,6 +125,7 @@ fn components(topics: &Topics) -> Vec<(String, Value)> {
         let value = format!("{{{{ value_json['values'].get('{name}', none) }}}}");
         let mut part = json!({
             "platform": "sensor", "unique_id": id(name), "object_id": id(name), "name": called,
+            "default_entity_id": entity("sensor", name),
             "state_topic": measured(group), "value_template": value, "state_class": "measurement",
         });
         if let Some(unit) = unit(name) {
@@ -137,6 +140,7 @@ fn components(topics: &Topics) -> Vec<(String, Value)> {
         let value = format!("{{{{ 'ON' if value_json['values'].get('{name}', 0) > 0 else 'OFF' }}}}");
         let part = json!({
             "platform": "binary_sensor", "unique_id": id(name), "object_id": id(name), "name": called,
+            "default_entity_id": entity("binary_sensor", name),
             "state_topic": measured(group), "value_template": value, "device_class": class,
         });
         all.push((name.to_owned(), part));
@@ -145,6 +149,7 @@ fn components(topics: &Topics) -> Vec<(String, Value)> {
         let name = format!("alarm_{}", code.name());
         let part = json!({
             "platform": "binary_sensor", "unique_id": id(&name), "object_id": id(&name), "name": code.title(),
+            "default_entity_id": entity("binary_sensor", &name),
             "state_topic": topics.of(&Leaf::Alarm(code)), "device_class": "problem",
             "value_template": "{{ 'ON' if value_json.state == 'raised' else 'OFF' }}",
         });

@@ -73,9 +73,23 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
             tracing::warn!(retry_s = (wait + jitter).as_secs(), "not connected to the broker: {e}");
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(wait / 2 + jitter) => {}
+                () = keeping(&store, tokio::time::sleep(wait / 2 + jitter)) => {}
             }
             wait = (wait * 2).min(Duration::from_secs(60));
+        }
+    }
+}
+
+/// Takes samples to the disk when it is time to, while there is no connection on which they could be told.
+async fn keeping<T>(store: &Store, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        let due = store.outbox().flush_due_in();
+        tokio::select! {
+            done = &mut work => return done,
+            // Something was left: from now on it is to be kept in time.
+            () = store.bells().publish.notified() => {}
+            () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => store.outbox().flush_if_due(),
         }
     }
 }
@@ -94,4 +108,31 @@ async fn offline() -> State {
 /// The last will.
 fn lost() -> State {
     State { state: Presence::Lost, reason: None, ts: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use lectern_wire::telemetry::Sample;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_connection_samples_are_on_the_disk_before_anybody_asks_for_them() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path(), 1 << 20).expect("opens");
+        let file = rusqlite::Connection::open(folder.path().join("outbox.db")).expect("opens");
+        let kept = || file.query_row("SELECT count(*) FROM samples", [], |row| row.get::<_, u32>(0));
+        let work = async {
+            for n in 1..3 {
+                store
+                    .outbox()
+                    .push_sample("sys", &Sample { ts: n, values: [("cpu_pct".to_owned(), 1.0)].into() });
+                store.bells().publish.notify_one();
+                while kept().expect("counts") < u32::try_from(n).expect("small") {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), keeping(&store, work)).await.expect("they are kept");
+    }
 }

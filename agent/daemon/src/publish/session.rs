@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dialect::{self, Message};
 use super::sizes::{Sizes, UnderWay};
-use super::{Settings, WINDOW, discovery, lost, offline, online};
+use super::{Settings, WINDOW, discovery, keeping, lost, offline, online};
 use crate::model::telling::Dialect;
 use crate::platform::rest::{self, Beat};
 use crate::platform::tls::TrustError;
@@ -34,8 +34,6 @@ const HISTORY_EVERY: Duration = Duration::from_millis(200);
 const LOOK_BACK: Duration = Duration::from_secs(60);
 /// Longest silence on the line.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// While there is no connection, this often samples are taken to the disk: nobody rings.
-const UNCONNECTED: Duration = Duration::from_secs(5);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -124,13 +122,9 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> Result<(), SessionError> {
     let options = options(settings)?;
-    let mut calling = Box::pin(Line::connect(&options));
-    let line = loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            line = &mut calling => break line?,
-            () = tokio::time::sleep(UNCONNECTED) => store.outbox().flush_if_due(),
-        }
+    let line = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        line = keeping(store, Line::connect(&options)) => line?,
     };
     tracing::info!(broker = %settings.url, "connected to the broker");
     let now = clock::mono();

@@ -80,7 +80,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
                 complete(&store, &mut health, &mut hours);
                 for (group, values) in &health.groups {
                     let always = matches!(group, Group::Sys | Group::Net);
-                    told.tell(group.name(), clock::wall_ms(), values.clone(), always);
+                    told.tell(group.name(), clock::wall_ms(), values, always);
                 }
                 store.set_health(health);
                 let status = store.board().read();
@@ -108,8 +108,8 @@ fn complete(store: &Store, health: &mut Health, hours: &mut Hours) {
     hours.keep_if_due(store);
     match store.outbox().rows() {
         Ok(rows) => {
-            let sys = health.groups.entry(Group::Sys).or_default();
-            sys.insert("outbox_rows_count".into(), rows as f64);
+            let agent = health.groups.entry(Group::Agent).or_default();
+            agent.insert("outbox_rows_count".into(), rows as f64);
         }
         Err(e) => drop(health.missing.insert("outbox_rows_count".into(), e.to_string())),
     }
@@ -167,7 +167,7 @@ struct Told<'a> {
 
 impl Told<'_> {
     /// Leaves a sample, unless it says what was said a moment ago.
-    fn tell(&mut self, group: &'static str, ts: i64, values: Values, always: bool) {
+    fn tell(&mut self, group: &'static str, ts: i64, values: &Values, always: bool) {
         if values.is_empty() {
             return;
         }
@@ -175,12 +175,13 @@ impl Told<'_> {
         let stale = self
             .last
             .get(group)
-            .is_none_or(|(at, last)| now.saturating_sub(*at) >= REPEAT || !same(last, &values));
+            .is_none_or(|(at, last)| now.saturating_sub(*at) >= REPEAT || !same(last, values));
         if always || stale {
+            tracing::trace!(group, ts, "a sample");
             self.store.outbox().push_sample(group, &Sample { ts, values: values.clone() });
             self.rings = true;
             if !always {
-                self.last.insert(group, (now, values));
+                self.last.insert(group, (now, values.clone()));
             }
         }
     }
@@ -196,7 +197,7 @@ impl Told<'_> {
         let live = status.lesson.as_ref().is_some_and(|l| l.state.is_live());
         let before = self.rec_ts;
         self.rec_ts = after(before);
-        self.tell("rec", self.rec_ts, recording(status), live);
+        self.tell("rec", self.rec_ts, &recording(status), live);
         if live {
             // What follows the lesson is told even when it is as before the lesson.
             self.last.remove("rec");
@@ -204,11 +205,24 @@ impl Told<'_> {
     }
 }
 
-/// Whether two samples say the same; that time goes by is no news.
+/// Whether two samples say the same. That time goes by is no news, nor that a few rows more or less wait: of those only
+/// the first figure of ten and more counts, else a room that cannot tell anybody would fill its outbox with how full it is.
 fn same(a: &Values, b: &Values) -> bool {
     const GOES_BY: [&str; 3] = ["power_on_s", "power_on_today_s", "input_idle_s"];
-    a.len() == b.len()
-        && a.iter().all(|(name, value)| GOES_BY.contains(&name.as_str()) || b.get(name) == Some(value))
+    let roughly = |rows: f64| {
+        let mut step = 10.0;
+        while rows >= step * 10.0 {
+            step *= 10.0;
+        }
+        (rows / step).floor() * step
+    };
+    let alike = |(name, value): (&String, &f64)| match name.as_str() {
+        "outbox_rows_count" => {
+            b.get(name).is_some_and(|other| roughly(*other).total_cmp(&roughly(*value)).is_eq())
+        }
+        name => GOES_BY.contains(&name) || b.get(name) == Some(value),
+    };
+    a.len() == b.len() && a.iter().all(alike)
 }
 
 /// Now, but never the millisecond of the sample before: the hub keeps one sample of a group for each, and two
@@ -248,4 +262,27 @@ fn recording(status: &Status) -> Values {
         put("lessons_waiting_bytes", status.keeping.waiting_bytes as f64);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_news_is_not_told_again() {
+        let rows = |n: f64| Values::from([("outbox_rows_count".into(), n), ("power_on_s".into(), n * 30.0)]);
+        for (a, b, news) in [
+            (0.0, 9.0, false),
+            (9.0, 10.0, true),
+            (10.0, 19.0, false),
+            (19.0, 20.0, true),
+            (99.0, 100.0, true),
+            (4000.0, 4999.0, false),
+            (4000.0, 40_000.0, true),
+        ] {
+            assert_eq!((!same(&rows(a), &rows(b)), !same(&rows(b), &rows(a))), (news, news), "{a} and {b}");
+        }
+        let other = Values::from([("reconnects_count".into(), 1.0), ("power_on_s".into(), 0.0)]);
+        assert!(!same(&rows(0.0), &other), "another number is there");
+    }
 }

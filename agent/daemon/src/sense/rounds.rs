@@ -1,12 +1,12 @@
 //! Calls the collectors, round by round, so that one that hangs never holds the others.
 //!
-//! A round is one thread that takes collector after collector from a list. When one takes longer than its patience,
-//! the thread is left with it, a new thread goes on with the list, and the numbers of the one that hangs are
-//! missing until it comes back by itself.
+//! One thread takes collector after collector from a list, and waits for the next round when the list is empty. When a
+//! collector takes longer than its patience, the thread is left with it, a new thread goes on with the list, and the
+//! numbers of the one that hangs are missing until it comes back by itself; the thread it held ends then.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lectern_base::clock;
@@ -44,6 +44,8 @@ struct Entry {
 #[derive(Default)]
 struct Work {
     list: Mutex<List>,
+    /// Rings when there is something to do for the thread that waits, or nothing ever again.
+    more: Condvar,
     /// Rings when a thread has nothing more to do.
     over: Notify,
 }
@@ -58,6 +60,8 @@ struct List {
     now: Option<(usize, Duration)>,
     /// The thread that may take from the list; others are left behind.
     thread: u64,
+    /// That thread waits for something to do.
+    idle: bool,
     done: Vec<Done>,
 }
 
@@ -66,22 +70,26 @@ impl Work {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A thread's life: until the list is empty or somebody else took over.
+    /// A thread's life: until somebody else took over.
     fn run(&self, host: &Host, me: u64) {
+        let mut list = self.lock();
         loop {
-            let taken = {
-                let mut list = self.lock();
-                if list.thread != me {
-                    return;
-                }
-                let taken = list.waiting.pop_front();
-                list.now = taken.as_ref().map(|(n, _)| (*n, clock::mono()));
-                taken
+            if list.thread != me {
+                return;
+            }
+            let taken = list.waiting.pop_front();
+            list.now = taken.as_ref().map(|(n, _)| (*n, clock::mono()));
+            let Some((n, mut collector)) = taken else {
+                self.over.notify_one();
+                list.idle = true;
+                let waits = |list: &mut List| list.idle && list.thread == me;
+                list = self.more.wait_while(list, waits).unwrap_or_else(PoisonError::into_inner);
+                continue;
             };
-            let Some((n, mut collector)) = taken else { break };
+            drop(list);
             let outcome =
                 std::panic::catch_unwind(AssertUnwindSafe(|| collector.collect(host, clock::mono())));
-            let mut list = self.lock();
+            list = self.lock();
             list.done.push(match outcome {
                 Ok(found) => (n, Some(collector), found),
                 Err(_) => {
@@ -91,7 +99,6 @@ impl Work {
                 }
             });
         }
-        self.over.notify_one();
     }
 }
 
@@ -156,13 +163,15 @@ impl Rounds {
         self.health()
     }
 
-    /// A thread that goes on with the list; whoever worked on it before is left behind.
+    /// Somebody goes on with the list: the thread that waits, or a new one; whoever worked on it before is left behind.
     fn start(&self) {
         let me = {
             let mut list = self.work.lock();
-            list.thread += 1;
-            list.thread
+            let waits = std::mem::take(&mut list.idle);
+            list.thread += u64::from(!waits);
+            (!waits).then_some(list.thread)
         };
+        let Some(me) = me else { return self.work.more.notify_one() };
         let (work, host) = (self.work.clone(), self.host.clone());
         let thread = std::thread::Builder::new().name("sense".into()).stack_size(STACK);
         if let Err(e) = thread.spawn(move || work.run(&host, me)) {
@@ -200,6 +209,13 @@ impl Rounds {
             }
         }
         health
+    }
+}
+
+impl Drop for Rounds {
+    fn drop(&mut self) {
+        self.work.lock().thread += 1;
+        self.work.more.notify_all();
     }
 }
 

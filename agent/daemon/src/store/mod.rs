@@ -129,7 +129,7 @@ struct Inner {
     durable: watch::Sender<Option<Durable>>,
     board: board::Board,
     alarms: watch::Sender<Vec<Alarm>>,
-    health: watch::Sender<Health>,
+    health: watch::Sender<Arc<Health>>,
     presence: watch::Sender<Presence>,
     line: Arc<line::Line>,
     handed: rules::Handed,
@@ -250,7 +250,7 @@ impl Store {
             durable: watch::channel(None).0,
             board: board::Board::default(),
             alarms: watch::channel(alarms).0,
-            health: watch::channel(Health::default()).0,
+            health: watch::channel(Arc::default()).0,
             presence: watch::channel(Presence::default()).0,
             line: Arc::default(),
             handed: rules::Handed::default(),
@@ -328,13 +328,13 @@ impl Store {
 
     /// Follows what was measured last.
     #[must_use]
-    pub fn health(&self) -> watch::Receiver<Health> {
+    pub fn health(&self) -> watch::Receiver<Arc<Health>> {
         self.0.health.subscribe()
     }
 
     /// Tells what was measured.
     pub fn set_health(&self, health: Health) {
-        self.0.health.send_replace(health);
+        self.0.health.send_replace(Arc::new(health));
     }
 
     /// Who is at the machine, as it was seen last.
@@ -372,7 +372,8 @@ impl Store {
     pub fn fact(&self, key: &str) -> Result<Option<String>, StoreError> {
         use rusqlite::OptionalExtension as _;
         let db = self.db();
-        Ok(db.query_row("SELECT value FROM facts WHERE key = ?1", [key], |row| row.get(0)).optional()?)
+        let mut asked = db.prepare_cached("SELECT value FROM facts WHERE key = ?1")?;
+        Ok(asked.query_row([key], |row| row.get(0)).optional()?)
     }
 
     /// Removes a small fact.

@@ -9,7 +9,7 @@ use lectern_wire::timetable::Timetable;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use tokio::sync::watch;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, unwritable};
 use crate::model::rules::Rules;
 
 /// The name of the fact that keeps it.
@@ -43,10 +43,16 @@ pub fn kept_in(folder: &Path) -> Result<Option<(u64, bool)>, String> {
     if !path.exists() {
         return Ok(None);
     }
-    let look = || -> rusqlite::Result<Option<String>> {
-        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let look = || -> Result<Option<String>, StoreError> {
+        let db = if unwritable::can_be_written(folder) {
+            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?
+        } else {
+            // SQLite needs a file of its own beside it to read the last commits, even if it only reads.
+            unwritable::remembered(&path)?
+        };
         db.busy_timeout(std::time::Duration::from_secs(3))?;
-        db.query_row("SELECT value FROM facts WHERE key = ?1", [KEPT], |row| row.get(0)).optional()
+        let sql = "SELECT value FROM facts WHERE key = ?1";
+        Ok(db.query_row(sql, [KEPT], |row| row.get(0)).optional()?)
     };
     let Some(text) = look().map_err(|e| format!("{}: {e}", path.display()))? else { return Ok(None) };
     let kept: Signed<Desired> = serde_json::from_str(&text).map_err(|e| e.to_string())?;

@@ -5,6 +5,7 @@ use lectern_base::{clock, disk};
 use super::{Finding, finding};
 use crate::cli::remote;
 use crate::config::Config;
+use crate::model::home::Doubt;
 use crate::platform::volume;
 
 /// What a technician wants to know of the machine.
@@ -27,19 +28,31 @@ fn data(config: &Config) -> Finding {
 
 /// Whether the volume keeps what is written to it: by looks, and by what the running daemon has found out.
 fn volume(config: &Config) -> Finding {
+    finding(
+        "volume",
+        doubt(config).map_or_else(
+            || Ok("keeps what is written to it, as far as can be seen".to_owned()),
+            |(why, advice)| Err(format!("{why}: no lesson is begun; {advice}")),
+        ),
+    )
+}
+
+/// What speaks against it, and what to do.
+fn doubt(config: &Config) -> Option<(String, &'static str)> {
+    let elsewhere = "set device.data_dir to a volume that is not restored";
+    let repair = "have the disk looked at (dmesg, smartctl), repair or replace it; Lectern goes on by itself when \
+                  it can be written again";
     let folder = &config.device.data_dir;
-    let looks = volume::doubt(folder).filter(|_| !config.device.trust_volume).map(|doubt| doubt.to_string());
+    if disk::only_read(folder) {
+        return Some((Doubt::ReadOnly.to_string(), repair));
+    }
+    let looks = volume::doubt(folder).filter(|_| !config.device.trust_volume);
     let told = || {
         let status = remote::ask(folder, "/api/status", None).ok()?;
-        status["home"]["detail"].as_str().map(str::to_owned)
+        let detail = status["home"]["detail"].as_str()?.to_owned();
+        Some((detail, if status["home"]["code"] == Doubt::ReadOnly.code() { repair } else { elsewhere }))
     };
-    let outcome = match looks.or_else(told) {
-        None => Ok("keeps what is written to it, as far as can be seen".to_owned()),
-        Some(why) => {
-            Err(format!("{why}: lessons are refused; set device.data_dir to a volume that is not restored"))
-        }
-    };
-    finding("volume", outcome)
+    looks.map(|doubt| (doubt.to_string(), elsewhere)).or_else(told)
 }
 
 fn space(config: &Config) -> Finding {

@@ -9,7 +9,7 @@ use rustix::fs::StatVfsMountFlags;
 
 use super::Collector;
 use crate::model::reading::{Found, Group};
-use crate::platform::host::Host;
+use crate::platform::host::{Host, Source};
 
 /// The kernel counts sectors of 512 bytes, whatever the disk's own are.
 const SECTOR_BITS: f64 = 512.0 * 8.0;
@@ -59,8 +59,9 @@ impl Collector for Volume {
 }
 
 /// What goes to and from the disks, from `/proc/diskstats`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Traffic {
+    counts: Source,
     disks: Vec<String>,
     last: Option<(Duration, Counts)>,
 }
@@ -72,20 +73,28 @@ struct Counts {
     busy_ms: f64,
 }
 
-impl Traffic {
-    fn count(&self, text: &str) -> Counts {
-        let mut sum = Counts::default();
-        for line in text.lines() {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let number = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-            if fields.get(2).is_some_and(|name| self.disks.iter().any(|disk| disk == name)) {
-                sum.read += number(5);
-                sum.written += number(9);
-                sum.busy_ms += number(12);
-            }
-        }
-        sum
+impl Default for Traffic {
+    fn default() -> Self {
+        Self { counts: Source::at("proc/diskstats"), disks: Vec::new(), last: None }
     }
+}
+
+/// The sum over these disks.
+fn count(disks: &[String], text: &str) -> Counts {
+    let mut sum = Counts::default();
+    for line in text.lines() {
+        let mut fields = line.split_ascii_whitespace().skip(2);
+        if !fields.next().is_some_and(|name| disks.iter().any(|disk| disk == name)) {
+            continue;
+        }
+        // Counted from the name: reads, merged, sectors, ms; the same of writes; under way, ms busy.
+        let numbers: Vec<f64> = fields.map(|field| field.parse().unwrap_or(0.0)).collect();
+        let number = |n: usize| numbers.get(n).copied().unwrap_or(0.0);
+        sum.read += number(2);
+        sum.written += number(6);
+        sum.busy_ms += number(9);
+    }
+    sum
 }
 
 impl Collector for Traffic {
@@ -109,8 +118,8 @@ impl Collector for Traffic {
             found.lack("disk_busy_pct", "the kernel names no disk");
             return found;
         }
-        let sum = match host.read("proc/diskstats") {
-            Ok(text) => self.count(&text),
+        let sum = match self.counts.read(host) {
+            Ok(text) => count(&self.disks, text),
             Err(why) => {
                 found.lack("disk_busy_pct", why);
                 return found;

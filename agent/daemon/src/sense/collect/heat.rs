@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Collector;
 use crate::model::reading::{Found, Group};
-use crate::platform::host::Host;
+use crate::platform::host::{Host, Source};
 
 /// Sensors are looked for again after so many readings; a module may be loaded late.
 const LOOK_AGAIN: u32 = 40;
@@ -12,9 +12,9 @@ const LOOK_AGAIN: u32 = 40;
 /// What warms up and what cools.
 #[derive(Debug, Default)]
 pub struct Heat {
-    sensors: Vec<String>,
-    disks: Vec<String>,
-    fans: Vec<String>,
+    sensors: Vec<Source>,
+    disks: Vec<Source>,
+    fans: Vec<Source>,
     looked: Option<u32>,
     /// Fans that were seen turning: boards list connectors that nothing is plugged into, at 0.
     turned: bool,
@@ -32,7 +32,7 @@ impl Heat {
             let folder = format!("sys/class/hwmon/{chip}");
             let disk = matches!(host.word(&format!("{folder}/name")).as_deref(), Some("drivetemp" | "nvme"));
             for file in host.list(&folder).into_iter().filter(|file| file.ends_with("_input")) {
-                let path = format!("{folder}/{file}");
+                let path = Source::at(format!("{folder}/{file}"));
                 match (file.starts_with("temp"), file.starts_with("fan")) {
                     (true, _) if disk => self.disks.push(path),
                     (true, _) => self.sensors.push(path),
@@ -43,14 +43,14 @@ impl Heat {
         }
         if self.sensors.is_empty() {
             let zones = host.list("sys/class/thermal").into_iter().filter(|z| z.starts_with("thermal_zone"));
-            self.sensors = zones.map(|zone| format!("sys/class/thermal/{zone}/temp")).collect();
+            self.sensors = zones.map(|zone| Source::at(format!("sys/class/thermal/{zone}/temp"))).collect();
         }
     }
 }
 
 /// The hottest that is believable, °C: unconnected sensors give nonsense.
-fn hottest(host: &Host, files: &[String]) -> Option<f64> {
-    let celsius = files.iter().filter_map(|file| host.number(file)).map(|milli| milli / 1000.0);
+fn hottest(host: &Host, files: &mut [Source]) -> Option<f64> {
+    let celsius = files.iter_mut().filter_map(|file| file.number(host)).map(|milli| milli / 1000.0);
     celsius.filter(|c| (-40.0..150.0).contains(c)).reduce(f64::max)
 }
 
@@ -67,20 +67,20 @@ impl Collector for Heat {
         let mut found = Found::default();
         self.look(host);
         let tenth = |c: f64| (c * 10.0).round() / 10.0;
-        match hottest(host, &self.sensors) {
+        match hottest(host, &mut self.sensors) {
             Some(celsius) => found.put("temperature_celsius", tenth(celsius)),
             None if self.sensors.is_empty() => {
                 found.lack("temperature_celsius", "the kernel offers no temperature sensor");
             }
             None => found.lack("temperature_celsius", "no sensor gives a believable temperature"),
         }
-        match hottest(host, &self.disks) {
+        match hottest(host, &mut self.disks) {
             Some(celsius) => found.put("disk_temperature_celsius", tenth(celsius)),
             None => {
                 found.lack("disk_temperature_celsius", "no disk tells it (kernel modules drivetemp, nvme)");
             }
         }
-        let fastest = self.fans.iter().filter_map(|file| host.number(file)).reduce(f64::max);
+        let fastest = self.fans.iter_mut().filter_map(|file| file.number(host)).reduce(f64::max);
         self.turned |= fastest.is_some_and(|rpm| rpm > 0.0);
         match fastest {
             Some(rpm) if self.turned => found.put("fan_rpm", rpm.round()),

@@ -76,16 +76,17 @@ pub fn register(data_dir: &std::path::Path) -> PathBuf {
 pub fn all(scope: &Scope) -> Vec<Box<dyn Collector>> {
     let mut all: Vec<Box<dyn Collector>> = vec![
         Box::new(processor::Processor::default()),
-        Box::new(memory::Memory),
+        Box::new(memory::Memory::default()),
         Box::new(disk::Volume::of(scope.data_dir.clone())),
         Box::new(disk::Traffic::default()),
         Box::new(heat::Heat::default()),
         Box::new(time::Time::new(scope.line.clone())),
         Box::new(own::Own::default()),
+        Box::new(own::OwnMemory),
         Box::new(units::Units),
         Box::new(smart::Smart),
         Box::new(network::Network::default()),
-        Box::new(wireless::Wireless),
+        Box::new(wireless::Wireless::default()),
         Box::new(display::Display),
         Box::new(capture::Capture::registered_in(register(&scope.data_dir))),
     ];

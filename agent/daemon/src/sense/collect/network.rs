@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use super::Collector;
 use crate::model::reading::{Found, Group};
-use crate::platform::host::Host;
+use crate::platform::host::{Host, Source};
 
 /// All interfaces but those of this machine alone.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Network {
+    traffic: Source,
+    routes: Source,
+    segments: Source,
+    /// Of the interface with the way out.
+    uplink: Option<Uplink>,
     last: Option<(Duration, Counts)>,
     resent: Option<(f64, f64)>,
 }
@@ -21,6 +26,34 @@ struct Counts {
     interfaces: usize,
 }
 
+/// What the kernel says of one interface.
+#[derive(Debug)]
+struct Uplink {
+    name: String,
+    carrier: Source,
+    speed: Source,
+}
+
+impl Uplink {
+    fn of(name: String) -> Self {
+        let file = |what| Source::at(format!("sys/class/net/{name}/{what}"));
+        Self { carrier: file("carrier"), speed: file("speed"), name }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            traffic: Source::at("proc/net/dev"),
+            routes: Source::at("proc/net/route"),
+            segments: Source::at("proc/net/snmp"),
+            uplink: None,
+            last: None,
+            resent: None,
+        }
+    }
+}
+
 impl Counts {
     /// Lines of `/proc/net/dev`: name, then 8 numbers received and 8 sent.
     fn parse(text: &str) -> Self {
@@ -30,11 +63,13 @@ impl Counts {
             if inside(name.trim()) {
                 continue;
             }
-            let n: Vec<f64> = numbers.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-            let at = |i: usize| n.get(i).copied().unwrap_or(0.0);
-            sum.received += at(0);
-            sum.sent += at(8);
-            sum.errors += at(2) + at(10);
+            let mut n = [0.0; 16];
+            for (n, word) in n.iter_mut().zip(numbers.split_ascii_whitespace()) {
+                *n = word.parse().unwrap_or(0.0);
+            }
+            sum.received += n[0];
+            sum.sent += n[8];
+            sum.errors += n[2] + n[10];
             sum.interfaces += 1;
         }
         sum
@@ -48,12 +83,14 @@ fn inside(name: &str) -> bool {
 }
 
 /// The interface of the default route with the lowest metric.
-pub fn uplink(host: &Host) -> Option<String> {
-    let text = host.read("proc/net/route").ok()?;
-    let routes = text.lines().skip(1).filter_map(|line| {
-        let f: Vec<&str> = line.split_whitespace().collect();
-        let everywhere = *f.get(1)? == "00000000" && *f.get(7)? == "00000000";
-        everywhere.then_some((f.get(6)?.parse::<u32>().ok()?, (*f.first()?).to_owned()))
+fn uplink(routes: &str) -> Option<&str> {
+    let routes = routes.lines().skip(1).filter_map(|line| {
+        // Interface, destination, gateway, flags, references, uses, metric, mask.
+        let mut fields = line.split_ascii_whitespace();
+        let (name, destination) = (fields.next()?, fields.next()?);
+        let (metric, mask) = (fields.nth(4)?, fields.next()?);
+        let everywhere = destination == "00000000" && mask == "00000000";
+        everywhere.then_some((metric.parse::<u32>().ok()?, name))
     });
     routes.min().map(|(_, name)| name)
 }
@@ -69,10 +106,10 @@ impl Collector for Network {
 
     fn collect(&mut self, host: &Host, now: Duration) -> Found {
         let mut found = Found::default();
-        match host.read("proc/net/dev") {
+        match self.traffic.read(host) {
             Err(why) => found.lack("net_rx_bps", why),
             Ok(text) => {
-                let sum = Counts::parse(&text);
+                let sum = Counts::parse(text);
                 if sum.interfaces == 0 {
                     found.lack("net_rx_bps", "there is no network interface");
                 } else if let Some((then, last)) = self.last {
@@ -87,24 +124,27 @@ impl Collector for Network {
                 self.last = Some((now, sum));
             }
         }
-        match uplink(host) {
+        let name = self.routes.read(host).ok().and_then(uplink);
+        if name != self.uplink.as_ref().map(|uplink| uplink.name.as_str()) {
+            self.uplink = name.map(|name| Uplink::of(name.to_owned()));
+        }
+        match &mut self.uplink {
             None => {
                 found.count("net_up_count", 0);
                 found.lack("net_link_bps", "no interface has a way out (no default route)");
             }
-            Some(name) => {
-                let folder = format!("sys/class/net/{name}");
-                let up = host.number(&format!("{folder}/carrier")) == Some(1.0);
+            Some(Uplink { name, carrier, speed }) => {
+                let up = carrier.number(host) == Some(1.0);
                 found.count("net_up_count", usize::from(up));
-                found.say("net_interface", name);
+                found.say("net_interface", name.as_str());
                 // Wi-Fi and virtual interfaces have no speed: the kernel answers with an error or -1.
-                match host.number(&format!("{folder}/speed")).filter(|mbps| *mbps > 0.0) {
+                match speed.number(host).filter(|mbps| *mbps > 0.0) {
                     Some(mbps) => found.put("net_link_bps", mbps * 1e6),
                     None => found.lack("net_link_bps", "this interface has no fixed speed"),
                 }
             }
         }
-        if let Some((sent, resent)) = host.read("proc/net/snmp").ok().as_deref().and_then(segments) {
+        if let Some((sent, resent)) = self.segments.read(host).ok().and_then(segments) {
             if let Some((sent_before, resent_before)) = self.resent
                 && sent > sent_before + 50.0
             {

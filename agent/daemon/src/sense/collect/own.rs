@@ -6,15 +6,10 @@ use super::Collector;
 use crate::model::reading::{Found, Group};
 use crate::platform::host::{Host, kib};
 
-/// Own memory is measured this often: the kernel walks all our pages for it.
-const MEMORY_EVERY: Duration = Duration::from_secs(5 * 60);
-
-/// The agent.
+/// The agent's processor time.
 #[derive(Debug, Default)]
 pub struct Own {
     last: Option<(Duration, f64)>,
-    memory: Option<f64>,
-    measured: Option<Duration>,
 }
 
 impl Collector for Own {
@@ -28,15 +23,6 @@ impl Collector for Own {
 
     fn collect(&mut self, _host: &Host, now: Duration) -> Found {
         let mut found = Found::default();
-        if self.measured.is_none_or(|at| now.saturating_sub(at) >= MEMORY_EVERY) {
-            (self.memory, self.measured) = (own_memory(), Some(now));
-        }
-        match self.memory {
-            Some(bytes) => found.put("agent_memory_bytes", bytes),
-            None => {
-                found.lack("agent_memory_bytes", "the kernel does not tell shares of memory (smaps_rollup)");
-            }
-        }
         let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         let used = t.tv_sec as f64 + t.tv_nsec as f64 / 1e9;
         if let Some((then, before)) = self.last {
@@ -46,6 +32,37 @@ impl Collector for Own {
             }
         }
         self.last = Some((now, used));
+        found
+    }
+}
+
+/// Its memory. Told with what hardly ever changes.
+#[derive(Debug, Default)]
+pub struct OwnMemory;
+
+impl Collector for OwnMemory {
+    fn name(&self) -> &'static str {
+        "agent memory"
+    }
+
+    fn group(&self) -> Group {
+        Group::Agent
+    }
+
+    fn every(&self) -> Duration {
+        // The kernel walks all our pages for it.
+        Duration::from_secs(5 * 60)
+    }
+
+    fn collect(&mut self, _host: &Host, _now: Duration) -> Found {
+        let mut found = Found::default();
+        match own_memory() {
+            // A tenth of a megabyte more or less is no news.
+            Some(bytes) => found.put("agent_memory_bytes", (bytes / 1e5).round() * 1e5),
+            None => {
+                found.lack("agent_memory_bytes", "the kernel does not tell shares of memory (smaps_rollup)");
+            }
+        }
         found
     }
 }

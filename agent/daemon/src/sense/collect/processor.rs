@@ -4,12 +4,20 @@ use std::time::Duration;
 
 use super::Collector;
 use crate::model::reading::{Found, Group};
-use crate::platform::host::Host;
+use crate::platform::host::{Host, Source};
 
 /// The processor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Processor {
+    stat: Source,
+    load: Source,
     last: Option<Ticks>,
+}
+
+impl Default for Processor {
+    fn default() -> Self {
+        Self { stat: Source::at("proc/stat"), load: Source::at("proc/loadavg"), last: None }
+    }
 }
 
 /// Time since boot, in ticks of all processors together.
@@ -24,9 +32,14 @@ impl Ticks {
     /// `cpu user nice system idle iowait irq softirq steal …`; what follows is counted in user already.
     fn parse(stat: &str) -> Option<Self> {
         let line = stat.lines().next()?.strip_prefix("cpu ")?;
-        let fields: Vec<f64> = line.split_whitespace().take(8).filter_map(|f| f.parse().ok()).collect();
-        let (idle, waiting) = (*fields.get(3)?, *fields.get(4)?);
-        Some(Self { all: fields.iter().sum(), idle, waiting })
+        let mut fields = [0.0; 8];
+        let mut seen = 0;
+        for (field, word) in fields.iter_mut().zip(line.split_ascii_whitespace()) {
+            *field = word.parse().ok()?;
+            seen += 1;
+        }
+        let [_, _, _, idle, waiting, ..] = fields;
+        (seen > 4).then(|| Self { all: fields.iter().sum(), idle, waiting })
     }
 }
 
@@ -41,9 +54,9 @@ impl Collector for Processor {
 
     fn collect(&mut self, host: &Host, _now: Duration) -> Found {
         let mut found = Found::default();
-        match host.read("proc/stat") {
+        match self.stat.read(host) {
             Err(why) => found.lack("cpu_pct", why),
-            Ok(text) => match Ticks::parse(&text) {
+            Ok(text) => match Ticks::parse(text) {
                 None => found.lack("cpu_pct", "/proc/stat is not as expected"),
                 Some(now) => {
                     // The first reading has nothing to compare with: a rate needs two.
@@ -58,7 +71,7 @@ impl Collector for Processor {
                 }
             },
         }
-        let load = host.read("proc/loadavg").and_then(|text| {
+        let load = self.load.read(host).and_then(|text| {
             let first = text.split(' ').next().and_then(|word| word.parse().ok());
             first.ok_or_else(|| "/proc/loadavg is not as expected".to_owned())
         });

@@ -8,7 +8,7 @@ use lectern_base::clock;
 use super::Collector;
 use crate::model::reading::{Found, Group};
 use crate::platform::bus::Bus;
-use crate::platform::host::Host;
+use crate::platform::host::{Host, Source};
 use crate::store::line::Line;
 
 /// How long what the kernel says holds.
@@ -18,6 +18,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug)]
 pub struct Time {
     line: Arc<Line>,
+    uptime: Source,
     asked: Option<Duration>,
 }
 
@@ -25,7 +26,7 @@ impl Time {
     /// With what is known of the hub's clock.
     #[must_use]
     pub fn new(line: Arc<Line>) -> Self {
-        Self { line, asked: None }
+        Self { line, uptime: Source::at("proc/uptime"), asked: None }
     }
 
     /// Who keeps the clock; none when nobody does.
@@ -70,7 +71,7 @@ impl Collector for Time {
             Some(ms) => found.put("clock_hub_ms", ms as f64),
             None => found.lack("clock_hub_ms", "the hub has not told its time yet"),
         }
-        let uptime = host.read("proc/uptime").and_then(|text| {
+        let uptime = self.uptime.read(host).and_then(|text| {
             let first = text.split(' ').next().and_then(|word| word.parse::<f64>().ok());
             first.map(f64::round).ok_or_else(|| "/proc/uptime is not as expected".to_owned())
         });

@@ -4,11 +4,19 @@ use std::time::Duration;
 
 use super::Collector;
 use crate::model::reading::{Found, Group};
-use crate::platform::host::Host;
+use crate::platform::host::{Host, Source};
 
 /// The wireless link.
-#[derive(Debug, Default)]
-pub struct Wireless;
+#[derive(Debug)]
+pub struct Wireless {
+    links: Source,
+}
+
+impl Default for Wireless {
+    fn default() -> Self {
+        Self { links: Source::at("proc/net/wireless") }
+    }
+}
 
 impl Collector for Wireless {
     fn name(&self) -> &'static str {
@@ -21,7 +29,7 @@ impl Collector for Wireless {
 
     fn collect(&mut self, host: &Host, _now: Duration) -> Found {
         let mut found = Found::default();
-        let text = match host.read("proc/net/wireless") {
+        let text = match self.links.read(host) {
             Ok(text) => text,
             Err(why) => {
                 found.lack(

@@ -2,8 +2,12 @@
 //!
 //! A file that is broken is set aside and the next one begins, with numbers that were never used. A file that the
 //! disk does not let us have (full, read-only, gone) is not broken: it is left alone and tried again.
+//!
+//! SQLite's log beside the file may lose its end, and nothing in it says so: what is left is whole. So the number of the
+//! newest event is noted in a third file ([`note`]), and a file that knows less has lost some ([`declare_cut`]).
 
-use std::path::Path;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use lectern_base::clock;
 use rusqlite::{Connection, ErrorCode, params};
@@ -100,6 +104,51 @@ pub fn open(path: &Path) -> Result<Connection, Fault> {
     Ok(db)
 }
 
+/// Where the number of the newest event is noted.
+fn note_of(path: &Path) -> PathBuf {
+    path.with_extension("last")
+}
+
+/// Notes how far events are numbered. Not synced: the events are; what this guards against happens later.
+pub fn note(path: &Path, db: &Connection) {
+    let note = || {
+        let file = std::fs::File::options().write(true).create(true).truncate(false).open(note_of(path))?;
+        // Always as long, so that it is never half an older one.
+        file.write_all_at(format!("{:020}\n", newest_event(db)?).as_bytes(), 0)?;
+        Ok::<_, anyhow::Error>(())
+    };
+    if let Err(e) = note() {
+        tracing::warn!("how far events are numbered could not be noted: {e}");
+    }
+}
+
+/// The highest number an event ever had, as the file knows it.
+fn newest_event(db: &Connection) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)";
+    db.query_row(sql, [], |row| row.get(0))
+}
+
+/// Declares the events that were numbered once and that the file knows nothing of; their numbers are not used again.
+pub fn declare_cut(path: &Path, db: &Connection) -> rusqlite::Result<()> {
+    let noted = std::fs::read_to_string(note_of(path)).ok().and_then(|text| text.trim().parse::<i64>().ok());
+    let known = newest_event(db)?;
+    let Some(noted) = noted.filter(|noted| *noted > known) else { return Ok(()) };
+    tracing::error!(from = known + 1, to = noted, "the end of the outbox's log is gone, and events with it");
+    let data = serde_json::json!({
+        "class": "event", "from_seq": known + 1, "to_seq": noted, "cause": "the end of the outbox's log was lost",
+    });
+    insert_gap(db, noted + 1, &data)
+}
+
+/// A gap with a number of its own.
+fn insert_gap(db: &Connection, seq: i64, data: &serde_json::Value) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO events (seq, kind, ts, mono_ms, boot_id, clock_trusted, data) VALUES (?1, 'gap', ?2, ?3, ?4, ?5, ?6)",
+        params![seq, clock::wall_ms(), boot_ms(), clock::boot_id(), clock::trusted(), data.to_string()],
+    )?;
+    Ok(())
+}
+
 /// Sets a broken file aside and begins the next one; what was in the old one is declared lost.
 pub fn begin_anew(path: &Path, why: &str) -> Result<Connection, StoreError> {
     let aside = path.with_extension(format!("broken-{}", clock::wall_ms()));
@@ -112,7 +161,7 @@ pub fn begin_anew(path: &Path, why: &str) -> Result<Connection, StoreError> {
             tracing::debug!("{}: {e}", Path::new(&side).display());
         }
     }
-    let mut db = open(path).map_err(|fault| match fault {
+    let db = open(path).map_err(|fault| match fault {
         Fault::Broken(why) => StoreError::Impossible(why),
         Fault::Disk(e) => e,
     })?;
@@ -122,12 +171,7 @@ pub fn begin_anew(path: &Path, why: &str) -> Result<Connection, StoreError> {
     let data = serde_json::json!({
         "class": "event", "from_seq": 1, "to_seq": start - 1, "cause": "the outbox could not be read",
     });
-    let tx = db.transaction()?;
-    tx.execute(
-        "INSERT INTO events (seq, kind, ts, mono_ms, boot_id, clock_trusted, data) VALUES (?1, 'gap', ?2, ?3, ?4, ?5, ?6)",
-        params![start, clock::wall_ms(), boot_ms(), clock::boot_id(), clock::trusted(), data.to_string()],
-    )?;
-    tx.commit()?;
+    insert_gap(&db, start, &data)?;
     Ok(db)
 }
 

@@ -365,6 +365,7 @@ impl Inner {
             }
             Err(Fault::Disk(e)) => return Err(e),
         };
+        file::declare_cut(&self.path, &db)?;
         let ever = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'samples'), 0)";
         let ever: i64 = db.query_row(ever, [], |row| row.get(0))?;
         self.next = if self.fresh.is_empty() { ever + 1 } else { self.next.max(ever + 1) };
@@ -475,6 +476,7 @@ impl Inner {
         let Some(db) = self.db.as_mut() else { return Ok(()) };
         let tx = db.transaction()?;
         let (mut added, mut removed, mut count) = (0, 0, self.count);
+        let numbers = !self.held.is_empty() || self.lost.events > 0 || self.lost.samples > 0;
         {
             let mut remove =
                 tx.prepare_cached("DELETE FROM samples WHERE seq = ?1 RETURNING length(sample)")?;
@@ -514,6 +516,9 @@ impl Inner {
             }
         }
         tx.commit()?;
+        if numbers {
+            file::note(&self.path, db);
+        }
         self.fresh.clear();
         self.sent.clear();
         self.held.clear();
@@ -578,6 +583,7 @@ impl Inner {
             ],
         )?;
         tx.commit()?;
+        file::note(&self.path, db);
         self.measure()
     }
 }
