@@ -3,14 +3,16 @@
 #   make demo                a classroom in a box, the agent and the hub; prints where to look
 #   make demo ARGS=--once    one lesson from the press to the verified receipt, then ends
 #   make test                everything that must be true
-#   make soak                every fault a classroom knows, hundreds of times, and an hour with claps: about two hours
+#   make soak                every fault a classroom knows, hundreds of times, an hour with claps, and as root an hour of
+#                            everything at once on an installed system: about three hours
+#   make soak-system         only that last hour; MINUTES=5 for less
 #   make peers               ten faults, Lectern beside pyCA
 #   make bench               one line per figure
 #   make links               uploads over slow, long, lossy and shared lines
 #   make deb                 packages for Debian, in target/deb
 #   make try                 those packages on a Debian 12 of its own, booted with systemd: needs root
 
-.PHONY: demo test soak peers bench links deb try setup
+.PHONY: demo test soak soak-system peers bench links deb try packages-to-try setup
 .DEFAULT_GOAL := test
 
 # Seconds that `make soak` damages what each parser is handed.
@@ -23,13 +25,12 @@ demo: setup
 	cargo build --workspace --bins --locked
 	target/debug/lectern-demo $(ARGS)
 
-# Tests run one at a time: a classroom in a box is a display, a browser, two servers and an encoder.
 test: setup
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	.ci/deny
 	cargo build --workspace --bins --locked
-	cargo test --workspace --locked -- --test-threads=1
+	.ci/tests
 	target/debug/lectern-soak --short
 
 # The 90 minutes run faster than the clock: the microphone is simulated, the rest is the recorder.
@@ -38,6 +39,15 @@ soak: setup
 	LECTERN_DRIFT_MINUTES=90 cargo test -p lectern-recorder --locked drift -- --nocapture
 	LECTERN_MANGLE_S=$(MANGLE_S) cargo test --workspace --locked --lib --bins --test mangled -- mangled read_or_refused that_lie
 	target/debug/lectern-soak $(ARGS)
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) soak-system; else echo "left out: the hour on an installed system needs root"; fi
+
+# Everything at once at random instants, on a Debian with the packages, booted by systemd: needs root.
+MINUTES = 60
+soak-system: packages-to-try
+	rm -rf --one-file-system target/system target/system.*
+	packaging/deb/try-system.sh --install target/system
+	target/debug/lectern-soak --system target/system --minutes $(MINUTES)
+	rm -rf --one-file-system target/system target/system.*
 
 peers: setup
 	cargo build --workspace --bins --locked
@@ -63,12 +73,14 @@ deb: setup
 	cp target/daemon/lectern target/release/lectern
 	packaging/deb/build.sh
 
-try: setup
+try: packages-to-try
+	packaging/deb/try-system.sh
+
+packages-to-try: setup
 	@packaging/setup.sh try
 	cargo build --workspace --bins --locked
 	packaging/deb/build.sh --profile debug
 	packaging/deb/build.sh --profile debug --version "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)+1"
-	packaging/deb/try-system.sh
 
 setup:
 	@packaging/setup.sh

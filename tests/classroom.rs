@@ -5,12 +5,12 @@ use std::time::Duration;
 use lectern_tests::grab::{self, Frame};
 use lectern_tests::programs::Programs;
 use lectern_tests::slides::Marker;
-use lectern_tests::{Agent, Clap, Folder, Hub, Room, World, clap};
+use lectern_tests::{Agent, Browser, Clap, Folder, Hub, Room, World, browser, clap};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[test]
-fn what_the_slides_show_and_the_voice_says_is_in_the_take_at_its_second() {
+#[tokio::test]
+async fn what_the_slides_show_and_the_voice_says_is_in_the_take_at_its_second() {
     let world = World::start().unwrap();
     let folder = Folder::new().unwrap();
     let programs = Programs::find().unwrap();
@@ -20,6 +20,25 @@ fn what_the_slides_show_and_the_voice_says_is_in_the_take_at_its_second() {
     agent.wait_for_media(4000, PATIENCE).unwrap();
     let heard = world.sound.speak("请大家打开课本，默读第一自然段。").unwrap();
     agent.wait_for_media(14_000, PATIENCE).unwrap();
+    // The page beside it, with what is recorded: for the READMEs.
+    let browser = Browser::start(&folder, "teacher").await.unwrap();
+    browser.open(&agent.page().unwrap()).await.unwrap();
+    browser.wait_text("#big", "正在录课", PATIENCE).await.unwrap();
+    browser.set_window(1280, 800).await.unwrap();
+    let there = "return document.querySelector('#preview').classList.contains('there')";
+    let mut seen = false;
+    for _ in 0..100 {
+        seen = browser.run(there).await.unwrap() == true;
+        if seen {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(seen, "no preview came while the page was open");
+    let _voice = world.sound.speak("请大家打开课本，默读第一自然段。").unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    browser.screenshot(&browser::pictures().unwrap().join("page-classroom.png")).await.unwrap();
+    browser.close().await.unwrap();
     agent.press("stop").unwrap();
     let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
     let lesson = status["lesson"]["id"].as_str().unwrap();

@@ -265,6 +265,42 @@ fn kill(pid: u32) {
 }
 
 #[test]
+fn what_is_damaged_in_a_take_is_missing_in_its_report_and_the_rest_is_decoded() {
+    let folder = Folder::new().unwrap();
+    let file =
+        take(&folder, "take.mp4", "testsrc2=s=320x180:r=25:d=8", "sine=f=440:r=48000:d=8,aformat=cl=stereo");
+    let probe = ["-show_entries", "packet=codec_type,pos,size", "-of", "csv=p=0"];
+    let packets = tool("ffprobe", &probe, &file, &[]);
+    let of = |kind: &str| -> Vec<(usize, usize)> {
+        let rows = packets.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let rows = rows.filter(|row| row[0] == kind);
+        rows.map(|row| (row[2].parse().unwrap(), row[1].parse().unwrap())).collect()
+    };
+    let mut bytes = std::fs::read(&file).unwrap();
+    // A key frame, the picture before the last, and two pieces of sound.
+    let (pictures, sound) = (of("video"), of("audio"));
+    for (at, size) in [pictures[50], pictures[pictures.len() - 2], sound[40], sound[41]] {
+        bytes[at..at + size].fill(0xff);
+    }
+    std::fs::write(&file, bytes).unwrap();
+    for (more, damaged) in [(&["--full"][..], 2..=2), (&[][..], 1..=2)] {
+        let recorder = Programs::find().unwrap().recorder;
+        let out = Command::new(recorder)
+            .arg("inspect")
+            .arg(&file)
+            .args(["--fps", "25"])
+            .args(more)
+            .output()
+            .unwrap();
+        let report: Report = serde_json::from_slice(&out.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
+        assert!(damaged.contains(&report.dropped_pictures), "{more:?}: {report:?}");
+        assert!((40..=46).contains(&report.sound_hole_ms), "{more:?}: {report:?}");
+        assert_eq!(report.pictures, 200, "{more:?}: {report:?}");
+    }
+}
+
+#[test]
 fn a_clip_holds_the_pictures_of_its_takes_and_joins_them_without_a_hole() {
     let class = Class::start();
     class.agent.press("start").unwrap();

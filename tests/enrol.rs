@@ -261,6 +261,10 @@ async fn a_device_that_is_taken_out_of_use_is_cut_off_and_another_machine_takes_
         .unwrap();
     place.wait("the room is away", "SELECT count(*) FROM device WHERE id = 'room-302' AND state = 'lost'");
     assert!(console.page("/devices").await.unwrap().contains("已停用"));
+    // Out of the way of those that are in use, and still to be found.
+    let rooms = console.page("/").await.unwrap();
+    assert!(rooms.contains("另有 1 台设备已停用") && !rooms.contains("href=\"/rooms/room-302\""), "{rooms}");
+    assert!(console.page("/rooms/room-302").await.unwrap().contains("302教室"));
     place.wait(
         "the certificate is refused",
         "SELECT count(*) FROM certificate WHERE device = 'room-302' AND why = 'retired'",

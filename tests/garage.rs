@@ -113,11 +113,15 @@ impl Device {
     }
 
     async fn put(&self, grant: &Value, bytes: &[u8]) -> StatusCode {
+        self.try_put(grant, bytes).await.unwrap()
+    }
+
+    async fn try_put(&self, grant: &Value, bytes: &[u8]) -> reqwest::Result<StatusCode> {
         let mut request = self.http.put(grant["url"].as_str().expect("a url")).body(bytes.to_vec());
         for (name, value) in grant["headers"].as_object().into_iter().flatten() {
             request = request.header(name, value.as_str().expect("a value"));
         }
-        request.send().await.unwrap().status()
+        Ok(request.send().await?.status())
     }
 }
 
@@ -335,6 +339,47 @@ fn device_key(at: &AtGarage) -> Value {
     let key: String =
         at.school.hub.rows().unwrap().query_row("SELECT key FROM device", [], |row| row.get(0)).unwrap();
     json!(key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_ended_before_it_was_used_is_refused_and_asked_for_again() {
+    let Some(mut at) = AtGarage::with(Garage::with_clock, "") else { return };
+    let first = at.record();
+    let device = at.device();
+    plant(&mut at.school.agent, &first, "long-4", 30 << 20).unwrap();
+    let folder = at.school.agent.data.join("lessons/long-4");
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let announce = json!({ "lesson_id": "long-4", "started_wall_ms": 1, "key": device_key(&at) });
+    let (status, said) = device.ask(reqwest::Method::POST, "", Some(announce)).await;
+    assert_eq!(status, 200, "{said}");
+    let parts = manifest["document"]["takes"][0]["parts"].as_array().expect("parts").clone();
+    let ask = async |verb: &str, n: usize| {
+        let path = format!("/long-4/takes/1/parts:{verb}");
+        device.ask(reqwest::Method::POST, &path, Some(parts[n].clone())).await
+    };
+    let bytes = std::fs::read(folder.join("take-1.mp4")).unwrap();
+    let (part, other) = (&bytes[..8 << 20], &bytes[16 << 20..24 << 20]);
+    assert_eq!(device.put(&ask("grant", 0).await.1, part).await, StatusCode::OK);
+    assert_eq!(ask("sent", 0).await.0, 204);
+    let held = ask("grant", 2).await.1;
+    // An hour goes by at the store, which is four times as long as a grant holds.
+    let clock = at.garage.clock.take().expect("its own clock");
+    clock.off_by(3600).unwrap();
+    // A store may hang up on what it refuses before it has all of it.
+    let refused = device.try_put(&held, other).await;
+    assert!(refused.as_ref().map_or(true, StatusCode::is_client_error), "{refused:?}");
+    assert_eq!(at.arrived("long-4"), Some(1));
+
+    // The hub has not heard of that hour: what the agent is granted first has ended already.
+    at.school.agent.restart(&at.school.folder).unwrap();
+    eventually(PATIENCE, "the receipt", || is_stored(&at.school.agent, "long-4").ok()?.then_some(()))
+        .unwrap_or_else(|e| panic!("{e}\n{}", at.school.agent.process.tail_of_log()));
+    let log = std::fs::read_to_string(at.garage.process.log()).unwrap();
+    let is_refused = |line: &&str| line.contains("too old in response to") && line.contains("partNumber=2&");
+    assert_eq!(log.lines().filter(is_refused).count(), 1, "refused once, then one that holds\n{log}");
+    clock.off_by(0).unwrap();
+    at.assert_sound("long-4").await;
 }
 
 #[test]

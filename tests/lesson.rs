@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use lectern_tests::grab;
-use lectern_tests::{Agent, Room, School};
+use lectern_tests::programs::Programs;
+use lectern_tests::{Agent, Folder, Hub, Room, School, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -40,7 +42,7 @@ fn a_lesson_with_a_pause_is_recorded_stored_and_verified() {
     agent.press("stop").unwrap();
     let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
     let safe = || (agent.status().ok()?["safe_to_switch_off"] == true).then_some(());
-    lectern_tests::eventually(PATIENCE, "the lamp", safe).unwrap();
+    eventually(PATIENCE, "the lamp", safe).unwrap();
     let lesson = status["lesson"]["id"].as_str().unwrap();
 
     let (list, _) = agent.lectern(&["lessons"]).unwrap();
@@ -143,4 +145,43 @@ fn the_command_line_tells_programs_how_it_ended() {
     let (report, ended) = agent.lectern(&["fsck"]).unwrap();
     assert!(ended == 4 && report["found"].to_string().contains(&lesson), "{report}");
     assert!(code(&agent, &["record", "status"]).contains("ended with 1"), "no daemon runs");
+}
+
+/// On a busy machine a recorder takes seconds to start; a daemon that is killed meanwhile and started anew finds nobody.
+#[test]
+fn a_recorder_that_comes_after_its_take_was_given_up_does_not_record_beside_the_next() {
+    let folder = Folder::new().unwrap();
+    let mut programs = Programs::find().unwrap();
+    let (late, began) = (folder.join("late.sh"), folder.join("began"));
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" = record ] && [ ! -e {began} ] && touch {began} && sleep 4\nexec {real} \"$@\"\n",
+        began = began.display(),
+        real = programs.recorder.display()
+    );
+    std::fs::write(&late, text).unwrap();
+    std::fs::set_permissions(&late, std::fs::Permissions::from_mode(0o755)).unwrap();
+    programs.recorder = late;
+    let (hub, password) = Hub::start(&folder, &programs).unwrap();
+    let mut agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
+
+    agent.press("start").unwrap();
+    eventually(PATIENCE, "the late recorder", || began.exists().then_some(())).unwrap();
+    agent.restart(&folder).unwrap();
+    agent.wait_for_media(1000, PATIENCE).unwrap();
+    // By now the first one has come.
+    agent.wait_for_media(7000, PATIENCE).unwrap();
+    assert_eq!(agent.recorders(&folder).len(), 1, "{}", agent.process.tail_of_log());
+    agent.press("stop").unwrap();
+    let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
+    assert_eq!(status["lesson"]["take"], 2);
+    let lesson = status["lesson"]["id"].as_str().unwrap();
+    let manifest = std::fs::read(hub.lesson_folder(lesson).join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let takes: Vec<_> = manifest["document"]["takes"].as_array().unwrap().iter().map(|t| &t["n"]).collect();
+    assert_eq!(takes, [2], "the first was never begun");
+    eventually(PATIENCE, "the last recorder's end", || agent.recorders(&folder).is_empty().then_some(()))
+        .unwrap();
+    agent.process.stop();
+    let (report, _) = agent.lectern(&["fsck"]).unwrap();
+    assert_eq!(report["ok"], true, "{report}");
 }

@@ -71,6 +71,35 @@ fn the_units_bound_what_lectern_takes_from_teaching() {
     }
 }
 
+#[test]
+fn a_crash_leaves_no_core() {
+    for unit in ["lectern.service", "lectern-recorder@.service", "lectern-hub.service"] {
+        let text = std::fs::read_to_string(units().join(unit)).unwrap();
+        assert!(
+            text.lines().any(|line| line == "LimitCORE=0"),
+            "{unit}: a core would hold keys and passwords"
+        );
+    }
+}
+
+#[test]
+fn a_stop_that_waits_ends_when_the_lesson_is_signed() {
+    let folder = Folder::new().unwrap();
+    let programs = Programs::find().unwrap();
+    let (mut hub, password) = Hub::start(&folder, &programs).unwrap();
+    let agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
+    // Signed is enough: a package does not wait for a hub that may be away.
+    hub.process.stop();
+    agent.press("start").unwrap();
+    let status = agent.wait_for_media(2000, PATIENCE).unwrap();
+    let lesson = agent.data.join("lessons").join(status["lesson"]["id"].as_str().unwrap());
+    for _ in 0..2 {
+        let (answer, code) = agent.lectern(&["record", "stop", "--wait", "60"]).unwrap();
+        assert_eq!((answer["open"].is_null(), code), (true, 0), "{answer}");
+        assert!(lesson.join("manifest.json").is_file(), "the lesson is signed by then");
+    }
+}
+
 /// What systemd does for `lectern-recorder.socket`: for each connection a process that has it as its standard input.
 struct Socket {
     path: PathBuf,

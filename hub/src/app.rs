@@ -158,7 +158,9 @@ pub async fn open(config: &Config) -> Result<Hub, Fault> {
         Http::new(http, tls.clone().filter(|_| config.http_tls())).context("the HTTP port is unknown")?;
     let mqtt_port = broker.port();
     let fingerprint = authority.fingerprint()?;
-    let desk = Desk::new(store.clone(), names::on_cards(config, http_port), fingerprint.clone());
+    let called = config.clone();
+    let called = move || names::on_cards(&called, http_port);
+    let desk = Desk::new(store.clone(), called, fingerprint.clone());
     let local = enrol::local::open(&config.data_dir).map_err(StoreError::io("opening hub.sock"))?;
     let enrol = enrol::Enrol::new(enrol::Deps {
         store: store.clone(),
@@ -264,7 +266,7 @@ fn speaks_tls(config: &Config) -> bool {
 fn source(config: &Config) -> Source {
     match &config.tls.kind {
         Kind::Given { certificate, key } => Source::Given(certificate.clone(), key.clone()),
-        Kind::Own | Kind::Proxy | Kind::Off => Source::Own(names::all(config)),
+        Kind::Own | Kind::Proxy | Kind::Off => Source::Own(Box::new(config.clone())),
     }
 }
 

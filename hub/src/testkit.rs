@@ -297,8 +297,11 @@ impl Client {
             for (n, part) in take.chunks(usize::try_from(PART_SIZE).expect("small")).enumerate() {
                 let (status, grant) = self.grant(lesson, t, u32::try_from(n).expect("few"), part).await;
                 assert_eq!(status, 200, "{grant}");
-                let (status, problem) = self.put(grant["url"].as_str().expect("a url"), part).await;
-                assert_eq!(status, 200, "{problem}");
+                // What is there already is not granted.
+                if let Some(url) = grant["url"].as_str() {
+                    let (status, problem) = self.put(url, part).await;
+                    assert_eq!(status, 200, "{problem}");
+                }
             }
         }
     }

@@ -3,96 +3,43 @@
 # the guides that say `sh system` are run in it, a room is enrolled, a lesson is recorded from the generated card, the agent
 # is killed, frozen and upgraded in the middle of it, a downgrade is refused, all is removed and purged.
 #   packaging/deb/try-system.sh [--keep FOLDER]      a folder that exists already is used as it is
-# Needs root, debootstrap, systemd-nspawn and a Debian mirror; `make try` builds the packages first. Five minutes.
+#   packaging/deb/try-system.sh --install FOLDER     only installs hub and room there, for lectern-soak
+# Needs what system.sh says; `make try` builds the packages first. Six minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. packaging/deb/system.sh
 
-keep=
-if [ "${1:-}" = --keep ]; then
-    root=$2 keep=yes
-else
-    root=$(mktemp -d)
-    chmod 755 "$root"
-fi
-boot=
+keep= only_install=
+case ${1:-} in
+    --keep) root=$2 keep=yes ;;
+    --install) root=$2 keep=yes only_install=yes ;;
+    *)
+        root=$(mktemp -d)
+        chmod 755 "$root"
+        ;;
+esac
 finish() {
-    if [ -n "$boot" ]; then kill "$boot" 2>/dev/null && wait "$boot" 2>/dev/null || true; fi
+    system_end
     if [ -z "$keep" ]; then rm -rf --one-file-system "$root" "$root.log" "$root.said"; fi
 }
 trap finish EXIT
 
-if [ ! -e "$root/etc/debian_version" ]; then
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,udev,polkitd,curl,procps,apt-utils,python3 bookworm "$root"
-fi
+begun=$SECONDS stepped=$SECONDS
+system_make "$root"
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-architecture=$(dpkg --print-architecture)
-rm -rf "$root/debs" "$root/newer"
-mkdir -p "$root/debs" "$root/newer"
-cp "target/deb/"*"_${version}_$architecture.deb" "$root/debs"
-# The same programs by a higher number: what an upgrade brings.
-cp "target/deb/"*"_${version}+1_$architecture.deb" "$root/newer"
-# What the packages need, fetched while there is a network; the machine itself is booted without one.
-chroot "$root" apt-get update -qq
-chroot "$root" sh -c 'DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --download-only /debs/*.deb' >/dev/null
-
-log=$root.log said=$root.said
-systemd-nspawn --quiet --boot --directory "$root" --machine "lectern-try-$$" --register=no --keep-unit --private-network \
-    >"$log" 2>&1 </dev/null &
-boot=$!
-leader=
-for _ in $(seq 60); do
-    leader=$(pgrep -P "$boot" | head -n 1 || true)
-    if [ -n "$leader" ] && nsenter -t "$leader" -a systemctl is-system-running --wait >/dev/null 2>&1; then break; fi
-    sleep 1
-done
-inside() {
-    nsenter -t "$leader" -m -u -i -n -p -C env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run LC_ALL=C.UTF-8 \
-        DEBIAN_FRONTEND=noninteractive "$@"
-}
-step() { echo "try: $((SECONDS - begun)) s: $*"; }
-must() { if ! inside sh -c "$1" >"$said" 2>&1 </dev/null; then
-    echo "try: FAILED: $2" >&2; cat "$said" >&2
-    inside journalctl --unit='lectern*' --lines=40 --no-pager >&2 || true; exit 1; fi; }
-# The status of the room, and a word of it.
-status() { inside lectern record status --json 2>/dev/null || true; }
-word() { status | inside python3 -c "import json,sys
-s=json.load(sys.stdin)
-print($1)" 2>/dev/null || true; }
-until_word() {
-    for _ in $(seq 120); do
-        if [ "$(word "$1")" = True ]; then return; fi
-        sleep 0.5
-    done
-    echo "try: FAILED: never came: $2" >&2; status >&2; inside journalctl --lines=60 --no-pager >&2 || true; exit 1
-}
-begun=$SECONDS
+step "a Debian and the packages are there"
+system_boot "$root"
 inside systemctl --version | head -n 1
+must 'apt-get install -y -qq --no-install-recommends polkitd' "polkit, as a desktop has it"
 step "booted: $(inside systemctl is-system-running || true)"
 
-# The guide of a technician, command by command.
-guide() { # guide FILE FROM TO: its `sh system` commands that match
-    awk '/^```sh system/ {on = 1; next} /^```/ {on = 0} on && NF' "packaging/docs/$1"
-}
-guide technician.zh-CN.md | while IFS= read -r command; do
-    case $command in
-        "lectern check")
-            # What a technician does by hand between the two: a card for the room, settings for what it records.
-            must 'umask 077; lectern-hub token new --school 3401000001 --room 301教室 --device room-301 --json >/run/card.json' "a card for the room"
-            must 'python3 - <<"X"
-import re
-path = "/etc/lectern/agent.toml"
-text = open(path).read()
-head, rest = text.split("[[source]]", 1)
-tail = rest[rest.index("[school_day]"):]
-head = head.replace("trust_volume = false", "trust_volume = true")
-open(path, "w").write(head + "[[source]]\nname = \"card\"\nkind = \"test\"\n\n" + tail)
-X' "the settings are written: the generated card instead of a classroom"
-            ;;
-    esac
-    card='HUB=127.0.0.1:8470 CODE=$(python3 -c "import json; print(json.load(open(\"/run/card.json\"))[0][\"code\"])" 2>/dev/null);'
-    must "$card ${command/apt-get install -y/apt-get install -y -qq --no-install-recommends}" "the guide: $command"
-done
-step "the technician's guide, command by command"
+follow_technician
+step "the technician's guide, command by command: hub, card, room"
+if [ -n "$only_install" ]; then
+    inside systemctl poweroff
+    wait "$boot" || true
+    exit 0
+fi
 for unit in lectern-hub lectern; do
     must "test \"\$(systemctl show -p Result --value $unit)\" = success && grep -q '^NoNewPrivs:.1' /proc/\$(systemctl show -p MainPID --value $unit)/status && grep -q '^Seccomp:.2' /proc/\$(systemctl show -p MainPID --value $unit)/status" "$unit runs shut in"
 done
@@ -101,6 +48,14 @@ must 'lectern preflight | grep -q card' "a look at the sources goes by the recor
 
 inside lectern record start --teacher 张老师 >/dev/null
 until_word 's["lesson"]["media_ms"] > 2000' "the lesson is recorded"
+photograph() { # photograph NAME URL…: as a browser on this machine shows them
+    if ! command -v chromedriver >/dev/null; then return; fi
+    mkdir -p target/pictures
+    inside journalctl --unit=lectern-hub --output=cat --grep='admin password' --no-pager | sed -n 's/.*admin password: *//p' \
+        | nsenter -t "$leader" -n python3 packaging/deb/photograph.py target/pictures "$@"
+    step "photographed: target/pictures/system-*.png"
+}
+photograph system-page http://127.0.0.1:8471/ system-console "https://$hub_address:8470/"
 must 'systemctl list-units --plain --no-legend "lectern-recorder@*" | grep -q running' "its recorder has a unit of its own"
 recorder=$(inside pgrep -f '^/usr/bin/lectern-recorder record')
 step "a lesson is recorded, pid $recorder"
@@ -119,9 +74,16 @@ test "$recorder" = "$(inside pgrep -f '^/usr/bin/lectern-recorder record')"
 must 'grep -q "kind = \"test\"" /etc/lectern/agent.toml' "an upgrade keeps the settings"
 step "upgraded in the middle of the lesson: the same recorder, the same take"
 
+at=$(word 's["lesson"]["media_ms"]')
+inside python3 - <packaging/deb/limits.py >"$said" 2>&1 || { cat "$said"; echo "try: FAILED: the limits of the units" >&2; exit 1; }
+bounded=$(cat "$said")
+until_word "s['lesson']['media_ms'] > ${at:-0} + 3000 and s['lesson']['take'] == 1" "the lesson goes on beside the hogs"
+step "bounded: $bounded"
+
+frozen=$(inside systemctl show -p MainPID --value lectern)
 inside systemctl kill --kill-whom=main --signal=STOP lectern
-for _ in $(seq 90); do
-    if [ "$(inside systemctl show -p NRestarts --value lectern)" -ge 2 ]; then break; fi
+for _ in $(seq 120); do
+    if [ "$(inside systemctl show -p MainPID --value lectern)" != "$frozen" ]; then break; fi
     sleep 1
 done
 until_word 's["lesson"]["take"] == 1 and s["lesson"]["state"] == "recording"' "the watchdog starts a frozen agent anew, and the lesson goes on"
@@ -134,6 +96,11 @@ lesson=$(word 's["lesson"]["id"]')
 must "lectern verify /var/lib/lectern/lessons/$lesson --json | grep -q '\"uninterrupted\":true'" "it is one uninterrupted take"
 must "journalctl LESSON=$lesson SYSLOG_IDENTIFIER=lectern --output=cat --no-pager | grep -q . && journalctl LESSON=$lesson SYSLOG_IDENTIFIER=lectern-recorder --output=cat --no-pager | grep -q ." "the journal knows the lesson, from both programs"
 step "stored, verified, one uninterrupted take"
+photograph system-stored http://127.0.0.1:8471/ system-lesson "https://$hub_address:8470/lessons/$lesson"
+
+inside python3 - <packaging/deb/crash.py >"$said" 2>&1 || { cat "$said"; echo "try: FAILED: crashes" >&2; exit 1; }
+crashed=$(cat "$said")
+step "crashed: $crashed"
 
 guide operations.zh-CN.md | while IFS= read -r command; do must "$command" "the guide: $command"; done
 step "the guide of operations, command by command"
@@ -148,16 +115,32 @@ must 'sleep 5; test "$(systemctl is-active lectern)" = failed && test "$(systemc
 must "python3 -c 'import sqlite3; sqlite3.connect(\"/var/lib/lectern/state.db\").execute(\"PRAGMA user_version = $known\")' && systemctl restart lectern" "the older data again"
 step "a downgrade onto newer data is refused: $sentence"
 
+# Where the recorder goes alone, and where the agent goes with it.
+signed() { # signed LESSON: ended in order, checked, signed
+    must "test -s /var/lib/lectern/lessons/$1/take-1.mp4 && tail -n 1 /var/lib/lectern/lessons/$1/take-1.jsonl | grep -q stopped" "the take was ended in order"
+    must "test -s /var/lib/lectern/lessons/$1/manifest.json" "the lesson was signed"
+}
+inside lectern record start >/dev/null
+until_word 's["lesson"]["media_ms"] > 2000' "another lesson"
+open=$(word 's["lesson"]["id"]')
+must 'apt-get remove -y -qq lectern-recorder' "removal of the recorder"
+signed "$open"
+until_word 's["lesson"]["state"] == "stored"' "the lesson is stored all the same"
+must 'systemctl is-active lectern && ! lectern record start' "the agent goes on, and says that it cannot record"
+step "the recorder removed in the middle of a lesson: it was ended, signed and stored"
+must 'dpkg -i /debs/lectern-recorder_*.deb' "the recorder again"
 inside lectern record start >/dev/null
 until_word 's["lesson"]["media_ms"] > 2000' "another lesson"
 open=$(word 's["lesson"]["id"]')
 must 'apt-get remove -y -qq lectern lectern-recorder' "removal"
-must "test -s /var/lib/lectern/lessons/$open/take-1.mp4 && tail -n 1 /var/lib/lectern/lessons/$open/take-1.jsonl | grep -q stopped" "the take was ended in order"
-must '! pgrep -f lectern-recorder && ! test -e /usr/bin/lectern && test -e /etc/lectern/agent.toml' "removal ends everything and keeps state and settings"
-step "removed in the middle of a lesson: its take was ended in order"
-inside apt-get purge -y -qq lectern lectern-recorder lectern-hub >"$said" 2>&1
-must "test -e /var/lib/lectern-hub/objects && ! test -e /etc/lectern/hub.toml " "purge keeps lessons that are nowhere else, and says so"
-grep "stay" "$said"
+signed "$open"
+must '! pgrep -f "^/usr/bin/lectern(-recorder)? " && ! test -e /usr/bin/lectern && test -e /etc/lectern/agent.toml' "removal ends everything and keeps state and settings"
+step "all removed in the middle of a lesson: it was ended in order and signed"
+waiting=$(inside sh -c 'for lesson in /var/lib/lectern/lessons/*; do test -e "$lesson/receipt.json" || echo "$lesson"; done' | wc -l)
+purged=$(inside apt-get purge -y -qq lectern lectern-recorder lectern-hub 2>&1) || { echo "$purged"; echo "try: FAILED: purge" >&2; exit 1; }
+must "test -e /var/lib/lectern-hub/objects && ! test -e /etc/lectern/hub.toml" "purge keeps lessons that are nowhere else"
+must "test -e /var/lib/lectern || test $waiting = 0" "purge keeps lessons that were never stored: $waiting"
+grep "stay" <<<"$purged" || { echo "$purged"; echo "try: FAILED: purge does not say what it keeps" >&2; exit 1; }
 must '! getent passwd lectern && ! getent passwd lectern-hub && ! systemctl list-unit-files --no-legend | grep -q lectern' "purge deletes users and units"
-step "purged"
+step "purged, $waiting lessons of the room were not stored yet"
 echo "try: everything held, on $(inside sh -c '. /etc/os-release; echo "$PRETTY_NAME"')"

@@ -1,8 +1,8 @@
 //! A long lesson to the hub beside `rclone copy` of the same file, both on the loopback address and the same disk:
 //! here to the hub's file store and to `rclone serve webdav`, in [`super::garage`] to an S3 store.
 //!
-//! They do not promise the same: the hub hashes what comes, syncs every part, reads everything back and signs a
-//! receipt; rclone is done when all is written. So two times are given for each: until the last byte is taken in,
+//! They do not promise the same: the hub hashes what comes, makes it durable behind that, reads everything back and signs
+//! a receipt; rclone is done when all is written. So two times are given for each: until the last byte is taken in,
 //! and until it is proven that what is there is what was sent: by the hub's receipt, by `rclone check --download`.
 //! Both times begin with the start of the program.
 

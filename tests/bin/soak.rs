@@ -6,6 +6,7 @@
 #[path = "../soak/mod.rs"]
 mod soak;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -13,7 +14,7 @@ use lectern_base::exit::Exit;
 use lectern_base::{chance, clock};
 
 use soak::table::{self, Row};
-use soak::{Plan, clocks, cut, full, hour, kill, peers, sources, upload};
+use soak::{Plan, clocks, cut, full, hour, kill, peers, sources, system, upload};
 
 /// Tries every fault and prints a table.
 #[derive(Debug, Parser)]
@@ -43,6 +44,10 @@ struct Arguments {
     /// Minutes of one recording in real time, with claps.
     #[arg(long)]
     minutes: Option<u32>,
+    /// Only on the machine in this folder, as packaging/deb/try-system.sh --install leaves it: everything at once, for the
+    /// minutes asked for. Needs root.
+    #[arg(long, value_name = "FOLDER")]
+    system: Option<PathBuf>,
     /// Where chance begins.
     #[arg(long)]
     seed: Option<u64>,
@@ -97,6 +102,14 @@ fn main() -> ExitCode {
         seed: arguments.seed.unwrap_or_else(|| u64::from(u32::from_le_bytes(chance::bytes()))),
     };
     println!("seed {}: {plan:?}", plan.seed);
+    if let Some(root) = &arguments.system {
+        let rows = system::hour(root, plan.minutes, plan.seed).unwrap_or_else(|e| {
+            let mut row = Row::new("the machine as installed", 0);
+            row.complain(format!("{e:#}"));
+            vec![row]
+        });
+        return end(&plan, &rows);
+    }
     let wanted = |fault: &Fault| match arguments.only.as_slice() {
         [] => !arguments.short || SHORT.contains(fault),
         only => only.contains(fault),
@@ -109,7 +122,12 @@ fn main() -> ExitCode {
         threads.into_iter().flat_map(|t| t.join().unwrap_or_else(|_| vec![broken()])).collect::<Vec<_>>()
     });
     rows.extend(alone.into_iter().flat_map(|fault| attempt(fault, &plan)));
-    println!("\nseed {}\n{}", plan.seed, table::text(&rows));
+    end(&plan, &rows)
+}
+
+/// The table, and whether all of it held.
+fn end(plan: &Plan, rows: &[Row]) -> ExitCode {
+    println!("\nseed {}\n{}", plan.seed, table::text(rows));
     if rows.iter().all(Row::good) { Exit::Done.into() } else { Exit::Failed.into() }
 }
 

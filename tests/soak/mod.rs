@@ -8,6 +8,7 @@ pub mod hour;
 pub mod kill;
 pub mod peers;
 pub mod sources;
+pub mod system;
 pub mod table;
 pub mod upload;
 

@@ -33,7 +33,15 @@ impl Disk {
     /// # Errors
     /// When the image cannot be made.
     pub fn ext4(image: PathBuf, at: &Path) -> anyhow::Result<Option<Self>> {
-        std::fs::File::create(&image)?.set_len(400 << 20)?;
+        Self::ext4_of(image, 400, at)
+    }
+
+    /// The same, of so many MiB; the image takes only what is written to it.
+    ///
+    /// # Errors
+    /// When the image cannot be made.
+    pub fn ext4_of(image: PathBuf, mib: u64, at: &Path) -> anyhow::Result<Option<Self>> {
+        std::fs::File::create(&image)?.set_len(mib << 20)?;
         ensure!(run("mkfs.ext4", &["-q", &image.to_string_lossy()])?, "mkfs.ext4 failed");
         Self::of_image(image, at)
     }

@@ -10,6 +10,7 @@ use lectern_base::clock;
 use rusty_s3::signing::sign;
 use rusty_s3::{Credentials, Method, UrlStyle};
 
+use crate::fake_clock::FakeClock;
 use crate::folder::Folder;
 use crate::process::{Process, eventually, free_port, output};
 
@@ -33,6 +34,8 @@ pub struct Garage {
     pub port: u16,
     /// The file with its keys, as the hub wants it.
     pub keys: PathBuf,
+    /// Its wall clock, where that is not the machine's.
+    pub clock: Option<FakeClock>,
 }
 
 impl Garage {
@@ -60,6 +63,18 @@ impl Garage {
         let node = Node::new(folder, "garage", 1)?;
         let process = node.serve(folder, program, true)?;
         Self::ready(folder, program, node, process)
+    }
+
+    /// As [`Self::start`], with a clock of its own that goes right and can be stepped.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and where there is no such clock.
+    pub fn with_clock(folder: &Folder, program: &Path) -> anyhow::Result<Self> {
+        let clock = FakeClock::named(folder.path(), "garage-clock")?;
+        let mut node = Node::new(folder, "garage", 1)?;
+        node.env = clock.env()?;
+        let process = node.serve(folder, program, true)?;
+        Ok(Self { clock: Some(clock), ..Self::ready(folder, program, node, process)? })
     }
 
     /// Starts three nodes that each hold everything, with an empty bucket; any two of them are the store.
@@ -103,7 +118,7 @@ impl Garage {
         std::fs::write(&keys, format!("{KEY}\n{SECRET}\n"))?;
         std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600))?;
         let (program, port) = (program.to_owned(), node.port);
-        let mut garage = Self { process, others: Vec::new(), program, node, port, keys };
+        let mut garage = Self { process, others: Vec::new(), program, node, port, keys, clock: None };
         garage.wait_until_ready()?;
         Ok(garage)
     }
@@ -237,6 +252,7 @@ struct Node {
     name: &'static str,
     config: PathBuf,
     port: u16,
+    env: Vec<(String, String)>,
 }
 
 impl Node {
@@ -251,7 +267,7 @@ impl Node {
              [s3_api]\ns3_region = \"{REGION}\"\napi_bind_addr = \"127.0.0.1:{port}\"\n"
         );
         std::fs::write(&config, text)?;
-        Ok(Self { name, config, port })
+        Ok(Self { name, config, port, env: Vec::new() })
     }
 
     fn serve(&self, folder: &Folder, program: &Path, alone: bool) -> anyhow::Result<Process> {
@@ -262,7 +278,7 @@ impl Node {
             command.env("GARAGE_DEFAULT_BUCKET", BUCKET).env("GARAGE_DEFAULT_ACCESS_KEY", KEY);
             command.env("GARAGE_DEFAULT_SECRET_KEY", SECRET);
         }
-        command.env("RUST_LOG", "garage=info");
+        command.env("RUST_LOG", "garage=info").envs(self.env.iter().cloned());
         Process::start(folder, self.name, command)
     }
 }

@@ -73,6 +73,7 @@ pub mod screen;
 pub mod series;
 pub mod slides;
 pub mod sound;
+pub mod system;
 pub mod usb_camera;
 pub mod wayland;
 
@@ -102,6 +103,7 @@ pub use school::{Agent, Hub, Room};
 pub use screen::Screen;
 pub use series::Series;
 pub use sound::Sound;
+pub use system::System;
 pub use usb_camera::UsbCamera;
 
 /// A whole classroom. Fields end in the order they stand here; the folder last.

@@ -1,6 +1,6 @@
 //! Files that are there after a power cut.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -50,6 +50,20 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
         _ => Ok(()),
+    }
+}
+
+/// Takes the lock of a file, which says that it is being written, for as long as `file` is open: also that of a process
+/// which was killed, until its last write is over. False where another has it. Where locks do not exist, nobody is held back.
+///
+/// # Errors
+/// What the file system says.
+pub fn hold(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(e)) => Err(e),
     }
 }
 

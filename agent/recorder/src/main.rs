@@ -106,6 +106,8 @@ fn main() -> ExitCode {
         eprintln!("lectern-recorder: logs could not be set up: {e}");
         return Exit::BadSettings.into();
     }
+    // What a panic says may hold an address with its password; a core would hold more.
+    lectern_base::panics::watch();
     av::start();
     let outcome = match arguments.command {
         What::Record => job::read(std::io::stdin().lock()).and_then(|job| session::run(&job)),

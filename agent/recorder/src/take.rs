@@ -2,7 +2,8 @@
 //!
 //! For each fragment, in this order: 1. facts so far into the journal, `fdatasync`; 2. the fragment
 //! into the take, `fdatasync`; 3. the durable length is told. So a fact is never missing from a
-//! journal whose take goes beyond it. A failed sync is final: it is never tried again on the same
+//! journal whose take goes beyond it. The take is locked for as long as it is written: a daemon that has taken it for lost
+//! holds the lock, and then there is nothing to record here any more. A failed sync is final: it is never tried again on the same
 //! file, because the kernel may have dropped the pages it could not write.
 
 use std::fs::{File, OpenOptions};
@@ -12,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use lectern_base::disk;
 use lectern_wire::recorder::{Event, Fact};
 
@@ -47,7 +48,10 @@ fn create(path: &str) -> anyhow::Result<File> {
 impl Take {
     /// Creates the take and its journal; both must be new.
     pub fn create(take_path: &str, journal_path: &str, speaker: Speaker) -> anyhow::Result<Self> {
-        let (take, journal) = (create(take_path)?, create(journal_path)?);
+        let take = create(take_path)?;
+        let held = disk::hold(&take).with_context(|| format!("{take_path} could not be locked"))?;
+        ensure!(held, "{take_path} is no longer waited for: the lesson goes on without this recorder");
+        let journal = create(journal_path)?;
         let (work, queue) = sync_channel(QUEUE);
         let fault = Arc::new(Mutex::new(None));
         let told = fault.clone();

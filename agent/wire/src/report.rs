@@ -20,13 +20,13 @@ pub struct Report {
     pub pictures: u64,
     /// Pictures that were decoded: all in a full check, else the key frames and everything after the last.
     pub decoded_pictures: u64,
-    /// Times of the picture clock at which there is no picture.
+    /// Times of the picture clock at which there is no picture, and pictures that are damaged.
     pub dropped_pictures: u64,
     /// Pictures that share their time with another.
     pub repeated_pictures: u64,
     /// Samples of sound decoded per channel: always all.
     pub decoded_samples: u64,
-    /// Holes between pieces of sound, by their timestamps.
+    /// Holes between pieces of sound, by their timestamps, and pieces that are damaged.
     pub sound_hole_ms: u64,
     /// How much later the sound ends than the picture; negative: earlier.
     pub drift_ms: i64,

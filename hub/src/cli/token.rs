@@ -154,7 +154,9 @@ fn asked(config: &Config, ask: Ask) -> Result<Vec<Card>, End> {
             let authority = Authority::open(&config.data_dir, clock::wall_ms()).map_err(|e| store_end(&e))?;
             let fingerprint = authority.fingerprint().map_err(|e| store_end(&e))?;
             let hub = names::on_cards(config, config.http_listen.port());
-            runtime.block_on(local::answer(&Desk::new(store, hub, fingerprint), ask)).map_err(failed)
+            runtime
+                .block_on(local::answer(&Desk::new(store, move || hub.clone(), fingerprint), ask))
+                .map_err(failed)
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::guard::Who;
 use super::{Console, Frame, Oops, show, tokens, words};
 use crate::store::devices::{self, Device};
-use crate::store::{audit, certificates};
+use crate::store::{alarms, audit, certificates};
 
 #[derive(Template)]
 #[template(path = "devices.html")]
@@ -166,6 +166,7 @@ pub async fn retire(
         let Some(device) = devices::find(db, &id)? else { return Ok(None) };
         if devices::retire(db, &device.id, now)? {
             certificates::retire(db, &device.id, None, "retired", now)?;
+            alarms::end_all(db, &device.id, now)?;
             audit::note(db, &by, "device", device.id.as_str(), "retired", now)?;
         }
         Ok(Some(device))

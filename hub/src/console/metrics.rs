@@ -42,7 +42,7 @@ pub async fn metrics(
         }
     };
     let one = |n: u64| vec![(String::new(), n)];
-    family("devices", "gauge", "Devices registered.", &one(rooms.len() as u64));
+    family("devices", "gauge", "Devices registered and in use.", &one(rooms.len() as u64));
     family("devices_online", "gauge", "Devices online and heard of lately.", &one(online as u64));
     family("devices_recording", "gauge", "Devices recording a lesson.", &one(recording as u64));
     let by_state: Vec<_> = ["receiving", "verifying", "stored", "discarded"]

@@ -89,7 +89,7 @@ impl Room {
     }
 }
 
-/// All rooms, worst first.
+/// All rooms in use, worst first. One whose device is out of use is found at 设备登记.
 pub async fn rooms(console: &Console, now: i64) -> Result<Vec<Room>, StoreError> {
     let found = console.store.read(|db| {
         let (repairs, mut alarms) = (repairs::pending(db)?, alarms::standing(db)?);
@@ -100,7 +100,8 @@ pub async fn rooms(console: &Console, now: i64) -> Result<Vec<Room>, StoreError>
             let alarms = alarms.remove(&device.id).unwrap_or_default();
             Ok((device, sys, rec, repairs, alarms))
         };
-        devices::all(db)?.into_iter().map(&mut with_live).collect::<rusqlite::Result<Vec<_>>>()
+        let in_use = devices::all(db)?.into_iter().filter(|device| device.retired_ms.is_none());
+        in_use.map(&mut with_live).collect::<rusqlite::Result<Vec<_>>>()
     });
     let room = |(device, sys, rec, repairs, alarms)| room_of(device, sys, rec, now).with(repairs, alarms);
     let mut rooms: Vec<Room> = found.await?.into_iter().map(room).collect();
@@ -221,6 +222,7 @@ struct RoomsPart {
     lost: usize,
     alarms: usize,
     repairs: u32,
+    retired: u32,
 }
 
 async fn part(console: &Console) -> Result<RoomsPart, Oops> {
@@ -231,6 +233,7 @@ async fn part(console: &Console) -> Result<RoomsPart, Oops> {
         lost: rooms.iter().filter(|r| r.mood == Mood::Lost).count(),
         alarms: rooms.iter().map(|r| r.alarms.len()).sum(),
         repairs: rooms.iter().map(|r| r.repairs).sum(),
+        retired: console.store.read(devices::retired).await?,
         rooms,
     })
 }

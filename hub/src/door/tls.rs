@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
 
-use super::Peer;
+use super::{Peer, names};
+use crate::config::Config;
 use crate::store::StoreError;
 use crate::store::authority::{self, Authority, Served};
 use crate::store::certificates::Came;
@@ -30,6 +31,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 256;
 /// How often it is looked whether the certificate is still good, or was changed by whoever gives it.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
+/// How often it is looked whether the hub can be called by another name: a network may come after its start.
+const LOOK_FOR_NAMES: Duration = Duration::from_secs(15);
 /// After a connection that could not be taken, before the next.
 const BREATH: Duration = Duration::from_millis(200);
 /// The first byte of a TLS handshake.
@@ -38,8 +41,8 @@ const HANDSHAKE_BYTE: u8 = 0x16;
 /// Where the hub's certificate comes from.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// The hub's own authority, for these names.
-    Own(Vec<String>),
+    /// The hub's own authority, for the names it has by these settings.
+    Own(Box<Config>),
     /// Files that somebody else looks after: certificates, and their key.
     Given(PathBuf, PathBuf),
 }
@@ -76,6 +79,16 @@ pub enum TlsFault {
     Library(#[from] ErrorStack),
 }
 
+impl Source {
+    /// What the hub is called just now, where that is for it to say.
+    fn names(&self) -> Vec<String> {
+        match self {
+            Self::Own(config) => names::all(config),
+            Self::Given(..) => Vec::new(),
+        }
+    }
+}
+
 impl Tls {
     /// Reads, or makes, the certificate.
     ///
@@ -88,11 +101,17 @@ impl Tls {
 
     /// Keeps the certificate fresh until told to stop.
     pub async fn keep(self, stop: CancellationToken) {
+        let (mut names, mut looked) = (self.inner.source.names(), clock::mono());
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(LOOK_FOR_NAMES) => {}
             }
+            let now = self.inner.source.names();
+            if now == names && clock::mono().saturating_sub(looked) < LOOK_EVERY {
+                continue;
+            }
+            (names, looked) = (now, clock::mono());
             match acceptor(&self.inner.authority, &self.inner.source) {
                 Ok(new) => *self.inner.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = new,
                 Err(e) => tracing::error!("the hub goes on with the certificate it has: {e}"),
@@ -107,7 +126,7 @@ impl Tls {
 
 fn acceptor(authority: &Authority, source: &Source) -> Result<SslAcceptor, TlsFault> {
     let Served { chain, key } = match source {
-        Source::Own(names) => authority.server(names, clock::wall_ms())?,
+        Source::Own(_) => authority.server(&source.names(), clock::wall_ms())?,
         Source::Given(certificate, key) => authority::given(certificate, key).map_err(TlsFault::Given)?,
     };
     let mut made = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;

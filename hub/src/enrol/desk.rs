@@ -1,5 +1,7 @@
 //! Makes tokens, as a technician asks for them at the console or at the command line, and shows how they stand.
 
+use std::sync::Arc;
+
 use lectern_base::{chance, clock};
 use lectern_wire::enrol::Code;
 use lectern_wire::id::SchoolId;
@@ -62,18 +64,24 @@ pub struct Card {
 }
 
 /// The desk. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Desk {
     store: Store,
-    hub: String,
+    hub: Arc<dyn Fn() -> String + Send + Sync>,
     fingerprint: String,
 }
 
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("hub", &(self.hub)()).finish_non_exhaustive()
+    }
+}
+
 impl Desk {
-    /// A desk whose cards say this address and fingerprint.
+    /// A desk whose cards say this fingerprint, and the address of the hub at that time: its network may come after it.
     #[must_use]
-    pub fn new(store: Store, hub: String, fingerprint: String) -> Self {
-        Self { store, hub, fingerprint }
+    pub fn new(store: Store, hub: impl Fn() -> String + Send + Sync + 'static, fingerprint: String) -> Self {
+        Self { store, hub: Arc::new(hub), fingerprint }
     }
 
     fn card(&self, token: Token, now: i64) -> Card {
@@ -89,7 +97,7 @@ impl Desk {
             device: token.topics.device.to_string(),
             school: token.topics.school.to_string(),
             code: token.code.filter(|_| open).map(|code| code.to_string()).unwrap_or_default(),
-            hub: self.hub.clone(),
+            hub: (self.hub)(),
             fingerprint: self.fingerprint.clone(),
             uses: token.uses,
             standing: standing.into(),
@@ -175,7 +183,7 @@ mod tests {
         store
             .write_now(|db| devices::add(db, &testkit::topics("room-301"), "301教室", "pw", 1))
             .expect("added");
-        let desk = Desk::new(store, "hub:8470".into(), "AB".into());
+        let desk = Desk::new(store, || "hub:8470".into(), "AB".into());
         let rooms = ["301教室", "302教室", "301"].map(|name| Room { name: name.into(), device: None });
         let wish = Wish {
             school: SchoolId::new("3401000001").expect("id"),

@@ -1,9 +1,10 @@
 //! Floor 3: lessons arrive over HTTP, part by part, and leave a signed receipt.
 //!
 //! Numbered invariants, in the order they are kept:
-//! 1. A part's row is committed only after its bytes and its file's name are on the disk.
+//! 1. A part's row is committed only after all its bytes were written and have the granted hash. It says what the device
+//!    need not send now, not what is durable: the device keeps its bytes until the receipt.
 //! 2. A grant lets its holder store exactly the bytes it names; anything else leaves no row.
-//! 3. Every byte is read back from the disk, against its part's hash and the take's, before a receipt.
+//! 3. Every byte is made durable, then read back from the disk, against its part's hash and the take's, before a receipt.
 //! 4. A receipt is appended only after all takes and `manifest.json` are durable under their final names.
 //! 5. A lesson without a receipt has only `.partial` files; [`recover`] restores this at start.
 //! 6. A lesson with a receipt never changes; sealing it again answers the same receipt.

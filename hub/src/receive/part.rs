@@ -1,4 +1,7 @@
-//! One part arrives: checked against its grant, hashed while it is written, committed when it is durable.
+//! One part arrives: checked against its grant, hashed while it is written, committed when all of it is there.
+//!
+//! It is not waited for the disk here: a device is not held up by that, and keeps its own bytes until the receipt. The
+//! reader behind it ([`super::readback`]) makes it durable, then reads it back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -108,7 +111,7 @@ pub async fn put_part(
     let (take, n) = (grant.take, grant.n);
     let (part, now) = (StoredPart { take, n, size: grant.size, sha256, read_back: false }, clock::wall_ms());
     let id = grant.lesson;
-    if !deps.store.write(move |db| lessons::add_part(db, &id, &part, now)).await? {
+    if !deps.store.write_unsynced(move |db| lessons::add_part(db, &id, &part, now)).await? {
         return Err(discarded());
     }
     deps.counts.parts.one();
@@ -183,7 +186,6 @@ async fn open(receive: &Receive, grant: &Granted) -> Result<Target, Problem> {
     let writer = blocking(move || {
         // Held in here: a device that hangs up ends the request, but not this.
         let _held = nobody_removes;
-        objects.make_folder(&at)?;
         objects.open_part(&at, take, n)
     });
     Ok(Target::File(place, Box::new(writer.await?)))
@@ -233,7 +235,7 @@ async fn write(
     if writer.written() != grant.size {
         return Err(wrong_length(grant));
     }
-    as_granted(blocking(move || writer.finish()).await?, grant)
+    as_granted(writer.finish(), grant)
 }
 
 /// The next piece of a body; none at its end.

@@ -1,4 +1,7 @@
-//! Reads back from the disk what was stored, in order, so that at sealing only the end is left.
+//! Makes durable what was stored and reads it back from the disk, in order, so that at sealing only the end is left.
+//!
+//! What a power cut takes from the hub's memory is found here too: after a restart the rows may know of parts whose bytes
+//! never reached the disk. Their hashes do not fit, and the device sends them again.
 //!
 //! One pass serves both checks: each part's own hash and, carried along, the hash of the whole take.
 //! After a restart the pass starts again from the first byte.
@@ -60,8 +63,8 @@ impl Readback {
         let first = progress.next;
         let outcome = Self::read_on(deps, place, take, &mut progress);
         if progress.next > first {
-            // Once for all of them: each time is a wait for the disk.
-            deps.store.write_now(|db| lessons::set_read_back(db, &place.lesson, take, progress.next))?;
+            deps.store
+                .write_now_unsynced(|db| lessons::set_read_back(db, &place.lesson, take, progress.next))?;
         }
         outcome?;
         Ok((progress.size, Digest::finish(progress.hasher.clone())))
@@ -71,29 +74,41 @@ impl Readback {
         let path = deps.objects.partial(place, take);
         let lesson = &place.lesson;
         let mut bytes = Vec::new();
-        while let Some(part) =
-            deps.store.read_now(|db| lessons::find_part(db, lesson, take, progress.next))?
-        {
-            match read_part_into(&mut bytes, &path, part.n, part.size) {
-                Ok(()) if Digest::of(&bytes) == part.sha256 => {}
-                other => {
-                    if !deps.store.write_now(|db| lessons::drop_part(db, lesson, take, part.n))? {
-                        // The lesson was thrown away while its part was read.
-                        break;
+        loop {
+            let arrived = deps.store.read_now(|db| lessons::parts_from(db, lesson, take, progress.next))?;
+            let Some(first) = arrived.first().map(|part| part.n) else { return Ok(()) };
+            let damaged = |n: u32, why: String| {
+                tracing::error!(%lesson, take, part = n, "a stored part is damaged: {why}");
+                ReadFault::Damaged { take, n }
+            };
+            if let Err(e) = deps.objects.sync(place, take) {
+                // Never asked a second time: the kernel may have let go of what it could not write.
+                deps.store.write_now(|db| {
+                    arrived.iter().try_for_each(|part| lessons::drop_part(db, lesson, take, part.n).map(drop))
+                })?;
+                return Err(damaged(first, e.to_string()));
+            }
+            for part in arrived {
+                match read_part_into(&mut bytes, &path, part.n, part.size) {
+                    Ok(()) if Digest::of(&bytes) == part.sha256 => {}
+                    other => {
+                        if !deps.store.write_now(|db| lessons::drop_part(db, lesson, take, part.n))? {
+                            // The lesson was thrown away while its part was read.
+                            return Ok(());
+                        }
+                        let why =
+                            other.err().map_or_else(|| "its bytes differ".to_owned(), |e| e.to_string());
+                        return Err(damaged(part.n, why));
                     }
-                    let why = other.err().map_or_else(|| "its bytes differ".to_owned(), |e| e.to_string());
-                    tracing::error!(%lesson, take, part = part.n, "a stored part is damaged: {why}");
-                    return Err(ReadFault::Damaged { take, n: part.n });
                 }
+                if let Ok(device) = DeviceId::new(place.owner.1.as_str()) {
+                    super::witness::look(&deps.store, lesson, &device, take, &part, &bytes)?;
+                }
+                progress.hasher.update(&bytes);
+                progress.size += part.size;
+                progress.next += 1;
             }
-            if let Ok(device) = DeviceId::new(place.owner.1.as_str()) {
-                super::witness::look(&deps.store, lesson, &device, take, &part, &bytes)?;
-            }
-            progress.hasher.update(&bytes);
-            progress.size += part.size;
-            progress.next += 1;
         }
-        Ok(())
     }
 
     /// Forgets a lesson's passes.

@@ -117,6 +117,15 @@ pub fn standing(db: &Connection) -> rusqlite::Result<HashMap<DeviceId, Vec<Row>>
     Ok(out)
 }
 
+/// Nothing stands any more of a device that is out of use.
+///
+/// # Errors
+/// What the database says.
+pub fn end_all(db: &Connection, device: &DeviceId, now: i64) -> rusqlite::Result<()> {
+    let sql = "UPDATE alarm SET cleared_ms = ? WHERE device = ? AND cleared_ms IS NULL";
+    db.execute(sql, params![now, device.as_str()]).map(drop)
+}
+
 /// Somebody has taken note of a problem; false when it does not stand, or was known already.
 ///
 /// # Errors

@@ -37,6 +37,8 @@ const DAYS: i64 = 397;
 /// They are renewed when this is left.
 pub const RENEW_DAYS: i64 = DAYS / 3;
 const DAY_MS: i64 = 86_400_000;
+/// Names that the hub does not have just now and that its certificate still holds for, at most.
+const MOST_FORMER: usize = 40;
 /// A request for a certificate is no longer, bytes.
 const MAX_REQUEST: usize = 8 * 1024;
 
@@ -122,7 +124,9 @@ impl Authority {
         fingerprint(&self.ca).map_err(tls("the authority's certificate"))
     }
 
-    /// The hub's certificate for these names; made when there is none, when it is for other names, and before it ends.
+    /// The hub's certificate for these names; made when there is none, when it lacks one of them, and before it ends. It goes
+    /// on naming what it named: rooms call the hub by an address that it may have been without for a while, as at a
+    /// start before the network's.
     ///
     /// # Errors
     /// [`StoreError`] when its files cannot be read or made.
@@ -133,14 +137,20 @@ impl Authority {
         let kept = path.exists().then(|| {
             Ok::<_, StoreError>((read(&path, X509::from_pem)?, read(&path, PKey::private_key_from_pem)?))
         });
+        let mut names = sorted(names);
         if let Some((cert, key)) = kept.transpose()?
             && self.ca.public_key().is_ok_and(|ca| cert.verify(&ca).unwrap_or(false))
-            && names_of(&cert) == sorted(names)
-            && ends_ms(&cert).is_some_and(|ends| ends - now_ms > RENEW_DAYS * DAY_MS)
         {
-            return Ok(Served { chain: vec![cert, self.ca.clone()], key });
+            let named = names_of(&cert);
+            if names.iter().all(|name| named.contains(name))
+                && ends_ms(&cert).is_some_and(|ends| ends - now_ms > RENEW_DAYS * DAY_MS)
+            {
+                return Ok(Served { chain: vec![cert, self.ca.clone()], key });
+            }
+            let former: Vec<_> = named.into_iter().filter(|name| !names.contains(name)).collect();
+            names.extend(former.into_iter().take(MOST_FORMER));
         }
-        let (cert, key) = self.make_server(names, now_ms).map_err(tls(what()))?;
+        let (cert, key) = self.make_server(&names, now_ms).map_err(tls(what()))?;
         let mut pem = key.private_key_to_pem_pkcs8().map_err(tls(what()))?;
         pem.extend(cert.to_pem().map_err(tls(what()))?);
         keep(&path, &pem, 0o600)?;
@@ -377,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hubs_certificate_is_made_anew_for_other_names_and_before_it_ends_and_holds_in_2013() {
+    fn the_hubs_certificate_is_made_anew_for_more_names_and_before_it_ends_and_holds_in_2013() {
         let folder = tempfile::tempdir().expect("folder");
         let authority = Authority::open(folder.path(), NOW).expect("made");
         let names = |list: &[&str]| list.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
@@ -387,8 +397,12 @@ mod tests {
         let some = names(&["hub.school", "10.0.0.5", "fe80::1"]);
         let first = number(&some, NOW);
         assert_eq!(number(&names(&["fe80::1", "HUB.school", "10.0.0.5"]), NOW + 200 * DAY_MS), first);
-        let other = number(&names(&["hub.school"]), NOW);
+        // Started before its network: rooms call it by the address all the same.
+        assert_eq!(number(&names(&["hub.school"]), NOW), first);
+        let other = number(&names(&["hub.school", "10.0.0.6"]), NOW);
         assert_ne!(other, first);
+        let named = names_of(&authority.server(&some, NOW).expect("kept").chain[0]);
+        assert_eq!(named, ["10.0.0.5", "10.0.0.6", "fe80::1", "hub.school"]);
         let later = number(&names(&["hub.school"]), NOW + (DAYS - RENEW_DAYS + 1) * DAY_MS);
         assert_ne!(later, other, "renewed in time");
         let cert = &authority.server(&some, NOW).expect("made").chain[0];

@@ -147,6 +147,14 @@ pub fn retire(db: &Connection, id: &DeviceId, now: i64) -> rusqlite::Result<bool
     Ok(changed == 1)
 }
 
+/// How many devices are out of use.
+///
+/// # Errors
+/// What the database says.
+pub fn retired(db: &Connection) -> rusqlite::Result<u32> {
+    db.query_row("SELECT count(*) FROM device WHERE retired_ms IS NOT NULL", [], |row| row.get(0))
+}
+
 /// The device with this id.
 ///
 /// # Errors

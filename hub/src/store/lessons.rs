@@ -232,7 +232,21 @@ pub fn find_part(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite:
     .optional()
 }
 
-/// Commits a part whose bytes are on the disk; false when the lesson was thrown away meanwhile, and they
+/// The parts of a take from this one on, up to the first that is missing.
+///
+/// # Errors
+/// What the database says.
+pub fn parts_from(db: &Connection, id: &LessonId, take: u32, n: u32) -> rusqlite::Result<Vec<StoredPart>> {
+    let found = db
+        .prepare_cached(
+            "SELECT take, n, size, sha256, read_back FROM part WHERE lesson = ? AND take = ? AND n >= ? ORDER BY n",
+        )?
+        .query_map(params![id.as_str(), take, n], part)?
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(found.into_iter().zip(n..).take_while(|(part, n)| part.n == *n).map(|(part, _)| part).collect())
+}
+
+/// Commits a part whose bytes are all there; false when the lesson was thrown away meanwhile, and they
 /// with it.
 ///
 /// # Errors

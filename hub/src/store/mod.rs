@@ -198,8 +198,43 @@ impl Store {
         &self,
         change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
+        self.transact("FULL", change)
+    }
+
+    /// As [`Store::write`], but not waited for the disk: a power cut may undo it, with all that came after it. What is
+    /// durable of later changes proves that this one is too.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write_unsynced<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.write_now_unsynced(change))
+            .await
+            .map_err(|_| StoreError::Closing)?
+    }
+
+    /// As [`Store::write_unsynced`], on this thread.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_now_unsynced<T>(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.transact("NORMAL", change)
+    }
+
+    fn transact<T>(
+        &self,
+        synchronous: &str,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         // A panic elsewhere rolled its transaction back: the connection is as good as before.
         let mut writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.pragma_update(None, "synchronous", synchronous)?;
         let change_set = writer.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let out = change(&change_set)?;
         change_set.commit()?;

@@ -13,6 +13,7 @@ mod usage;
 mod verify;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use lectern_base::exit::Exit;
@@ -140,7 +141,11 @@ enum Press {
         words: Words,
     },
     /// End it.
-    Stop,
+    Stop {
+        /// Wait at most so many seconds until it is checked and signed too; well when nothing is recorded.
+        #[arg(long, value_name = "SECONDS")]
+        wait: Option<u16>,
+    },
     /// Stand still.
     Pause,
     /// Go on.
@@ -241,7 +246,10 @@ pub fn run() -> Exit {
                     json!({ "action": "start", "about": About::from(words), "live": live })
                 }
                 Press::Live { to } => json!({ "action": "live", "live": to == Switch::On }),
-                Press::Stop => json!({ "action": "stop" }),
+                Press::Stop { wait: None } => json!({ "action": "stop" }),
+                Press::Stop { wait: Some(most) } => {
+                    return remote::stop(&config.device.data_dir, Duration::from_secs(most.into()), json);
+                }
                 Press::Pause => json!({ "action": "pause" }),
                 Press::Resume => json!({ "action": "resume" }),
                 Press::Mark { word } => json!({ "action": "mark", "word": word }),

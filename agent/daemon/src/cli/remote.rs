@@ -4,15 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lectern_base::clock;
 use lectern_base::exit::Exit;
 use lectern_wire::manifest::clock_text;
 use lectern_wire::upload::Problem;
 use reqwest::Method;
 use reqwest::header::HeaderName;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{fail, say};
 use crate::app;
+use crate::model::lesson::State;
 use crate::platform::http;
 
 /// What the page asks of everybody who changes something.
@@ -73,6 +75,39 @@ pub fn press(data_dir: &Path, body: &Value, json: bool) -> Exit {
             _ => format!("{}: lesson {lesson}", body["action"].as_str().unwrap_or_default()),
         }
     })
+}
+
+/// `lectern record stop --wait`: what a package does before it is removed. Ends the lesson, where one is recorded, and waits
+/// until none is left that has to be checked and signed; a lesson the daemon shows no longer counts too.
+pub fn stop(data_dir: &Path, most: Duration, json: bool) -> Exit {
+    let give_up = clock::mono() + most;
+    match ask(data_dir, "/api/record", Some(&json!({ "action": "stop" }))) {
+        // Nothing is recorded: there may still be one to sign.
+        Ok(_) | Err((Exit::Refused, _)) => {}
+        Err((exit, sentence)) => {
+            fail(&sentence);
+            return exit;
+        }
+    }
+    loop {
+        let lessons = match ask(data_dir, "/api/lessons", None) {
+            Ok(lessons) => lessons,
+            Err((exit, sentence)) => {
+                fail(&sentence);
+                return exit;
+            }
+        };
+        let state = |lesson: &Value| State::from_name(lesson["state"].as_str().unwrap_or_default());
+        let unsigned = |lesson: &&Value| state(lesson).is_some_and(|s| s.is_live() || s == State::Finishing);
+        let Some(open) = lessons.as_array().into_iter().flatten().find(unsigned) else {
+            return say(json, &json!({ "open": null }), "nothing is recorded; every lesson is signed");
+        };
+        if clock::mono() >= give_up {
+            let (id, state) = (open["id"].as_str().unwrap_or("-"), open["state"].as_str().unwrap_or("-"));
+            return fail(&format!("lesson {id} is still {state} after {} s", most.as_secs()));
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
 }
 
 /// `lectern record status`.

@@ -61,6 +61,12 @@ pub enum SealError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A recorder has not let go of it.
+    #[error("{path} is still being written by a recorder that was taken for lost")]
+    StillWritten {
+        /// Which.
+        path: PathBuf,
+    },
     /// The bytes are not a take.
     #[error("{path}: {source}")]
     NotATake {

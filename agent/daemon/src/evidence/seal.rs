@@ -82,19 +82,23 @@ fn finish_take(
     let file = format!("take-{n}.mp4");
     let path = folder.join(&file);
     let io = |source| SealError::File { path: path.clone(), source };
-    let length = match std::fs::metadata(&path) {
-        Ok(meta) => meta.len(),
+    let take = match OpenOptions::new().write(true).open(&path) {
+        Ok(take) => take,
         // The recorder was lost before it made the file.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(io(e)),
     };
+    // What is signed does not grow any more.
+    if !disk::hold(&take).map_err(io)? {
+        return Err(SealError::StillWritten { path });
+    }
+    let length = take.metadata().map_err(io)?.len();
     let whole = whole_prefix(&path, length)?;
     if whole == 0 {
         return Ok(None);
     }
     if whole < length {
         tracing::warn!(lesson = %lesson.id, take = n, whole, length, "the open fragment of an interrupted take is cut off");
-        let take = OpenOptions::new().write(true).open(&path).map_err(io)?;
         take.set_len(whole).map_err(io)?;
         take.sync_all().map_err(io)?;
     }

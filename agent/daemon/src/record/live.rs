@@ -1,5 +1,6 @@
 //! What the driver knows of the lesson being recorded.
 
+use std::fs::File;
 use std::time::Duration;
 
 use lectern_base::clock;
@@ -52,6 +53,8 @@ pub struct Live {
     pub bell: Option<Bell>,
     /// When that was last put off.
     pub put_off: Option<Duration>,
+    /// The take whose recorder was not there when the daemon started: locked, so that it cannot come yet.
+    pub barred: Option<File>,
 }
 
 impl Live {
@@ -78,6 +81,7 @@ impl Live {
             sent: false,
             bell: None,
             put_off: None,
+            barred: None,
         }
     }
 

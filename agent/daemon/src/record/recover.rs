@@ -1,5 +1,8 @@
 //! At start: finds the recorder of a lesson that was being recorded, or decides what becomes of it.
 //!
+//! A recorder that does not answer may still be starting, or may be dying with its last write under way. The lock of the
+//! take decides: who writes a take holds it, and what the daemon has locked nobody begins any more.
+//!
 //! | recorder | boot | last durable byte | then |
 //! |---|---|---|---|
 //! | answers | – | – | adopted: the lesson goes on as if nothing had been |
@@ -7,11 +10,12 @@
 //! | dead | this one | longer ago | the lesson ends with what it has |
 //! | dead | an earlier one | – | the lesson ends with what it has: after a power cut nobody may be in the room, and only a hand starts a recording |
 
+use std::fs::{File, OpenOptions};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use lectern_base::clock;
+use lectern_base::{clock, disk};
 use lectern_wire::fmp4::Scanner;
 use lectern_wire::manifest::TakeEnd;
 
@@ -24,6 +28,8 @@ use crate::store::lessons::Lesson;
 
 /// A lesson that stood still for longer than this is not taken up again.
 const FRESH_MS: i64 = 5 * 60 * 1000;
+/// How long a killed recorder is given for its last write.
+const DYING: Duration = Duration::from_secs(5);
 
 impl Driver {
     /// Takes up what an earlier daemon left.
@@ -53,17 +59,20 @@ impl Driver {
             live.before_ms += ms;
         }
         let socket = self.store.socket(&lesson.id, last.n);
-        let answers = last.ended.is_none() && UnixStream::connect(&socket).is_ok();
         let path = folder.join(format!("take-{}.mp4", last.n));
-        if !answers {
+        let this_boot = lesson.boot_id == clock::boot_id();
+        // A recorder that died before it made its take: then the folder tells when.
+        let age = age_ms(&path).or_else(|| age_ms(&folder));
+        let found =
+            if last.ended.is_none() && this_boot { look_for(&socket, &path) } else { Found::Nobody(None) };
+        let answers = matches!(found, Found::AtWork);
+        if let Found::Nobody(barred) = found {
+            live.barred = barred;
             (live.take_bytes, live.take_ms) = measure(&path);
         }
-        let this_boot = lesson.boot_id == clock::boot_id();
         live.bell = lesson.bell.filter(|_| this_boot);
         live.sent = self.settings.live.is_some() && self.was_live(&lesson.id);
         let stopping = self.store.fact(STOPPING)?.is_some_and(|id| id == lesson.id.as_str());
-        // A recorder that died before it made its take: then the folder tells when.
-        let age = age_ms(&path).or_else(|| age_ms(&folder));
         let fresh = this_boot && !stopping && age.is_some_and(|age| age < FRESH_MS);
         let now = millis(clock::boot());
         self.store.board().update(|s| {
@@ -135,10 +144,42 @@ impl Driver {
     }
 }
 
+/// Who is at a take.
+enum Found {
+    /// A recorder that answers.
+    AtWork,
+    /// Nobody, and while this is open nobody comes.
+    Nobody(Option<File>),
+}
+
+/// Looks for the recorder of a take: waits for one that is dying, and shuts out one that comes too late.
+fn look_for(socket: &Path, take: &Path) -> Found {
+    let give_up = clock::mono() + DYING;
+    loop {
+        if UnixStream::connect(socket).is_ok() {
+            return Found::AtWork;
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(take);
+        match file.and_then(|file| disk::hold(&file).map(|held| held.then_some(file))) {
+            Ok(Some(barred)) => return Found::Nobody(Some(barred)),
+            Ok(None) if clock::mono() < give_up => std::thread::sleep(Duration::from_millis(20)),
+            // It is not sealed before that is over.
+            Ok(None) => {
+                tracing::error!(take = %take.display(), "somebody still writes it and does not answer");
+                return Found::Nobody(None);
+            }
+            Err(e) => {
+                tracing::error!(take = %take.display(), "it cannot be locked: {e}");
+                return Found::Nobody(None);
+            }
+        }
+    }
+}
+
 /// Bytes and milliseconds of a take that play.
 fn measure(path: &Path) -> (u64, u64) {
     let mut scanner = Scanner::default();
-    let scanned = std::fs::File::open(path).map_err(|e| e.to_string()).and_then(|mut file| {
+    let scanned = File::open(path).map_err(|e| e.to_string()).and_then(|mut file| {
         let mut buffer = vec![0; 1 << 20];
         loop {
             match std::io::Read::read(&mut file, &mut buffer) {

@@ -315,7 +315,8 @@ impl Store {
     /// [`StoreError`].
     pub fn part_stored(&self, id: &LessonId, take: u32, n: u32) -> Result<(), StoreError> {
         let sql = "UPDATE parts SET stored = 1 WHERE lesson = ?1 AND take = ?2 AND n = ?3";
-        self.db().execute(sql, params![id.as_str(), take, n])?;
+        // Not waited for the disk: what a power cut makes us forget, the hub is asked for before anything is sent.
+        self.unsynced(|db| db.execute(sql, params![id.as_str(), take, n]))?;
         Ok(())
     }
 

@@ -266,6 +266,16 @@ impl Store {
         self.0.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A change that a power cut may undo, with all that came after it. What is durable of later changes proves that this
+    /// one is too.
+    fn unsynced<T>(&self, change: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let db = self.db();
+        db.execute_batch("PRAGMA synchronous = NORMAL")?;
+        let outcome = change(&db);
+        db.execute_batch("PRAGMA synchronous = FULL")?;
+        Ok(outcome?)
+    }
+
     /// Whether what is written here is kept: not on a disk that can only be read ([`unwritable`]).
     #[must_use]
     pub fn is_kept(&self) -> bool {

@@ -4,7 +4,7 @@ use anyhow::{Context as _, anyhow};
 use ffmpeg_next::{Packet, Rational, decoder, filter, format, frame};
 use lectern_wire::report::Report;
 
-use super::sight::wants_more;
+use super::sight::{is_damage, wants_more};
 use super::{Stretches, ms};
 
 /// Mean power at or below this is silence: −60 dBFS, the watchers' bound.
@@ -56,7 +56,12 @@ impl Hearing {
         // libav does not know the length of the first piece, which only primes the decoder.
         self.end = Some(pts + packet.duration()).filter(|_| packet.duration() > 0);
         self.sound_end = self.end.or(self.sound_end);
-        self.decoder.send_packet(packet).context("sound is damaged")?;
+        match self.decoder.send_packet(packet) {
+            Ok(()) => {}
+            // A hole in the sound, and no reason to keep the lesson from its store.
+            Err(e) if is_damage(e) => self.hole += packet.duration(),
+            Err(e) => return Err(e).context("sound cannot be decoded"),
+        }
         self.receive()
     }
 

@@ -27,6 +27,10 @@ pub struct Sight {
     end: i64,
     packets: u64,
     decoded: u64,
+    /// Pictures that are damaged: they count as missing.
+    damaged: u64,
+    /// Whether the last key frame is among them.
+    key_damaged: bool,
     /// Without a full check: what came since the last key frame, to be decoded should nothing follow.
     run: Vec<Packet>,
     before: Vec<u8>,
@@ -50,6 +54,8 @@ impl Sight {
             end: 0,
             packets: 0,
             decoded: 0,
+            damaged: 0,
+            key_damaged: false,
             run: Vec::new(),
             before: Vec::new(),
             black: Stretches::default(),
@@ -73,7 +79,9 @@ impl Sight {
         }
         if packet.is_key() {
             self.run.clear();
+            let before = self.damaged;
             self.decode(&packet)?;
+            self.key_damaged = self.damaged > before;
             // A key frame alone stays in the decoder until it is told that no more comes.
             self.decoder.send_eof()?;
             self.receive();
@@ -84,7 +92,12 @@ impl Sight {
     }
 
     fn decode(&mut self, packet: &Packet) -> anyhow::Result<()> {
-        self.decoder.send_packet(packet).context("a picture is damaged")?;
+        match self.decoder.send_packet(packet) {
+            Ok(()) => {}
+            // One picture less, and no reason to keep the lesson from its store.
+            Err(e) if is_damage(e) => self.damaged += 1,
+            Err(e) => return Err(e).context("a picture cannot be decoded"),
+        }
         self.receive();
         Ok(())
     }
@@ -117,7 +130,10 @@ impl Sight {
     pub fn end(mut self, fps: Option<u32>, report: &mut Report) -> anyhow::Result<()> {
         // Its key frame was counted before.
         let run = std::mem::take(&mut self.run);
-        self.decoded -= u64::from(!run.is_empty());
+        if !run.is_empty() {
+            self.decoded -= u64::from(!self.key_damaged);
+            self.damaged -= u64::from(self.key_damaged);
+        }
         for packet in &run {
             self.decode(packet)?;
         }
@@ -127,6 +143,7 @@ impl Sight {
         (report.width, report.height) = (self.width, self.height);
         (report.pictures, report.decoded_pictures) = (self.packets, self.decoded);
         (report.dropped_pictures, report.repeated_pictures) = count(&self.distances, self.base, fps);
+        report.dropped_pictures += self.damaged;
         report.black_ms = self.black.end(report.picture_ms);
         report.still_ms = self.still.end(report.picture_ms);
         Ok(())
@@ -143,6 +160,11 @@ fn count(distances: &BTreeMap<i64, u64>, base: Rational, fps: Option<u32>) -> (u
         ..=0 => (lost, twice + often),
         distance => (lost + dropped(distance) * often, twice),
     })
+}
+
+/// Whether what a decoder complains of is what it was given: it has many words for that, and one for its own need.
+pub fn is_damage(e: ffmpeg::Error) -> bool {
+    !matches!(e, ffmpeg::Error::Other { errno: ffmpeg::ffi::ENOMEM })
 }
 
 /// Whether libav says only that it wants more.

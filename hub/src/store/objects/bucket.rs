@@ -109,8 +109,9 @@ pub struct Bucket {
     settings: S3Settings,
     place: rusty_s3::Bucket,
     credentials: Credentials,
-    /// The store's clock less the hub's, milliseconds.
-    skew_ms: AtomicI64,
+    /// The store's clock less the time since this machine's start, milliseconds; 0 while it has not answered yet.
+    /// Not less the wall clock: that may be stepped at any moment.
+    beside_boot_ms: AtomicI64,
 }
 
 /// One request.
@@ -152,7 +153,7 @@ impl Bucket {
             .build()
             .map_err(|e| format!("TLS cannot be set up: {e}"))?;
         let credentials = Credentials::new(settings.key.clone(), settings.secret.clone());
-        Ok(Self { http, settings, place, credentials, skew_ms: AtomicI64::new(0) })
+        Ok(Self { http, settings, place, credentials, beside_boot_ms: AtomicI64::new(0) })
     }
 
     /// Where it is.
@@ -162,7 +163,10 @@ impl Bucket {
 
     /// The store's clock less the hub's, milliseconds, as its last answer told; exact to a second.
     pub fn skew_ms(&self) -> i64 {
-        self.skew_ms.load(Ordering::Relaxed)
+        match self.beside_boot_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            beside => beside + boot_ms() - clock::wall_ms(),
+        }
     }
 
     /// The moment a signature names.
@@ -189,11 +193,12 @@ impl Bucket {
     }
 
     async fn ask(&self, ask: Ask<'_>) -> Result<Response, S3Error> {
+        let skew_ms = self.skew_ms();
         let first = self.try_once(&ask).await?;
         // A store that finds our clock wrong has just told us its own.
         let clock_refused = |r: &Response| {
             matches!(r.status(), StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST)
-                && self.skew_ms().abs() > SKEW_MS
+                && self.skew_ms().abs_diff(skew_ms) > SKEW_MS.unsigned_abs()
         };
         let response = if clock_refused(&first) { self.try_once(&ask).await? } else { first };
         if response.status().is_success() { Ok(response) } else { Err(refused(response).await) }
@@ -228,8 +233,16 @@ impl Bucket {
         let said = response.headers().get(header::DATE).and_then(|v| v.to_str().ok());
         let said = said.and_then(|text| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
         if let Some(said) = said {
-            self.skew_ms.store(said.as_millisecond().saturating_sub(clock::wall_ms()), Ordering::Relaxed);
+            self.beside_boot_ms.store(said.as_millisecond().saturating_sub(boot_ms()), Ordering::Relaxed);
         }
+    }
+
+    /// Hears what time it is at the store, whatever else it answers.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn ask_the_time(&self) -> Result<(), S3Error> {
+        self.try_once(&Ask::new(Method::Head, "", &[])).await.map(drop)
     }
 
     /// Begins an object that comes in parts. With `hashes` the store is asked to keep each part's hash.
@@ -480,6 +493,10 @@ fn missing_is_fine(outcome: Result<Response, S3Error>) -> Result<(), S3Error> {
         Err(e) if !e.is_missing() => Err(e),
         _ => Ok(()),
     }
+}
+
+fn boot_ms() -> i64 {
+    i64::try_from(clock::boot().as_millis()).unwrap_or(i64::MAX)
 }
 
 async fn refused(response: Response) -> S3Error {

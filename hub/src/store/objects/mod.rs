@@ -187,18 +187,29 @@ impl Objects {
         disk::make_folder(&self.folder(place))
     }
 
-    /// Opens a take for a part, making the file, durably, when it is missing.
+    /// Opens a take for a part, making the file and its folders, durably, when it is missing.
     ///
     /// # Errors
     /// What the file system says.
     pub fn open_part(&self, place: &Place, take: u32, n: u32) -> io::Result<PartWriter> {
         let path = self.partial(place, take);
         let fresh = !path.exists();
+        if fresh {
+            self.make_folder(place)?;
+        }
         let file = File::options().create(true).truncate(false).write(true).open(&path)?;
         if fresh {
             disk::sync_folder(&self.folder(place))?;
         }
         Ok(PartWriter { file, start: u64::from(n) * PART_SIZE, written: 0, hasher: Sha256::new() })
+    }
+
+    /// Makes all that was written into a take durable.
+    ///
+    /// # Errors
+    /// What the file system says; then nothing that was written since the last time can be trusted.
+    pub fn sync(&self, place: &Place, take: u32) -> io::Result<()> {
+        File::open(self.partial(place, take))?.sync_data()
     }
 
     /// Makes a take whole: cut to its size, synced, and named as what it is.
@@ -291,13 +302,10 @@ impl PartWriter {
         self.written
     }
 
-    /// Ends the part: its bytes are on the disk when this returns.
-    ///
-    /// # Errors
-    /// What the file system says; the part then counts as never sent.
-    pub fn finish(self) -> io::Result<Digest> {
-        self.file.sync_data()?;
-        Ok(Digest::finish(self.hasher))
+    /// Ends the part; its hash. Its bytes are durable once [`Objects::sync`] was called.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        Digest::finish(self.hasher)
     }
 }
 
