@@ -444,7 +444,7 @@ impl Room {
             if let Err(e) = &kept {
                 self.complain(struck[0], format!("{id} ({state}, {lesson:?}): {e:#}"));
             } else if let Ok(kept_ms) = kept
-                && lesson.seen_ms > kept_ms
+                && lesson.seen_ms > kept_ms + FRAGMENT_MS
             {
                 self.complain(
                     struck[0],

@@ -17,7 +17,7 @@ use super::armed::{Ready, Wanted};
 use super::encoders;
 use super::live::Live;
 use super::owed::Owed;
-use super::process::{self, Heard};
+use super::process::{self, Heard, Whose};
 use super::{Answer, Ask, Handle, Mail, STUCK, bell, no};
 use crate::model::home::Doubt;
 use crate::model::lesson::{Admission, Because, CutShort, Request, State, admit};
@@ -62,8 +62,8 @@ pub struct Driver {
     pub(super) store: Store,
     pub(super) settings: Settings,
     pub(super) live: Option<Live>,
-    pub(super) heard: mpsc::Sender<(u32, Heard)>,
-    words: mpsc::Receiver<(u32, Heard)>,
+    pub(super) heard: mpsc::Sender<(Whose, Heard)>,
+    words: mpsc::Receiver<(Whose, Heard)>,
     mail: mpsc::Receiver<Mail>,
     pub(super) preview: watch::Sender<Option<Arc<[u8]>>>,
     /// Rows the store has not taken yet.
@@ -126,7 +126,7 @@ impl Driver {
                         tick.reset_after(BUSY);
                     }
                 }
-                Some((take, heard)) = self.words.recv() => self.hear(take, heard).await,
+                Some((whose, heard)) = self.words.recv() => self.hear(&whose, heard).await,
                 // Only the first word counts: a driver that has failed meanwhile is not trusted again.
                 Some(best) = encoder.recv() => {
                     self.settings.capture.video.encoder.get_or_insert(best);
@@ -349,7 +349,7 @@ impl Driver {
             Ok(child) => {
                 live.pid = child.id();
                 live.child = Some(child);
-                process::listen(socket, take, Duration::from_secs(5), self.heard.clone());
+                process::listen(socket, (live.id.clone(), take), Duration::from_secs(5), self.heard.clone());
             }
             Err(e) => {
                 let reason =

@@ -2,7 +2,7 @@
 
 use super::driver::{Driver, millis};
 use super::owed::Owed;
-use super::process::{self, Heard};
+use super::process::{self, Heard, Whose};
 use crate::model::lesson::{CutShort, Event, State};
 use crate::model::status::{Level, Warning};
 use crate::store::Durable;
@@ -13,8 +13,9 @@ use lectern_wire::manifest::TakeEnd;
 use lectern_wire::recorder::{Command as Order, Event as Said};
 
 impl Driver {
-    pub(super) async fn hear(&mut self, take: u32, heard: Heard) {
-        if self.live.as_ref().is_none_or(|live| live.take != take) {
+    pub(super) async fn hear(&mut self, (lesson, take): &Whose, heard: Heard) {
+        // A recorder that came late may speak for a lesson before: it says nothing of this one.
+        if self.live.as_ref().is_none_or(|live| live.id != *lesson || live.take != *take) {
             return;
         }
         match heard {

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use lectern_base::clock;
+use lectern_wire::id::LessonId;
 use lectern_wire::recorder::{Command as Order, Event};
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -17,6 +18,9 @@ use crate::platform::recorder;
 
 /// Longest line a recorder may say, bytes: a preview is the longest.
 const MAX_LINE: usize = 1024 * 1024;
+
+/// Whose recorder it is: a lesson's take. A recorder that comes late may be of a lesson that has ended.
+pub type Whose = (LessonId, u32);
 
 /// What is heard from a take's recorder.
 #[derive(Debug)]
@@ -46,10 +50,15 @@ pub async fn spawn(program: &Path, verb: &str, job: &impl Serialize) -> std::io:
     Ok(child)
 }
 
-/// Connects to the socket of `take` and passes on what is said there; `patience` bounds the wait for
+/// Connects to the socket of a take and passes on what is said there; `patience` bounds the wait for
 /// the socket to appear. Everything is tagged with the take, so that a late word of an
 /// earlier recorder is known as such.
-pub fn listen(socket: std::path::PathBuf, take: u32, patience: Duration, heard: mpsc::Sender<(u32, Heard)>) {
+pub fn listen(
+    socket: std::path::PathBuf,
+    whose: Whose,
+    patience: Duration,
+    heard: mpsc::Sender<(Whose, Heard)>,
+) {
     tokio::spawn(async move {
         let give_up = clock::mono() + patience;
         let stream = loop {
@@ -64,16 +73,16 @@ pub fn listen(socket: std::path::PathBuf, take: u32, patience: Duration, heard: 
         };
         if let Some(stream) = stream {
             let (read, write) = stream.into_split();
-            if heard.send((take, Heard::Connected(write))).await.is_ok() {
-                pass_on(read, take, &heard).await;
+            if heard.send((whose.clone(), Heard::Connected(write))).await.is_ok() {
+                pass_on(read, &whose, &heard).await;
             }
         }
         // The driver may have gone; then nobody is left to tell.
-        drop(heard.send((take, Heard::Gone)).await);
+        drop(heard.send((whose, Heard::Gone)).await);
     });
 }
 
-async fn pass_on(read: tokio::net::unix::OwnedReadHalf, take: u32, heard: &mpsc::Sender<(u32, Heard)>) {
+async fn pass_on(read: tokio::net::unix::OwnedReadHalf, whose: &Whose, heard: &mpsc::Sender<(Whose, Heard)>) {
     let mut reader = BufReader::new(read);
     let mut line = Vec::new();
     loop {
@@ -85,7 +94,7 @@ async fn pass_on(read: tokio::net::unix::OwnedReadHalf, take: u32, heard: &mpsc:
         }
         match serde_json::from_slice(&line) {
             Ok(event) => {
-                if heard.send((take, Heard::Said(event))).await.is_err() {
+                if heard.send((whose.clone(), Heard::Said(event))).await.is_err() {
                     return;
                 }
             }

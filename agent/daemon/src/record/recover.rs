@@ -113,7 +113,7 @@ impl Driver {
             tracing::info!(lesson = %lesson.id, take = last.n, "recorder found at work and adopted");
             live.stopping = stopping.then(clock::mono);
             self.live = Some(live);
-            process::listen(socket, last.n, Duration::from_secs(1), self.heard.clone());
+            process::listen(socket, (lesson.id.clone(), last.n), Duration::from_secs(1), self.heard.clone());
             return Ok(());
         }
         let reason = if this_boot { CutShort::RecorderLost } else { CutShort::PowerCut };
