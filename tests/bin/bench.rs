@@ -51,6 +51,8 @@ enum Figures {
     Lessons,
     /// Uploads over slow, long, lossy and shared lines.
     Links,
+    /// Of these the lossy one alone: only when asked for.
+    Lossy,
     /// 600 MB at 2 Mb/s over twenty cuts: forty-five minutes, only when asked for.
     Slow,
     /// A long lesson to the hub's file store, beside rclone.
@@ -76,6 +78,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut rows: Vec<Row> = Vec::new();
     if wanted(Figures::Links) {
         rows.extend(links::measure(&programs)?);
+    }
+    if arguments.only.contains(&Figures::Lossy) {
+        rows.extend(links::lossy(&programs)?);
     }
     if arguments.only.contains(&Figures::Slow) {
         rows.extend(links::slow(&programs)?);
