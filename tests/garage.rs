@@ -271,15 +271,8 @@ async fn a_part_damaged_on_its_way_or_at_the_store_counts_for_nothing_and_comes_
     let first = at.record();
     let device = at.device();
     plant(&mut at.school.agent, &first, "long-2", 20 << 20).unwrap();
-    let folder = at.school.agent.data.join("lessons/long-2");
-    let manifest: Value =
-        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
-    let take = std::fs::read(folder.join("take-1.mp4")).unwrap();
-    let announce = json!({
-        "lesson_id": "long-2", "started_wall_ms": 1, "key": device_key(&at),
-    });
-    let (status, said) = device.ask(reqwest::Method::POST, "", Some(announce)).await;
-    assert_eq!(status, 200, "{said}");
+    let take = std::fs::read(at.school.agent.data.join("lessons/long-2/take-1.mp4")).unwrap();
+    let manifest = announce(&at, &device, "long-2").await;
     let parts = manifest["document"]["takes"][0]["parts"].as_array().expect("parts").clone();
     for (n, part) in parts.iter().enumerate() {
         let bytes = take.chunks(8 << 20).nth(n).expect("a part");
@@ -334,6 +327,16 @@ async fn a_part_damaged_on_its_way_or_at_the_store_counts_for_nothing_and_comes_
     assert!(!is_stored(&at.school.agent, "long-3").unwrap());
 }
 
+/// Says by hand that a planted lesson comes; its manifest, as the agent has it.
+async fn announce(at: &AtGarage, device: &Device, lesson: &str) -> Value {
+    let path = at.school.agent.data.join("lessons").join(lesson).join("manifest.json");
+    let manifest = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let word = json!({ "lesson_id": lesson, "started_wall_ms": 1, "key": device_key(at) });
+    let (status, said) = device.ask(reqwest::Method::POST, "", Some(word)).await;
+    assert_eq!(status, 200, "{said}");
+    manifest
+}
+
 /// The room's public signing key, as its agent shows it.
 fn device_key(at: &AtGarage) -> Value {
     let key: String =
@@ -348,11 +351,7 @@ async fn a_grant_that_ended_before_it_was_used_is_refused_and_asked_for_again() 
     let device = at.device();
     plant(&mut at.school.agent, &first, "long-4", 30 << 20).unwrap();
     let folder = at.school.agent.data.join("lessons/long-4");
-    let manifest: Value =
-        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
-    let announce = json!({ "lesson_id": "long-4", "started_wall_ms": 1, "key": device_key(&at) });
-    let (status, said) = device.ask(reqwest::Method::POST, "", Some(announce)).await;
-    assert_eq!(status, 200, "{said}");
+    let manifest = announce(&at, &device, "long-4").await;
     let parts = manifest["document"]["takes"][0]["parts"].as_array().expect("parts").clone();
     let ask = async |verb: &str, n: usize| {
         let path = format!("/long-4/takes/1/parts:{verb}");

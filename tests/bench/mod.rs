@@ -6,7 +6,7 @@
 //! copy       a network camera kept as it comes, beside ffmpeg doing so
 //! garage     a long lesson to an S3 store beside rclone
 //! lessons    the idle daemon, press to picture, stop to receipt
-//! links      uploads over slow, long, lossy and shared lines
+//! links      uploads over slow, long, lossy and shared lines; the lossy one also alone
 //! price      what measuring a room costs, beside collectd and node-exporter
 //!   wire     what a client publishes, counted on its way
 //! upload     a long lesson to the hub beside rclone

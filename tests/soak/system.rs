@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use lectern_base::{clock, disk};
-use lectern_tests::{Disk, System, eventually};
+use lectern_tests::{Disk, Stored, System, eventually};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -236,7 +236,6 @@ impl Room {
         match outcome {
             Ok(on) => {
                 self.rows[n].instants += 1;
-                self.rows[n].lost_ms.push(0);
                 if on {
                     self.rows[n].away_ms.push(away_ms);
                 }
@@ -419,8 +418,8 @@ impl Room {
             let rows: Vec<&Value> = all.iter().filter(|l| l["id"] == id.as_str()).collect();
             let state = rows.first().map_or("missing", |l| l["state"].as_str().unwrap_or(""));
             let kept = match state {
-                "stored" => self.kept(&id),
-                _ => self.declared(&id, &lesson, state, &status),
+                "stored" => self.kept(&id).map(|(ms, there)| (ms, Some(there))),
+                _ => self.declared(&id, &lesson, state, &status).map(|ms| (ms, None)),
             };
             match (&kept, state) {
                 (Ok(_), "stored") => stored += 1,
@@ -428,28 +427,33 @@ impl Room {
                 (Ok(_), _) => declared += 1,
                 (Err(_), _) => {}
             }
-            ms += kept.as_ref().copied().unwrap_or(0);
+            ms += kept.as_ref().map_or(0, |(ms, _)| *ms);
+            // What is empty or declared damaged has nothing to be played, and no break to be explained.
+            let there = kept.as_ref().ok().and_then(|(_, there)| there.as_ref());
+            let played = there.map_or(Ok(()), Stored::play);
+            let explained = there.map_or(Ok(()), |there| explained(&there.takes));
             // A lesson that nothing struck counts too.
             let struck = if lesson.struck.is_empty() { &[0][..] } else { &lesson.struck };
             for n in struck {
                 let row = &mut self.rows[*n];
                 row.one.count(rows.len() == 1);
                 row.stored.count(kept.is_ok());
-                row.playable.count(kept.is_ok());
-                row.gaps.count(kept.is_ok());
-                if let Ok(kept_ms) = kept {
+                row.playable.count(kept.is_ok() && played.is_ok());
+                row.gaps.count(kept.is_ok() && explained.is_ok());
+                if let Ok((kept_ms, _)) = kept {
                     row.lost_ms.push(lesson.seen_ms.saturating_sub(kept_ms));
                 }
             }
-            if let Err(e) = &kept {
-                self.complain(struck[0], format!("{id} ({state}, {lesson:?}): {e:#}"));
-            } else if let Ok(kept_ms) = kept
-                && lesson.seen_ms > kept_ms + FRAGMENT_MS
-            {
-                self.complain(
+            for e in [played.err(), explained.err()].into_iter().flatten() {
+                self.complain(struck[0], format!("{id}: {e:#}"));
+            }
+            match kept {
+                Err(e) => self.complain(struck[0], format!("{id} ({state}, {lesson:?}): {e:#}")),
+                Ok((kept_ms, _)) if lesson.seen_ms > kept_ms + FRAGMENT_MS => self.complain(
                     struck[0],
                     format!("{id}: {} ms were shown as durable, {kept_ms} ms are there", lesson.seen_ms),
-                );
+                ),
+                Ok(_) => {}
             }
         }
         self.whole(&mut |what| println!("  {what}"))?;
@@ -461,8 +465,8 @@ impl Room {
         Ok(std::mem::take(&mut self.rows))
     }
 
-    /// A stored lesson: every take the same in both places, verified, each break explained; its length.
-    fn kept(&self, id: &str) -> anyhow::Result<u64> {
+    /// A stored lesson, every take the same in both places, and verified: its length, and what is there.
+    fn kept(&self, id: &str) -> anyhow::Result<(u64, Stored)> {
         let here = self.disk.at().join("lessons").join(id);
         let there = self.at_hub(id)?;
         let manifest: Value = serde_json::from_slice(&std::fs::read(there.join("manifest.json"))?)?;
@@ -470,19 +474,18 @@ impl Room {
             manifest == serde_json::from_slice::<Value>(&std::fs::read(here.join("manifest.json"))?)?,
             "two manifests"
         );
-        let takes = manifest["document"]["takes"].as_array().context("no takes")?;
+        let takes = manifest["document"]["takes"].as_array().context("no takes")?.clone();
         let mut ms = 0;
-        for (n, take) in takes.iter().enumerate() {
+        for take in &takes {
             let file = take["file"].as_str().context("a take without a file")?;
             ensure!(hash(&here.join(file))? == hash(&there.join(file))?, "{file} is another at the hub");
             ms += take["duration_ms"].as_u64().context("a take without a length")?;
-            let explained = take["end"]["interrupted"].as_str().is_some_and(|why| !why.is_empty());
-            ensure!(n + 1 == takes.len() || explained, "{file} ends without a reason: {}", take["end"]);
         }
         let inside = Path::new("/").join(HUB).join(there.strip_prefix(self.store.at())?);
         let report = self.system.ask(&["lectern", "verify", &inside.to_string_lossy()])?;
-        ensure!(report["sound"] == true && report["receipted"] == true, "{report}");
-        Ok(ms)
+        let there = Stored { folder: there, takes, report };
+        ensure!(there.verified(), "{}", there.report);
+        Ok((ms, there))
     }
 
     /// Where the hub keeps a lesson.
@@ -526,21 +529,11 @@ impl Room {
         self.system.say(&["systemctl", "stop", "lectern", "lectern-hub"])?;
         let damaged =
             self.rows.iter().filter(|row| row.fault.ends_with("take damaged") && row.instants > 0).count();
-        for words in [
-            &["setpriv", "--reuid", "lectern", "--regid", "lectern", "--init-groups", "lectern", "fsck"][..],
-            &[
-                "setpriv",
-                "--reuid",
-                "lectern-hub",
-                "--regid",
-                "lectern-hub",
-                "--init-groups",
-                "lectern-hub",
-                "log",
-                "check",
-            ],
-        ] {
-            let out = self.system.run(words)?;
+        for (user, words) in
+            [("lectern", &["lectern", "fsck"][..]), ("lectern-hub", &["lectern-hub", "log", "check"])]
+        {
+            let as_user = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"];
+            let out = self.system.run(&[&as_user, words].concat())?;
             let said =
                 format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
             say(format!("{}: {}", words.last().unwrap_or(&""), said.trim()));
@@ -555,6 +548,15 @@ impl Room {
         }
         Ok(())
     }
+}
+
+/// Every take but the last says why it ended.
+fn explained(takes: &[Value]) -> anyhow::Result<()> {
+    for take in takes.iter().rev().skip(1) {
+        let why = take["end"]["interrupted"].as_str().unwrap_or_default();
+        ensure!(!why.is_empty(), "{} ends without a reason: {}", take["file"], take["end"]);
+    }
+    Ok(())
 }
 
 fn hash(path: &Path) -> anyhow::Result<String> {
