@@ -1,18 +1,22 @@
 //! Through every broker each event reaches the hub once, and what could not is declared: Mosquitto and RabbitMQ with the
-//! rules that ship, and one that acknowledges late, twice, backwards, hangs up, refuses and forgets. The broker inside
-//! the hub is tried in tests/telemetry.rs.
+//! rules that ship, killed and frozen, and one that acknowledges late, twice, backwards, hangs up, refuses and forgets. The
+//! broker inside the hub is tried in tests/telemetry.rs. At Mosquitto a lesson goes on meanwhile, and Telegraf looks on.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::Duration;
 
 use lectern_tests::bad_broker::{Acks, Manners, Said};
-use lectern_tests::broker::settings;
+use lectern_tests::broker::{HUB, settings};
+use lectern_tests::process::output;
 use lectern_tests::programs::Programs;
-use lectern_tests::school::DEVICE;
+use lectern_tests::school::{DEVICE, SCHOOL};
 use lectern_tests::series::telling;
-use lectern_tests::{Agent, BadBroker, Broker, Console, Folder, Hub, Room, Series, eventually, free_port};
+use lectern_tests::{
+    Agent, BadBroker, Broker, Console, Folder, Hub, Room, Series, Telegraf, eventually, free_port, telegraf,
+};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
@@ -140,7 +144,7 @@ impl Way {
         assert!(all.is_ok(), "{last:?}");
     }
 
-    /// What befalls a room whose broker is a good one.
+    /// What befalls the hub of a room whose broker is a good one, and the broker; a lesson may go on meanwhile.
     async fn through_a_day(&mut self, broker: &mut Broker) {
         self.report(5).await;
         self.wait_for_reports("reports on a quiet line");
@@ -155,19 +159,38 @@ impl Way {
         more.unwrap();
         self.wait_for_state("online");
 
-        self.series.kill(&mut self.agent).unwrap();
-        self.wait_for_state("lost");
-        self.agent.restart(&self.folder).unwrap();
-        self.wait_for_state("online");
-
-        broker.process.stop();
+        broker.process.kill();
         self.report(3).await;
         // Long enough for samples to be committed: those that the broker has at once never are.
         std::thread::sleep(Duration::from_secs(8));
         broker.restart(&self.folder).unwrap();
-        self.wait_for_reports("what was said while the broker was away");
+        self.wait_for_reports("what was said while the broker was dead");
+
+        // It takes connections and bytes, and answers nothing.
+        broker.process.freeze();
+        self.report(3).await;
+        std::thread::sleep(Duration::from_secs(5));
+        assert!(self.reported().len() < self.reports as usize, "it is frozen");
+        broker.process.thaw();
+        self.wait_for_reports("what was said while the broker was frozen");
+    }
+
+    /// The room dies and comes back; then everything is where it belongs.
+    fn to_its_end(&mut self) {
+        self.series.kill(&mut self.agent).unwrap();
+        self.wait_for_state("lost");
+        self.agent.restart(&self.folder).unwrap();
+        self.wait_for_state("online");
         self.settle();
         self.no_sample_is_missing();
+    }
+
+    /// The hub's sample of a group and a time: its numbers by their names.
+    fn sample(&self, group: &str, ts: i64) -> Option<BTreeMap<String, f64>> {
+        let sql = "SELECT vals FROM sample WHERE device = ? AND grp = ? AND ts = ?";
+        let rows = self.hub.rows().unwrap();
+        let text: String = rows.query_row(sql, (DEVICE, group, ts), |row| row.get(0)).ok()?;
+        Some(serde_json::from_str(&text).unwrap())
     }
 }
 
@@ -178,9 +201,67 @@ fn count(rows: &Connection, sql: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn through_mosquitto_with_the_shipped_rules_everything_arrives_once() {
     let port = free_port().unwrap();
-    let (mut way, mut broker) =
-        Way::new(port, |folder, users| Broker::mosquitto(folder, port, users).unwrap());
+    let user = Telegraf::user().unwrap();
+    let (mut way, (mut broker, mut telegraf)) = Way::new(port, |folder, users| {
+        let users = [users, &[(&user, telegraf::PASSWORD.1)]].concat();
+        (Broker::mosquitto(folder, port, &users).unwrap(), Telegraf::start(folder, port).unwrap())
+    });
+    way.agent.press("start").unwrap();
     way.through_a_day(&mut broker).await;
+    way.agent.wait_for_media(25_000, PATIENCE).unwrap();
+    let lesson = heads_are_out(&way, port, 3);
+    way.agent.press("stop").unwrap();
+    way.agent.wait_for(&["stored"], PATIENCE).unwrap();
+    assert_eq!(heads_are_out(&way, port, 4), lesson);
+    // In good order too: what it had acknowledged it still has.
+    way.report(2).await;
+    broker.restart(&way.folder).unwrap();
+    way.wait_for_reports("what was said while the broker restarted");
+    way.to_its_end();
+    telegraf_has_what_the_hub_has(&way, &mut telegraf);
+}
+
+/// The lesson is signed every ten seconds, so that it has so many heads by now; the newest is kept by the broker for
+/// whoever comes later. Gives the lesson.
+fn heads_are_out(way: &Way, port: u16, least: usize) -> String {
+    let lesson = way.agent.status().unwrap()["lesson"]["id"].as_str().unwrap().to_owned();
+    let file = way.agent.data.join("lessons").join(&lesson).join("heads.jsonl");
+    let own = || -> Vec<Value> {
+        let lines = std::fs::read_to_string(&file).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let heads = own();
+    assert!(heads.len() >= least, "{} heads: {heads:#?}", heads.len());
+    let at =
+        |line: &Value| ["mono_ms", "bytes"].map(|field| line["head"]["document"][field].as_u64().unwrap());
+    assert!(heads.windows(2).all(|two| at(&two[0]) < at(&two[1])), "each later and further: {heads:#?}");
+    let topic = format!("lectern/v1/{SCHOOL}/{DEVICE}/chain");
+    let kept = || {
+        let mut sub = Command::new("mosquitto_sub");
+        sub.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-u", HUB.0, "-P", HUB.1, "-t", &topic]);
+        sub.args(["--retained-only", "-C", "1", "-W", "20"]);
+        let kept: Value = serde_json::from_slice(&output(sub).ok()?).ok()?;
+        // One that was signed this moment may be on its way.
+        (own().last()?["head"] == kept).then_some(())
+    };
+    eventually(PATIENCE, "the newest head, retained", kept).unwrap();
+    lesson
+}
+
+/// Every point is one of the hub's samples, with its name, its time and all its numbers; of every group some, and some of
+/// what had waited.
+fn telegraf_has_what_the_hub_has(way: &Way, telegraf: &mut Telegraf) {
+    let points = telegraf.points().unwrap();
+    let tags =
+        BTreeMap::from([("school", SCHOOL), ("device", DEVICE)].map(|(k, v)| (k.to_owned(), v.to_owned())));
+    for point in &points {
+        assert_eq!(point.tags, tags);
+        let sample = way.sample(&point.measurement, point.time_ms);
+        assert_eq!(Some(&point.fields), sample.as_ref(), "{point:?}");
+    }
+    let groups: BTreeSet<_> = points.iter().map(|point| point.measurement.as_str()).collect();
+    assert_eq!(groups, BTreeSet::from(["agent", "av", "net", "rec", "sys"]));
+    assert!(points.iter().any(|point| point.topic.contains("/h/")), "what had waited too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,6 +270,7 @@ async fn through_rabbitmq_with_the_shipped_rules_everything_arrives_once() {
     let (mut way, mut broker) =
         Way::new(port, |folder, users| Broker::rabbitmq(folder, port, users).unwrap());
     way.through_a_day(&mut broker).await;
+    way.to_its_end();
 }
 
 #[tokio::test(flavor = "multi_thread")]

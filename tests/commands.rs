@@ -1,11 +1,12 @@
 //! What a technician asks of a room from the console: each command is carried out once, none in a lesson that
 //! would end it, and what became of it is told. The machine's own `systemctl` is stood in for by a script that
-//! notes what it was asked: nobody's machine is switched off here.
+//! notes what it was asked: nobody's machine is switched off here. Its `apt-cache` says what a file of the test says.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lectern_tests::browser::pictures;
@@ -19,6 +20,13 @@ struct Line {
     school: School,
     console: Console,
     asked: PathBuf,
+    /// The network card of another machine that sleeps.
+    card: UdpSocket,
+}
+
+fn script(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// A school whose rooms find a `systemctl` that only notes what it was asked.
@@ -30,18 +38,24 @@ async fn line_with(projector: Option<&Projector>) -> Line {
     let folder = Folder::new().unwrap();
     let (bin, asked) = (folder.join("bin"), folder.join("asked"));
     std::fs::create_dir_all(&bin).unwrap();
-    let script = bin.join("systemctl");
     let text = format!(
         "#!/bin/sh\necho \"$@\" >> {}\n[ \"$1\" = is-system-running ] && echo running\nexit 0\n",
         asked.display()
     );
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script(&bin.join("systemctl"), &text);
+    let text = format!(
+        "#!/bin/sh\n[ \"$LC_ALL $*\" = 'C policy lectern' ] && cat {}/policy\n",
+        folder.path().display()
+    );
+    script(&bin.join("apt-cache"), &text);
+    let card = UdpSocket::bind("127.0.0.1:0").unwrap();
+    card.set_read_timeout(Some(PATIENCE)).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut room = Room::card();
     room.env.push(("PATH".into(), path));
     room.env.push(("INVOCATION_ID".into(), "0123456789abcdef0123456789abcdef".into()));
-    room.sources.push_str("\n[commands]\ncountdown_s = 5\nwake_address = \"127.0.0.1:9\"\n");
+    let wakes = card.local_addr().unwrap();
+    room.sources.push_str(&format!("\n[commands]\ncountdown_s = 5\nwake_address = \"{wakes}\"\n"));
     if let Some(Projector { port, .. }) = projector {
         let secret = folder.join("projector.password");
         std::fs::write(&secret, PASSWORD).unwrap();
@@ -51,7 +65,7 @@ async fn line_with(projector: Option<&Projector>) -> Line {
     }
     let school = School::start_in(folder, &room).unwrap();
     let console = Console::admin(&school.hub).await.unwrap();
-    Line { school, console, asked }
+    Line { school, console, asked, card }
 }
 
 impl Line {
@@ -100,8 +114,11 @@ async fn what_is_asked_of_a_room_is_done_and_told() {
     assert!(told.contains("正常"), "{told}");
     line.give("wake", &[("mac", "aa:bb:cc:dd:ee:ff")]).await;
     line.becomes(&["successful"]);
-    line.give("debug", &[]).await;
-    line.becomes(&["successful"]);
+    // What a sleeping card listens for: six times 255 and sixteen times its own address.
+    let mut packet = [0; 200];
+    let length = line.card.recv(&mut packet).unwrap();
+    let mac = [0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff];
+    assert_eq!(packet[..length], [vec![0xff; 6], mac.repeat(16)].concat());
     // There is no projector here: no button, and no pretence.
     let page = line.console.page(&format!("/rooms/{DEVICE}")).await.unwrap();
     assert!(page.contains("立即读取") && !page.contains("投影机</button>"), "{page}");
@@ -116,6 +133,79 @@ async fn what_is_asked_of_a_room_is_done_and_told() {
         assert_eq!(answer.status(), 422, "{verb}");
     }
     assert!(line.was_asked().is_empty(), "nothing of this touches the machine");
+}
+
+#[tokio::test]
+async fn a_technician_learns_of_a_newer_version_and_reads_the_detailed_log_for_a_while() {
+    let line = line().await;
+    let policy = |installed: &str, candidate: &str| {
+        let text =
+            format!("lectern:\n  Installed: {installed}\n  Candidate: {candidate}\n  Version table:\n");
+        std::fs::write(line.school.folder.join("policy"), text).unwrap();
+    };
+    for (installed, candidate, state, word) in [
+        ("0.1.0", "0.9.9", "successful", "可以升级到 0.9.9"),
+        ("0.9.9", "0.9.9", "successful", "已是最新"),
+        ("(none)", "(none)", "failed", "软件源里没有"),
+    ] {
+        policy(installed, candidate);
+        line.give("update_check", &[]).await;
+        let (became, told) = line.becomes(&["successful", "failed"]);
+        assert!(became == state && told.contains(word), "{installed} {candidate}: {became} {told}");
+    }
+    // One that cannot answer says why, and is not taken for one that knows of nothing newer.
+    std::fs::remove_file(line.school.folder.join("policy")).unwrap();
+    line.give("update_check", &[]).await;
+    let (became, told) = line.becomes(&["successful", "failed"]);
+    assert!(became == "failed" && told.contains("No such file"), "{became} {told}");
+
+    let detailed = || {
+        let log = std::fs::read_to_string(line.agent().process.log()).unwrap();
+        log.lines()
+            .filter(|l| l.split_whitespace().nth(1) == Some("DEBUG"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(detailed(), Vec::<String>::new(), "nobody asked for it yet");
+    line.give("debug", &[]).await;
+    line.becomes(&["successful"]);
+    line.give("refresh", &[]).await;
+    line.becomes(&["successful"]);
+    for word in ["a sample", "to the broker"] {
+        let said = || detailed().iter().any(|l| l.contains(word)).then_some(());
+        eventually(PATIENCE, word, said).unwrap_or_else(|e| panic!("{e}: {:#?}", detailed()));
+    }
+    line.give("info", &[]).await;
+    line.becomes(&["successful"]);
+    let so_far = detailed();
+    line.give("refresh", &[]).await;
+    line.becomes(&["successful"]);
+    let samples = || -> i64 {
+        line.school
+            .hub
+            .rows()
+            .unwrap()
+            .query_row("SELECT count(*) FROM sample", [], |row| row.get(0))
+            .unwrap()
+    };
+    let before = samples();
+    eventually(PATIENCE, "more samples", || (samples() > before).then_some(())).unwrap();
+    assert_eq!(detailed(), so_far, "nothing more in detail");
+}
+
+#[tokio::test]
+async fn a_machine_that_nobody_needs_is_switched_off_when_the_countdown_ends() {
+    let line = line().await;
+    line.give("power_off", &[]).await;
+    line.becomes(&["running"]);
+    let counts = || line.agent().status().ok().filter(|s| s["power"]["off"] == true);
+    eventually(PATIENCE, "a countdown", counts).unwrap();
+    let off = || (line.was_asked() == ["poweroff"]).then_some(());
+    eventually(PATIENCE, "a machine that is asked to switch itself off", off).unwrap();
+    // It goes off now: until then nothing else is begun, and nobody puts it off.
+    line.give("reboot", &[]).await;
+    assert_eq!(line.becomes(&["denied"]).0, "denied");
+    assert_eq!(line.was_asked(), ["poweroff"]);
 }
 
 #[tokio::test]

@@ -15,6 +15,10 @@
 //!
 //! Next door, in 302教室, a lesson was planned and nothing ever came: 没有记录.
 //!
+//! The machine's files: `/proc` is as a kernel 6.18 under Debian 12 gave it (`tests/machines/captured`, two processors and
+//! one disk, taken once), and it stands still all day but for what is played; the thermometer and the display in `/sys`,
+//! which that machine did not have, are written by hand in the form its drivers give them.
+//!
 //! Two wall clocks by libfaketime, the hub's and the room's; each start of the daemon after a cut is a boot of its own, with
 //! its own id and its own time since boot, by namespaces for it alone.
 
@@ -27,7 +31,7 @@ use std::time::Duration;
 use jiff::Zoned;
 use lectern_base::clock;
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Cable, Console, FakeClock, Folder, Hands, Hub, Room, eventually};
+use lectern_tests::{Agent, Cable, Console, FakeClock, Folder, Hands, Hub, Room, copy_folder, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -149,14 +153,11 @@ impl Played {
     }
 }
 
-/// A machine made of files: a display that is plugged in and awake, and nothing to complain about.
+/// A captured machine, with a display that is plugged in and awake, and nothing to complain about.
 fn machine(folder: &Folder) -> PathBuf {
-    let machine = folder.make("machine").unwrap();
+    let machine = folder.join("machine");
+    copy_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("machines/captured"), &machine).unwrap();
     for (path, text) in [
-        ("proc/stat", "cpu  1000 0 500 8000 400 0 100 0 0 0\n"),
-        ("proc/loadavg", "0.52 0.58 0.59 1/597 12345\n"),
-        ("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 6000000 kB\n"),
-        ("proc/uptime", "60.57 100.00\n"),
         ("sys/class/hwmon/hwmon0/name", "coretemp\n"),
         ("sys/class/hwmon/hwmon0/temp1_input", "51000\n"),
         ("sys/class/drm/card0-HDMI-A-1/status", "connected\n"),

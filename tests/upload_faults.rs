@@ -1,18 +1,17 @@
-//! What can happen to a lesson on its way to the hub, one story each. What can happen to the line at any byte is in
-//! the soak, many times (see `soak/upload.rs`).
+//! What can happen to a lesson on its way to the hub, one story each. What can happen to the line at any byte, plain and by
+//! TLS, is in the soak, many times (see `soak/upload.rs`), and so are an S3 store that fails (`soak/store.rs`), bits that
+//! flip and a disk that fills at the hub (`soak/rot.rs`).
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_tests::programs::Programs;
-use lectern_tests::{
-    Agent, Disk, FakeClock, Fault, Folder, Hub, Process, Relay, Room, School, eventually, free_port,
-};
+use lectern_tests::tls::certificate;
+use lectern_tests::{Agent, Disk, FakeClock, Fault, Folder, Hub, Relay, Room, School, Tls, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -158,63 +157,20 @@ fn where_a_proxy_is_the_only_way_out_the_lesson_goes_over_it_with_its_password()
     assert!(heads.matches("proxy-authorization: basic cm9vbtpzzxnhbwu=").count() >= 2, "parts and calls");
 }
 
-/// A TLS server before the hub.
-struct Tls {
-    _server: Process,
-    port: u16,
-}
-
-impl Tls {
-    fn start(folder: &Folder, name: &str, hub: u16) -> Self {
-        let port = free_port().unwrap();
-        let (pem, config) = (folder.join(&format!("{name}.pem")), folder.join(&format!("{name}.conf")));
-        let text = format!(
-            "foreground = yes\npid =\nsyslog = no\n[hub]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{hub}\ncert = {}\n",
-            pem.display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let mut server = Command::new("stunnel");
-        server.arg(&config);
-        let server = Process::start(folder, name, server).unwrap();
-        eventually(PATIENCE, "the TLS server", || std::net::TcpStream::connect(("127.0.0.1", port)).ok())
-            .unwrap();
-        Self { _server: server, port }
-    }
-}
-
-/// A key and a certificate for 127.0.0.1 that signs itself, valid for a day from now or from so many days ago.
-fn certificate(folder: &Path, name: &str, ago: Option<u32>) -> PathBuf {
-    let (pem, own) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.crt")));
-    let mut make = Command::new("openssl");
-    if let Some(days) = ago {
-        make.env("LD_PRELOAD", FakeClock::library().unwrap()).env("FAKETIME", format!("-{days}d"));
-    }
-    let key = folder.join(format!("{name}.key"));
-    make.args(
-        "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-            .split(' '),
-    );
-    make.arg("-keyout").arg(&key).arg("-out").arg(&own);
-    assert!(make.output().unwrap().status.success());
-    std::fs::write(&pem, [std::fs::read(&key).unwrap(), std::fs::read(&own).unwrap()].concat()).unwrap();
-    own
-}
-
 #[test]
 fn a_certificate_that_ended_or_is_unknown_carries_nothing_and_a_good_one_carries_the_lesson() {
     let (folder, programs) = (Folder::new().unwrap(), Programs::find().unwrap());
     let (mut hub, password) = Hub::start(&folder, &programs).unwrap();
-    let good = certificate(folder.path(), "good", None);
-    let ended = certificate(folder.path(), "ended", Some(500));
-    certificate(folder.path(), "unknown", None);
+    let good = certificate(&folder, "good", None).unwrap();
+    let ended = certificate(&folder, "ended", Some(500)).unwrap();
+    certificate(&folder, "unknown", None).unwrap();
     let trusted = folder.join("trusted.pem");
     std::fs::write(&trusted, [std::fs::read(&good).unwrap(), std::fs::read(&ended).unwrap()].concat())
         .unwrap();
     let mut room = Room::card();
     room.env.push(("SSL_CERT_FILE".into(), trusted.display().to_string()));
 
-    let servers: Vec<_> =
-        ["ended", "unknown", "good"].into_iter().map(|name| Tls::start(&folder, name, hub.http)).collect();
+    let servers = ["ended", "unknown", "good"].map(|name| Tls::start(&folder, name, hub.http).unwrap());
     hub.door = Some(format!("https://127.0.0.1:{}", servers[0].port));
     let agent = Agent::start(&folder, &programs, &room, &hub, &password).unwrap();
     let mut school = School { agent, hub, folder };

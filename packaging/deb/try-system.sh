@@ -43,6 +43,11 @@ fi
 for unit in lectern-hub lectern; do
     must "test \"\$(systemctl show -p Result --value $unit)\" = success && grep -q '^NoNewPrivs:.1' /proc/\$(systemctl show -p MainPID --value $unit)/status && grep -q '^Seccomp:.2' /proc/\$(systemctl show -p MainPID --value $unit)/status" "$unit runs shut in"
 done
+# As polkit answers logind when the agent asks for it; pkcheck ends well only when it is allowed without a question.
+for action in power-off reboot; do
+    must "pkcheck --action-id org.freedesktop.login1.$action --process \$(systemctl show -p MainPID --value lectern)" "the agent may ask for $action"
+done
+must '! pkcheck --action-id org.freedesktop.login1.halt --process $(systemctl show -p MainPID --value lectern)' "and for nothing else"
 must 'man_page=$(dpkg -L lectern | grep -c "man1/lectern.*gz"); test "$man_page" -gt 10' "there are man pages"
 must 'lectern preflight | grep -q card' "a look at the sources goes by the recorder's own unit"
 

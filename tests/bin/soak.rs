@@ -14,7 +14,7 @@ use lectern_base::exit::Exit;
 use lectern_base::{chance, clock};
 
 use soak::table::{self, Row};
-use soak::{Plan, clocks, cut, full, hour, kill, peers, sources, system, upload};
+use soak::{Plan, clocks, cut, full, hour, kill, peers, rot, sources, store, system, upload};
 
 /// Tries every fault and prints a table.
 #[derive(Debug, Parser)]
@@ -41,6 +41,12 @@ struct Arguments {
     /// Faults of the way to the hub.
     #[arg(long)]
     ways: Option<u32>,
+    /// Faults of that way by TLS.
+    #[arg(long)]
+    tls: Option<u32>,
+    /// Faults of an S3 store.
+    #[arg(long)]
+    stores: Option<u32>,
     /// Minutes of one recording in real time, with claps.
     #[arg(long)]
     minutes: Option<u32>,
@@ -61,12 +67,16 @@ enum Fault {
     Frozen,
     /// A hub that is away.
     Hub,
-    /// A way to the hub that breaks in ten ways.
+    /// A way to the hub that breaks in ten ways, and by TLS in eleven.
     Way,
+    /// An S3 store that breaks in nine ways.
+    Store,
     /// The power is cut.
     Power,
-    /// The disk is full.
+    /// The room's disk is full, or the hub's.
     Disk,
+    /// A bit flips on the room's disk.
+    Rot,
     /// Screen, microphone and camera are taken away and given back.
     Sources,
     /// The wall clock steps.
@@ -76,7 +86,8 @@ enum Fault {
 }
 
 /// The short form; what needs half a minute for each instant is left to the long one.
-const SHORT: [Fault; 6] = [Fault::Kill, Fault::Hub, Fault::Way, Fault::Power, Fault::Disk, Fault::Clock];
+const SHORT: [Fault; 8] =
+    [Fault::Kill, Fault::Hub, Fault::Way, Fault::Store, Fault::Power, Fault::Disk, Fault::Rot, Fault::Clock];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -98,6 +109,8 @@ fn main() -> ExitCode {
         cuts: pick(arguments.cuts, 2, 20),
         others: pick(arguments.others, 1, 5),
         ways: pick(arguments.ways, 5, 200),
+        tls: pick(arguments.tls, 2, 60),
+        stores: pick(arguments.stores, 3, 100),
         minutes: pick(arguments.minutes, 0, 60),
         seed: arguments.seed.unwrap_or_else(|| u64::from(u32::from_le_bytes(chance::bytes()))),
     };
@@ -136,13 +149,16 @@ fn attempt(fault: Fault, plan: &Plan) -> Vec<Row> {
     println!("{fault:?} …");
     let began = clock::mono();
     let one = |row: anyhow::Result<Row>| row.map(|row| vec![row]);
+    let both = |row: anyhow::Result<Row>, more: anyhow::Result<Row>| Ok(vec![row?, more?]);
     let rows = match fault {
         Fault::Kill => kill::sigkill(plan),
         Fault::Frozen => one(kill::frozen(plan)),
         Fault::Hub => one(kill::hub_away(plan)),
-        Fault::Way => one(upload::faults(plan)),
+        Fault::Way => both(upload::faults(plan), upload::tls_faults(plan)),
+        Fault::Store => one(store::faults(plan)),
         Fault::Power => one(cut::power(plan)),
-        Fault::Disk => one(full::disk(plan)),
+        Fault::Disk => both(full::disk(plan), rot::hubs_disk(plan)),
+        Fault::Rot => one(rot::bits(plan)),
         Fault::Sources => sources::all(plan),
         Fault::Clock => one(clocks::steps(plan)),
         Fault::Hour => one(hour::claps(plan)),

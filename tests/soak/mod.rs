@@ -7,7 +7,9 @@ pub mod full;
 pub mod hour;
 pub mod kill;
 pub mod peers;
+pub mod rot;
 pub mod sources;
+pub mod store;
 pub mod system;
 pub mod table;
 pub mod upload;
@@ -35,6 +37,10 @@ pub struct Plan {
     pub others: u32,
     /// Faults of the way to the hub.
     pub ways: u32,
+    /// Faults of that way by TLS.
+    pub tls: u32,
+    /// Faults of an S3 store.
+    pub stores: u32,
     /// Minutes of the real-time recording; 0: none.
     pub minutes: u32,
     /// Where chance begins.

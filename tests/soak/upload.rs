@@ -1,4 +1,5 @@
-//! The way to the hub breaks, in every way lines, proxies and busy servers know, while a lesson goes over it.
+//! The way to the hub breaks, in every way lines, proxies and busy servers know, while a lesson goes over it: plain, and by
+//! TLS, where what breaks a byte breaks a record, and somebody else may answer.
 //!
 //! Always: the lesson is stored once, with the bytes that were recorded; `stored` is never shown before the hub has
 //! a receipt; when all is over nothing lies at the hub that belongs to no lesson.
@@ -7,26 +8,73 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lectern_base::clock;
-use lectern_tests::{Agent, Fault, Folder, Hub, Relay, Room, School, programs::Programs};
+use lectern_tests::tls::certificate;
+use lectern_tests::{Agent, Fault, Folder, Hub, Relay, Room, School, Tls, programs::Programs};
 
 use super::table::Row;
 use super::{Dice, Plan, lesson_of, record_for, stored};
 
 /// What may happen to the way; each is done in turn.
 const WAYS: u64 = 10;
+/// By TLS somebody else may answer, too.
+const TLS_WAYS: u64 = 11;
 
 /// One lesson for each fault; what is done, when, and for how long is drawn.
 pub fn faults(plan: &Plan) -> anyhow::Result<Row> {
-    let mut dice = Dice::new(plan.seed, "upload");
     let mut row = Row::new("the way to the hub", 1500);
     let (folder, programs) = (Folder::new()?, Programs::find()?);
-    let (mut hub, password) = Hub::start(&folder, &programs)?;
+    let (hub, password) = Hub::start(&folder, &programs)?;
     let relay = Relay::start(hub.http)?;
-    hub.door = Some(format!("http://127.0.0.1:{}", relay.port));
-    let agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password)?;
+    let way = Way { relay, stranger: None, lessons: plan.ways, ways: WAYS };
+    break_it(Dice::new(plan.seed, "upload"), plan.seed, way, (folder, hub, password), &mut row)?;
+    Ok(row)
+}
+
+/// As [`faults`], over TLS; among them an answer by a certificate that nobody vouches for.
+pub fn tls_faults(plan: &Plan) -> anyhow::Result<Row> {
+    let mut row = Row::new("the way to the hub, by TLS", 1500);
+    let (folder, programs) = (Folder::new()?, Programs::find()?);
+    let (hub, password) = Hub::start(&folder, &programs)?;
+    for name in ["good", "stranger"] {
+        certificate(&folder, name, None)?;
+    }
+    let (good, stranger) =
+        (Tls::start(&folder, "good", hub.http)?, Tls::start(&folder, "stranger", hub.http)?);
+    let relay = Relay::start(good.port)?;
+    let way = Way { relay, stranger: Some(stranger.port), lessons: plan.tls, ways: TLS_WAYS };
+    break_it(Dice::new(plan.seed, "tls"), plan.seed, way, (folder, hub, password), &mut row)?;
+    Ok(row)
+}
+
+/// A way, and how often it is broken.
+struct Way {
+    relay: Relay,
+    /// Where somebody else answers, when it goes by TLS.
+    stranger: Option<u16>,
+    lessons: u32,
+    /// How many faults there are for it.
+    ways: u64,
+}
+
+fn break_it(
+    mut dice: Dice,
+    seed: u64,
+    way: Way,
+    (folder, mut hub, password): (Folder, Hub, String),
+    row: &mut Row,
+) -> anyhow::Result<()> {
+    let Way { relay, stranger, lessons, ways } = way;
+    let mut room = Room::card();
+    let mut scheme = "http";
+    if stranger.is_some() {
+        scheme = "https";
+        room.env.push(("SSL_CERT_FILE".into(), folder.join("good.crt").display().to_string()));
+    }
+    hub.door = Some(format!("{scheme}://127.0.0.1:{}", relay.port));
+    let agent = Agent::start(&folder, &Programs::find()?, &room, &hub, &password)?;
     let mut school = School { agent, hub, folder };
-    for lessons in 1..=usize::try_from(plan.ways)? {
-        let way = (lessons as u64 + plan.seed) % WAYS;
+    for lessons in 1..=usize::try_from(lessons)? {
+        let way = (lessons as u64 + seed) % ways;
         school.agent.press("start")?;
         let lesson = lesson_of(&school.agent)?;
         record_for(&school.agent, 1000)?;
@@ -35,7 +83,7 @@ pub fn faults(plan: &Plan) -> anyhow::Result<Row> {
         if !early {
             school.agent.press("stop")?;
         }
-        let said = harm(way, &mut dice, &mut school, &relay)?;
+        let said = harm(way, &mut dice, &mut school, &relay, stranger)?;
         let until = clock::mono() + Duration::from_millis(1000 + dice.below(2500));
         if early {
             record_for(&school.agent, 500)?;
@@ -51,7 +99,7 @@ pub fn faults(plan: &Plan) -> anyhow::Result<Row> {
         if !school.hub.process.running() {
             school.hub.restart(&school.folder)?;
         }
-        stored(&school, &lesson, lessons, &mut row)?;
+        stored(&school, &lesson, lessons, row)?;
         honest &= is_honest(&school, &lesson)?;
         row.instant(&format!("{lesson}: {said}"), 0, honest);
         println!("  lesson {lessons}: {said}{}", if early { ", while it was recorded" } else { "" });
@@ -60,11 +108,17 @@ pub fn faults(plan: &Plan) -> anyhow::Result<Row> {
         row.complain(format!("{} belongs to no lesson", left.display()));
     }
     println!("  {} connections were harmed", relay.done());
-    Ok(row)
+    Ok(())
 }
 
 /// Does it, and says what.
-fn harm(way: u64, dice: &mut Dice, school: &mut School, relay: &Relay) -> anyhow::Result<String> {
+fn harm(
+    way: u64,
+    dice: &mut Dice,
+    school: &mut School,
+    relay: &Relay,
+    stranger: Option<u16>,
+) -> anyhow::Result<String> {
     let fault = match way {
         0 => Fault::Status(429),
         1 => Fault::Status(500),
@@ -78,17 +132,18 @@ fn harm(way: u64, dice: &mut Dice, school: &mut School, relay: &Relay) -> anyhow
             school.hub.process.kill();
             return Ok("hub and broker killed".into());
         }
-        _ => {
+        9 => {
             school.hub.process.freeze();
             return Ok("hub and broker frozen".into());
         }
+        _ => Fault::Elsewhere(stranger.context("nobody else is there")?),
     };
     relay.set(fault);
     Ok(format!("{fault:?}"))
 }
 
 /// Whether the page says `stored` only when the hub has a receipt.
-fn is_honest(school: &School, lesson: &str) -> anyhow::Result<bool> {
+pub fn is_honest(school: &School, lesson: &str) -> anyhow::Result<bool> {
     let status = school.agent.status()?;
     if status["lesson"]["id"] != lesson || status["lesson"]["state"] != "stored" {
         return Ok(status["lesson"]["id"] != lesson || status["safe_to_switch_off"] != true);

@@ -23,12 +23,14 @@
 //! FakeClock        a wall clock that is wrong and steps, for the programs that are started with it
 //! Hands            somebody at the machine, or nobody, as the helper in a session tells it
 //! Impostor         between room and hub, with a certificate of its own
+//! Tls              a TLS server before the hub, with a certificate that is good, has ended, or is nobody's
 //! Relay            between agent and hub: cuts, refuses, garbles, says nothing
 //! Link             a slow, long or lossy line between two network namespaces
 //! Noise            a picture that no encoder can make small
 //! planted          a lesson of any size that waits for its upload
 //! garage, moto     a real S3 store, and one that believes everything
 //! home_assistant   a real one, where it is installed
+//! Telegraf         by its shipped settings, as far as rooms meet it
 //! Series           which samples a room took, and which of them the hub has
 //! programs         where the built programs are
 //! Projector        PJLink, class 2 with a password
@@ -74,6 +76,8 @@ pub mod series;
 pub mod slides;
 pub mod sound;
 pub mod system;
+pub mod telegraf;
+pub mod tls;
 pub mod usb_camera;
 pub mod wayland;
 
@@ -104,6 +108,8 @@ pub use screen::Screen;
 pub use series::Series;
 pub use sound::Sound;
 pub use system::System;
+pub use telegraf::Telegraf;
+pub use tls::Tls;
 pub use usb_camera::UsbCamera;
 
 /// A whole classroom. Fields end in the order they stand here; the folder last.

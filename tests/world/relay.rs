@@ -1,4 +1,4 @@
-//! Stands between an agent and its hub and does what lines, proxies and busy servers do.
+//! Stands between an agent and its hub, or before a store, and does what lines, proxies and busy servers do.
 //!
 //! It passes bytes, not requests, so that what it breaks is broken at any byte. A [`Fault`] holds for every new
 //! connection and every request that begins while it is set.
@@ -30,6 +30,8 @@ pub enum Fault {
     Silent,
     /// Changes one bit of what the agent sends, after so many bytes.
     FlipAfter(u64),
+    /// Leads to another server of this machine: to somebody who is not the hub.
+    Elsewhere(u16),
 }
 
 /// The relay; ends with whoever holds it.
@@ -119,7 +121,14 @@ impl Shared {
 
     /// One connection, until one side ends it.
     fn pass(self: Arc<Self>, client: TcpStream) {
-        let Ok(hub) = TcpStream::connect(self.to) else { return };
+        let to = match self.fault() {
+            Fault::Elsewhere(port) => {
+                self.did();
+                ([127, 0, 0, 1], port).into()
+            }
+            _ => self.to,
+        };
+        let Ok(hub) = TcpStream::connect(to) else { return };
         let (Ok(client_in), Ok(hub_in)) = (client.try_clone(), hub.try_clone()) else { return };
         let back = self.clone();
         let (up_client, up_hub) = (client_in, hub);
@@ -131,6 +140,7 @@ impl Shared {
     /// What the agent sends.
     fn up(&self, mut from: TcpStream, mut to: TcpStream) {
         let (mut buffer, mut sent) = (vec![0; 64 * 1024], 0_u64);
+        let begun = self.fault();
         // A connection that stands still must feel a fault that was set meanwhile at its next byte, not before.
         while let Ok(n @ 1..) = from.read(&mut buffer) {
             if sent == 0 {
@@ -167,6 +177,11 @@ impl Shared {
                     self.did();
                     let left = usize::try_from(most.saturating_sub(sent)).unwrap_or(0);
                     to.write_all(&buffer[..left.min(n)]).ok();
+                    break;
+                }
+                // What leads there was made anew; no connection changes its end.
+                Fault::Elsewhere(_) if fault != begun => {
+                    self.did();
                     break;
                 }
                 Fault::FlipAfter(at) if (sent..sent + n as u64).contains(&at) => {

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use lectern_base::mangle::{Counting, Limit, PLAIN, mangle};
+use lectern_wire::afterwards::{Amendment, Repair, Submission};
+use lectern_wire::enrol::{self, Code};
 use lectern_wire::fmp4::Scanner;
 use lectern_wire::log::{Checkpoint, tile};
 use lectern_wire::manifest::Manifest;
@@ -61,6 +63,42 @@ fn signed_documents_that_lie_are_refused() {
     mangle(repository(), "receipt", &[], limit, json::<Signed<Receipt>>);
     mangle(repository(), "checkpoint", &[], limit, json::<Signed<Checkpoint>>);
     mangle(repository(), "rotation", &[], limit, json::<Signed<Rotation>>);
+}
+
+#[test]
+fn what_a_room_and_a_hub_say_while_it_enrols_is_read_or_refused() {
+    let key = Code::new([7; 10]).key();
+    mangle(repository(), "enrol", &[], PLAIN, |bytes| {
+        if let Ok(hello) = serde_json::from_slice::<enrol::Hello>(bytes) {
+            assert!(!key.fits("00", &hello), "sealed by a card that this is not");
+        }
+        if let Ok(wish) = serde_json::from_slice::<enrol::Wish>(bytes) {
+            assert!(!key.proven(&wish), "proven by a card that this is not");
+        }
+        json::<enrol::Enrolled>(bytes);
+        json::<enrol::Renew>(bytes);
+        json::<enrol::Renewed>(bytes);
+    });
+    mangle(repository(), "code", &[], PLAIN, |bytes| match Code::read(&String::from_utf8_lossy(bytes)) {
+        Ok(code) => assert!(Code::read(&code.to_string()) == Ok(code), "a code is printed as it is read"),
+        Err(why) => assert!(why.to_string().ends_with("look at the card again")),
+    });
+}
+
+#[test]
+fn what_people_add_to_a_lesson_afterwards_is_read_or_refused() {
+    // Their canonical form is made for each: a signature is over that.
+    let limit = Limit { per_byte: 2000, at_rest: 1 << 20 };
+    mangle(repository(), "afterwards", &[], limit, |bytes| {
+        if let Ok(said) = serde_json::from_slice::<Signed<Amendment>>(bytes) {
+            drop(said.document.about.fault());
+            drop(lectern_wire::canon::canonical(&said.document));
+        }
+        if let Ok(said) = serde_json::from_slice::<Signed<Submission>>(bytes) {
+            drop(lectern_wire::canon::canonical(&said.document));
+        }
+        json::<Repair>(bytes);
+    });
 }
 
 #[test]

@@ -23,12 +23,13 @@ const GOOD_FOR_MS: u64 = 2 * 60 * 1000;
 const MESSAGE_GOOD_FOR_MS: u64 = 60 * 60 * 1000;
 
 /// The verbs a button stands for: name and word.
-pub const BUTTONS: [(&str, &str); 8] = [
+pub const BUTTONS: [(&str, &str); 9] = [
     ("refresh", "立即读取"),
     ("doctor", "设备检查"),
     ("preflight", "检查画面和声音"),
     ("update_check", "检查更新"),
     ("debug", "详细日志"),
+    ("info", "恢复日志"),
     ("restart_agent", "重启程序"),
     ("reboot", "重启电脑"),
     ("power_off", "关机"),
@@ -42,7 +43,7 @@ fn word(verb: &str) -> &str {
         "projector" => "开关投影机",
         "message" => "给教师留言",
         "wake" => "唤醒另一台",
-        "log_level" => "详细日志",
+        "log_level" => "调整日志",
         other => BUTTONS.iter().find(|(name, _)| *name == other).map_or(other, |(_, word)| word),
     }
 }
@@ -112,13 +113,13 @@ pub struct Wish {
 }
 
 impl Wish {
-    fn verb(self) -> Option<Verb> {
+    pub(super) fn verb(self) -> Option<Verb> {
         Some(match self.verb.as_str() {
             "refresh" => Verb::Refresh,
             "doctor" => Verb::Doctor,
             "preflight" => Verb::Preflight,
             "update_check" => Verb::UpdateCheck,
-            "debug" => Verb::LogLevel { level: "debug".into() },
+            level @ ("debug" | "info") => Verb::LogLevel { level: level.into() },
             "restart_agent" => Verb::RestartAgent,
             "reboot" => Verb::Reboot,
             "power_off" => Verb::PowerOff,

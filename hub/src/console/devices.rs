@@ -100,7 +100,7 @@ pub async fn page(State(console): State<Console>, _: Who) -> Result<Response, Oo
     view(&console, Wish::default(), String::new(), None).await
 }
 
-fn checked(wish: &Wish) -> Result<(Topics, String), String> {
+pub(super) fn checked(wish: &Wish) -> Result<(Topics, String), String> {
     let school = SchoolId::new(wish.school.trim())
         .map_err(|_| "学校标识码只用小写字母、数字、- 和 _，最多 32 个字。")?;
     let device = DeviceId::new(wish.device.trim())

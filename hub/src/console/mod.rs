@@ -15,6 +15,8 @@ mod lesson;
 mod lessons;
 mod live;
 mod login;
+#[cfg(test)]
+mod mangled;
 mod media;
 mod metrics;
 mod range;

@@ -239,7 +239,7 @@ pub struct Bells {
     bells: String,
 }
 
-fn read_bells(form: &Bells, table: &mut SchoolTable) -> Vec<String> {
+pub(super) fn read_bells(form: &Bells, table: &mut SchoolTable) -> Vec<String> {
     let mut faults = Vec::new();
     match form.first_monday.trim() {
         "" => table.first_monday = None,
@@ -477,7 +477,7 @@ pub struct Wish {
     other_period: String,
 }
 
-fn otherwise(wish: &Wish, table: &SchoolTable) -> Result<Otherwise, String> {
+pub(super) fn otherwise(wish: &Wish, table: &SchoolTable) -> Result<Otherwise, String> {
     let date = |text: &str| {
         text.trim().parse::<Date>().map_err(|_| format!("“{}”不是日期，写成 2026-10-01。", text.trim()))
     };

@@ -52,14 +52,14 @@ pub async fn rows(console: &Console) -> Result<Vec<Row>, Oops> {
 
 /// What the form sends.
 #[derive(Debug, Default)]
-struct Asked {
+pub(super) struct Asked {
     school: String,
     rooms: String,
     days: String,
     list: Option<(String, Vec<u8>)>,
 }
 
-async fn asked(mut form: Multipart) -> Result<Asked, String> {
+pub(super) async fn asked(mut form: Multipart) -> Result<Asked, String> {
     let odd = |_| "表单没有收全，请再试一次。".to_owned();
     let mut asked = Asked::default();
     while let Some(field) = form.next_field().await.map_err(odd)? {
@@ -79,7 +79,7 @@ async fn asked(mut form: Multipart) -> Result<Asked, String> {
 }
 
 impl Asked {
-    fn wish(self, who: String) -> Result<Wish, String> {
+    pub(super) fn wish(self, who: String) -> Result<Wish, String> {
         let school = SchoolId::new(self.school.trim())
             .map_err(|_| "学校标识码只用小写字母、数字、- 和 _，最多 32 个字。")?;
         let days = self.days.trim().parse().ok().filter(|days| (1..=MOST_DAYS).contains(days));

@@ -7,7 +7,7 @@ use super::timetable::fold;
 use super::timetable::sheet::{self, Sheet};
 
 /// Rooms of one list, at most.
-const MOST: usize = 2000;
+pub const MOST: usize = 2000;
 
 /// A room that is to enrol.
 #[derive(Debug, Clone, PartialEq, Eq)]

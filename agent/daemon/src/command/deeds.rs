@@ -107,6 +107,9 @@ pub fn log_level(level: &str) -> Result<String, String> {
 pub async fn update_check() -> Result<String, String> {
     let mut apt = Command::new("apt-cache");
     let out = said(apt.args(["policy", "lectern"]).env("LC_ALL", "C"), APT).await?;
+    if !out.status.success() {
+        return Err(format!("apt-cache 没有回答：{}", String::from_utf8_lossy(&out.stderr).trim()));
+    }
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let (installed, candidate) = policy(&text).ok_or("软件源里没有 lectern")?;
     let running = env!("CARGO_PKG_VERSION");

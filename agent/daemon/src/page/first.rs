@@ -87,24 +87,34 @@ async fn status() -> Response {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Typed {
+pub(super) struct Typed {
     #[serde(default)]
     hub: String,
     code: String,
+}
+
+impl Typed {
+    /// The address and the code. A scanner types everything into whichever field it finds.
+    pub(super) fn card(self) -> (String, String) {
+        match enrol::scanned(&self.code).or_else(|| enrol::scanned(&self.hub)) {
+            Some((hub, code)) => (hub.to_owned(), code.to_owned()),
+            None => (self.hub, self.code),
+        }
+    }
+}
+
+/// The hub and the code that were typed.
+pub(super) fn read(hub: &str, code: &str) -> Result<(Url, Code), EnrolError> {
+    Ok((enrol::address(hub)?, Code::read(code)?))
 }
 
 async fn enrol(
     State(first): State<First>,
     body: Result<Json<Typed>, axum::extract::rejection::JsonRejection>,
 ) -> Response {
-    let Typed { hub, code } = match body {
-        Ok(Json(typed)) => typed,
+    let (hub, code) = match body {
+        Ok(Json(typed)) => typed.card(),
         Err(e) => return problem(e.status(), "bad_request", &e.body_text()),
-    };
-    // A scanner types everything into whichever field it finds.
-    let (hub, code) = match enrol::scanned(&code).or_else(|| enrol::scanned(&hub)) {
-        Some((hub, code)) => (hub.to_owned(), code.to_owned()),
-        None => (hub, code),
     };
     let _one = first.busy.lock().await;
     match carry_out(&first, &hub, &code).await {
@@ -120,6 +130,7 @@ async fn enrol(
 }
 
 async fn carry_out(first: &First, hub: &str, code: &str) -> Result<keep::Done, EnrolError> {
-    let card = Card { hub: enrol::address(hub)?, code: Code::read(code)?, proxy: first.proxy.clone() };
+    let (hub, code) = read(hub, code)?;
+    let card = Card { hub, code, proxy: first.proxy.clone() };
     keep::enrol(&first.data_dir, &card, &first.machine, false).await
 }

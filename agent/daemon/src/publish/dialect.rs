@@ -119,6 +119,8 @@ mod tests {
         assert_eq!((&value["ts"], &value["values"]["alarm_hot"]["state"]), (&json!(5), &json!("raised")));
         let here = Dialect::Lectern.put(&topics(), &Leaf::Alarm(Code::Hot), b"{}".to_vec());
         assert_eq!((here.topic.as_str(), here.retain), ("lectern/v1/3401000001/room-301/a/hot", true));
+        let head = Dialect::Lectern.put(&topics(), &Leaf::Chain, b"{}".to_vec());
+        assert_eq!((head.topic.as_str(), head.retain), ("lectern/v1/3401000001/room-301/chain", true));
     }
 
     #[test]

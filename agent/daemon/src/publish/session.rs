@@ -204,6 +204,7 @@ impl Session<'_> {
             // The broker's time to acknowledge begins when there is something to acknowledge.
             self.progress = now;
         }
+        tracing::debug!(topic, bytes = payload.len(), "to the broker");
         let id = self.line.publish(topic, retain, payload).await?;
         self.sent.insert(id, (cargo, now));
         Ok(())

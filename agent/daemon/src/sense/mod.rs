@@ -177,7 +177,7 @@ impl Told<'_> {
             .get(group)
             .is_none_or(|(at, last)| now.saturating_sub(*at) >= REPEAT || !same(last, values));
         if always || stale {
-            tracing::trace!(group, ts, "a sample");
+            tracing::debug!(group, ts, values = values.len(), "a sample");
             self.store.outbox().push_sample(group, &Sample { ts, values: values.clone() });
             self.rings = true;
             if !always {

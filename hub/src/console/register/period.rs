@@ -178,7 +178,7 @@ pub struct Say {
 }
 
 /// Reads the form; the inner error says what is wrong with it.
-fn word(form: &Say, held: &Usage, who: &str) -> Result<Word, String> {
+pub(in crate::console) fn word(form: &Say, held: &Usage, who: &str) -> Result<Word, String> {
     let minutes = match form.minutes.trim() {
         "" => None,
         text => Some(text.parse().map_err(|_| format!("“{text}”不是分钟数，写成 38。"))?),
