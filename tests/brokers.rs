@@ -159,6 +159,7 @@ impl Way {
         more.unwrap();
         self.wait_for_state("online");
 
+        broker.wait_until_written().unwrap();
         broker.process.kill();
         self.report(3).await;
         // Long enough for samples to be committed: those that the broker has at once never are.

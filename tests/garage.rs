@@ -14,7 +14,7 @@ use lectern_tests::moto::Moto;
 use lectern_tests::planted::{is_stored, plant};
 use lectern_tests::programs::Programs;
 use lectern_tests::school::{DEVICE, SCHOOL};
-use lectern_tests::{Folder, Room, School, eventually};
+use lectern_tests::{Fault, Folder, Relay, Room, School, eventually};
 use lectern_wire::digest::Digest;
 use reqwest::StatusCode;
 use rusty_s3::Method;
@@ -75,6 +75,11 @@ impl AtGarage {
 
     /// Checks a lesson by what the store itself gives out, without the hub.
     async fn assert_sound(&self, lesson: &str) {
+        self.assert_whole(lesson).await;
+        assert_eq!(self.garage.uploads().await.unwrap(), Vec::<String>::new(), "no upload is left open");
+    }
+
+    async fn assert_whole(&self, lesson: &str) {
         let manifest = self.manifest(lesson);
         for take in manifest["document"]["takes"].as_array().expect("takes") {
             let key = Self::key(lesson, take["file"].as_str().expect("a file"));
@@ -84,7 +89,6 @@ impl AtGarage {
                 http.get(url).send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap();
             assert_eq!(json!(Digest::of(&bytes)), take["sha256"], "{key}");
         }
-        assert_eq!(self.garage.uploads().await.unwrap(), Vec::<String>::new(), "no upload is left open");
     }
 
     fn device(&self) -> Device {
@@ -250,6 +254,53 @@ async fn store_and_hub_die_in_mid_upload_and_every_lesson_is_stored_once_and_who
         uploads.ok().filter(|uploads| !uploads.contains(&orphan))
     };
     assert_eq!(eventually(PATIENCE, "the janitor", left).unwrap(), [other]);
+}
+
+/// Kills and freezes at random instants, and these too, are in the soak, many times (see `soak/store.rs`).
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_store_answers_wrongly_nothing_is_called_stored_and_then_it_is() {
+    let Some(program) = Garage::find().map_err(|why| println!("{why}")).ok() else { return };
+    let folder = Folder::new().unwrap();
+    let garage = Garage::start(&folder, &program).unwrap();
+    let relay = Relay::start(garage.port).unwrap();
+    let there = settings(&format!("http://127.0.0.1:{}", relay.port), &garage.keys, "");
+    let school = School::start_with(folder, &Room::card(), &there).unwrap();
+    let mut at = AtGarage { school, garage };
+    eventually(PATIENCE, "what the store can be trusted with", || at.trust()).unwrap();
+    let lessons = [
+        [Fault::Status(429), Fault::Status(500), Fault::Garbage],
+        // Of every answer; of what is sent, less than a part; 200 for everything.
+        [Fault::HalfAnswer(100), Fault::CutAfter(3000), Fault::LoginPage],
+    ];
+    for faults in lessons {
+        let agent = &at.school.agent;
+        agent.press("start").unwrap();
+        agent.wait_for_media(1500, PATIENCE).unwrap();
+        relay.set(faults[0]);
+        agent.press("stop").unwrap();
+        let mut lesson = String::new();
+        for fault in faults {
+            let before = relay.done();
+            relay.set(fault);
+            eventually(PATIENCE, "somebody at the store", || (relay.done() > before).then_some(())).unwrap();
+            std::thread::sleep(Duration::from_millis(300));
+            let status = agent.wait_for(&["sealed", "stored"], PATIENCE).unwrap();
+            let (state, safe) = (&status["lesson"]["state"], &status["safe_to_switch_off"]);
+            assert_eq!((state, safe), (&json!("sealed"), &json!(false)), "{fault:?}");
+            status["lesson"]["id"].as_str().expect("an id").clone_into(&mut lesson);
+        }
+        relay.set(Fault::None);
+        agent.wait_for(&["stored"], PATIENCE).unwrap();
+        at.assert_whole(&lesson).await;
+    }
+    // An upload whose beginning was not answered was begun again; the janitor ends the first.
+    at.school.hub.restart(&at.school.folder).unwrap();
+    let open = || {
+        let uploads =
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(at.garage.uploads()));
+        uploads.ok().filter(Vec::is_empty)
+    };
+    eventually(PATIENCE, "the janitor", open).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,8 @@ pub struct Broker {
     pub port: u16,
     start: fn(&Folder, &Path) -> anyhow::Result<Process>,
     config: PathBuf,
+    /// What it writes now and then, when it does not write everything at once.
+    written: Option<PathBuf>,
 }
 
 /// The hub's settings for a broker at a port, and the file with its password.
@@ -68,7 +70,8 @@ impl Broker {
             command.arg("-c").arg(config);
             Process::start(folder, "mosquitto", command)
         };
-        Self::begin(folder, port, start, config)
+        let broker = Self::begin(folder, port, start, config)?;
+        Ok(Self { written: Some(data.join("mosquitto.db")), ..broker })
     }
 
     /// RabbitMQ with its MQTT plugin, at this port, with these users beside the hub: a node of its own.
@@ -116,9 +119,18 @@ impl Broker {
         config: PathBuf,
     ) -> anyhow::Result<Self> {
         let process = start(folder, &config)?;
-        let mut broker = Self { process, port, start, config };
+        let mut broker = Self { process, port, start, config, written: None };
         broker.wait_until_ready()?;
         Ok(broker)
+    }
+
+    /// Waits until it has written down who its clients are: one that is killed before has never heard of them.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_until_written(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.written else { return Ok(()) };
+        eventually(Duration::from_secs(60), "what the broker writes", || path.exists().then_some(()))
     }
 
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {

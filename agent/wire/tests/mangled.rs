@@ -28,6 +28,73 @@ fn json<T: DeserializeOwned>(bytes: &[u8]) {
     drop(serde_json::from_slice::<T>(bytes));
 }
 
+/// A seed that nothing reads would only try how quickly it is refused.
+#[test]
+fn every_seed_is_something_that_is_said() {
+    fn is<T: DeserializeOwned>(bytes: &[u8]) -> bool {
+        serde_json::from_slice::<T>(bytes).is_ok()
+    }
+    let all: [(&str, &[fn(&[u8]) -> bool]); 5] = [
+        (
+            "payload",
+            &[
+                is::<telemetry::State>,
+                is::<telemetry::Info>,
+                is::<telemetry::Event>,
+                is::<telemetry::Sample>,
+                is::<Vec<telemetry::Sample>>,
+                is::<alarm::Alarm>,
+                is::<command::Outcome>,
+                is::<desired::Reported>,
+                is::<Signed<chain::ChainHead>>,
+                is::<Signed<command::Command>>,
+            ],
+        ),
+        (
+            "recorder",
+            &[
+                is::<recorder::Event>,
+                is::<recorder::Command>,
+                is::<recorder::Job>,
+                is::<recorder::Armed>,
+                is::<recorder::Fact>,
+                is::<render::Job>,
+            ],
+        ),
+        (
+            "upload",
+            &[
+                is::<upload::Announce>,
+                is::<upload::GrantRequest>,
+                is::<upload::Grant>,
+                is::<lectern_wire::home::Home>,
+            ],
+        ),
+        (
+            "enrol",
+            &[
+                is::<enrol::Hello>,
+                is::<enrol::Wish>,
+                is::<enrol::Enrolled>,
+                is::<enrol::Renew>,
+                is::<enrol::Renewed>,
+            ],
+        ),
+        ("afterwards", &[is::<Signed<Amendment>>, is::<Signed<Submission>>, is::<Repair>]),
+    ];
+    let mut odd = Vec::new();
+    for (name, types) in all {
+        let seeds = std::fs::read_dir(repository().join("tests/seeds").join(name)).expect("a folder");
+        for seed in seeds.flatten().map(|entry| entry.path()) {
+            let bytes = std::fs::read(&seed).expect("a seed");
+            if !types.iter().any(|is| is(&bytes)) {
+                odd.push(seed);
+            }
+        }
+    }
+    assert!(odd.is_empty(), "nobody says these: {odd:#?}");
+}
+
 #[test]
 fn a_take_that_lies_is_read_as_far_as_it_is_one() {
     mangle(repository(), "take", &[], PLAIN, |bytes| {

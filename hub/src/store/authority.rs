@@ -187,11 +187,12 @@ impl Authority {
         }
         let request = X509Req::from_pem(request.as_bytes()).map_err(refused)?;
         let key = request.public_key().map_err(refused)?;
+        // Before anything is computed with it: a stranger's key may be one that takes its time.
+        if !key.ec_key().is_ok_and(|key| key.group().curve_name() == Some(Nid::X9_62_PRIME256V1)) {
+            return Err("a device's key is one on the curve P-256".into());
+        }
         if !request.verify(&key).map_err(refused)? {
             return Err("the request for a certificate is not signed with its own key".into());
-        }
-        if key.ec_key().map_err(refused)?.group().curve_name() != Some(Nid::X9_62_PRIME256V1) {
-            return Err("a device's key is one on the curve P-256".into());
         }
         let issued = || {
             let subject = name(&[(Nid::COMMONNAME, device.as_str())])?;
