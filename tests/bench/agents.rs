@@ -132,7 +132,7 @@ impl Exporter {
 /// It waits a second between the end of a round and the next, so its rounds are counted, not reckoned. What is not named
 /// here does not run: what it ships with also asks the internet for updates and tells its maker that it is in use
 /// (`update`, `statistics`), lists the packages that could be upgraded (`sys_updates`), installs packages (`docker`) and
-/// switches machines off (`shutdown`). All that would cost it more.
+/// switches machines off (`shutdown`). None of this is measuring.
 pub struct Lnxlink {
     /// The program.
     pub process: Process,

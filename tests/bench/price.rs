@@ -1,17 +1,21 @@
-//! What measuring a room costs, beside collectd with its mqtt plugin and prometheus-node-exporter, all three at once.
+//! What measuring a room costs, beside collectd with its mqtt plugin, prometheus-node-exporter and lnxlink, a Python agent, all
+//! four at once; and what waiting costs, beside pyCA, a Python agent that only waits. [`super::agents`] says how they are set.
 //!
-//! Every second each of them measures processor, memory, disk, network and the rest it knows, and tells it: Lectern and
-//! collectd to the same mosquitto, the exporter to somebody who asks. Processor time is the whole process's, children too,
-//! over three minutes. Then Lectern alone at its own pace: wake-ups, and memory without and with TLS. Its first publish is timed
-//! from the start of the program.
+//! Every second each of them measures processor, memory, disk, network and the rest it knows, and tells it: Lectern,
+//! collectd and lnxlink to the same mosquitto, each through a relay that counts, the exporter to somebody who asks. Processor
+//! time is the whole process's, children too, over three minutes, for each sample, second, scrape or round that there was;
+//! memory is read of all at the end of these three minutes, children too. Then Lectern waits at its own pace beside pyCA, with
+//! TLS and without, one after the other since two would share their program's pages: memory and wake-ups. Its first publish is
+//! timed from the start of the program.
 //!
 //! What this pace hides: Lectern does every 30 s in a room what it does every second here, so what it does by the clock
 //! weighs less here per sample (systemd's units and its own memory every five minutes, disks' health every half hour,
 //! alarms at most every three seconds), and groups that hardly ever change are told every ten minutes. The bytes are
 //! therefore reckoned for the shipped pace too. What hides nothing: beside measuring, the agent does here all that it does
-//! in a room (its page, its outbox, its alarms, a hub that is called again and again and does not answer); collectd only
-//! measures and tells. It tells each number with a message of its own, of all processors, disks and mounts; Lectern sums
-//! up what a technician asks. Neither is asked for less than it ships with.
+//! in a room (its page, its outbox, its alarms, a hub that is called again and again and does not answer); collectd and
+//! lnxlink only measure and tell. They tell each number or group with a message of its own, collectd of all processors,
+//! disks and mounts; Lectern sums up what a technician asks. Lectern and the exporter do all that they ship with; collectd and
+//! lnxlink run what measures what Lectern does. pyCA's processes and lnxlink never run at once, whose Python would be shared.
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -31,7 +35,7 @@ use super::{figure, usage};
 /// How long all measure every second. The kernel counts processor time in hundredths of a second: of Lectern's there is one in
 /// ten samples.
 const BUSY: Duration = Duration::from_secs(180);
-/// How long Lectern is at rest, at its own pace of a sample every 30 s.
+/// How long Lectern is at rest, with TLS and then without, at its own pace of a sample every 30 s.
 const REST: Duration = Duration::from_secs(90);
 /// Before each: what a start costs is not what running costs.
 const SETTLE: Duration = Duration::from_secs(8);
@@ -220,14 +224,21 @@ fn at_rest(
     broker: u16,
     (tls, trusted): (u16, &Path),
 ) -> anyhow::Result<Rest> {
-    let relay = Relay::before(broker)?;
-    let pyca = Pyca::start(folder)?;
     let lines = Lines {
         hub: "https://localhost:9".into(),
         broker: format!("mqtts://localhost:{tls}"),
         trusted: Some(trusted.to_owned()),
     };
-    let secret = agent(folder, programs, "rest-tls", 30, &lines)?;
+    let pyca = Pyca::start(folder)?;
+    let tls_share_mib = {
+        let agent = agent(folder, programs, "rest-tls", 30, &lines)?;
+        std::thread::sleep(SETTLE + REST);
+        let log = std::fs::read_to_string(agent.log())?;
+        ensure!(log.contains("connected to the broker"), "no line with TLS: {}", agent.tail_of_log());
+        mib(usage::share_with_children_kib(agent.pid())?)
+    };
+    // Only now: two daemons would share the pages of their program, and each would seem to hold less than the one of a room.
+    let relay = Relay::before(broker)?;
     let agent = agent(folder, programs, "rest", 30, &Lines::plain(relay.port))?;
     eventually(Duration::from_secs(20), "a sample", || (relay.seen().samples > 0).then_some(()))?;
     std::thread::sleep(SETTLE);
@@ -235,12 +246,10 @@ fn at_rest(
     std::thread::sleep(REST);
     let after = usage::wakeups(agent.pid())?;
     let seconds = (clock::mono() - from).as_secs_f64();
-    let log = std::fs::read_to_string(secret.log())?;
-    ensure!(log.contains("connected to the broker"), "no line with TLS: {}", secret.tail_of_log());
     Ok(Rest {
         share_mib: mib(usage::share_with_children_kib(agent.pid())?),
         pyca_share_mib: mib(pyca.share_kib()?),
-        tls_share_mib: mib(usage::share_with_children_kib(secret.pid())?),
+        tls_share_mib,
         wakeups: figure(after.saturating_sub(before)) / seconds,
     })
 }
