@@ -41,7 +41,7 @@ enum Figures {
     Camera,
     /// CPU and memory of the recorder, screen with microphone.
     Screen,
-    /// What measuring a room costs, beside collectd and node-exporter.
+    /// What measuring a room costs, beside collectd, node-exporter, lnxlink and pyCA.
     Price,
     /// A network camera kept as it comes.
     Copy,
