@@ -20,6 +20,8 @@ pub struct Seen {
     pub samples: u64,
     /// PUBLISH packets of each topic.
     pub topics: BTreeMap<String, u64>,
+    /// Values of our own samples.
+    pub values: u64,
     /// Names of values, with their group.
     pub names: BTreeSet<String>,
     /// Whole packets of our samples, by group: how many bytes in all, how many packets, and the largest.
@@ -117,6 +119,8 @@ fn note(body: &[u8], bytes: u64, acknowledged: bool, seen: &mut Seen) -> Option<
     let (all, packets, largest) = seen.groups.entry(group.clone()).or_default();
     (*all, *packets, *largest) = (*all + bytes, *packets + 1, bytes.max(*largest));
     let sample: serde_json::Value = serde_json::from_slice(payload).ok()?;
-    seen.names.extend(sample["values"].as_object()?.keys().map(|name| format!("{group}.{name}")));
+    let values = sample["values"].as_object()?;
+    seen.values += values.len() as u64;
+    seen.names.extend(values.keys().map(|name| format!("{group}.{name}")));
     Some(())
 }
