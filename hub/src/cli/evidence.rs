@@ -36,7 +36,8 @@ pub enum KeyCommand {
     Rotate {
         #[command(flatten)]
         settings: Settings,
-        /// The old key is lost and cannot sign the new one: every room must be told with `lectern forget-hub`.
+        /// The old key is lost and cannot sign the new one: every room must be told with `lectern forget-hub`. That is for a
+        /// hub that has everything else; one that was set up anew gives each room a new card instead.
         #[arg(long)]
         lost: bool,
     },
@@ -90,7 +91,7 @@ pub fn key(asked: KeyCommand) -> Result<(), End> {
         keys::rotate(&store, &config.data_dir, lost, clock::wall_ms()).map_err(|e| store_end(&e))?;
     println!("receipts are signed with key {new} from now on; those of key {old} stay valid");
     if lost {
-        println!("nobody signed the new key: run `lectern forget-hub` in every room");
+        println!("nobody signed the new key: run `lectern forget-hub` in every room, its daemon stopped");
     }
     Ok(())
 }

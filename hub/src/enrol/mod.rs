@@ -28,7 +28,7 @@ use crate::model::bell::Bell;
 use crate::store::authority::Authority;
 use crate::store::certificates::Came;
 use crate::store::tokens::{Standing, Token};
-use crate::store::{Store, audit, certificates, device_keys, devices, tokens};
+use crate::store::{Store, audit, certificates, device_keys, devices, events, tokens};
 
 /// A device's nonce has 16 bytes, in hexadecimal digits.
 const NONCE: usize = 32;
@@ -217,6 +217,7 @@ fn settle(db: &Connection, token: &Token, wish: &Wish, secret: &str, now: i64) -
         // Another machine: what the one before signed stays signed, and it signs nothing new.
         if devices::find(db, id.as_str())?.and_then(|d| d.key).is_some_and(|known| known != wish.key) {
             device_keys::release(db, id, now)?;
+            events::begin_anew(db, id)?;
             audit::note(db, "token", "device_key", id.as_str(), "released", now)?;
         }
     }

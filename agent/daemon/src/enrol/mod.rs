@@ -53,6 +53,19 @@ pub enum EnrolError {
         "this machine is enrolled already, as {0}; --again enrols it anew, for a room that moved or a hub that was replaced"
     )]
     Already(String),
+    /// Lessons of the room that this machine was until now.
+    #[error(
+        "{lessons} lessons are not stored at the hub yet, and only {device} can hand them in: wait until the page says \
+         可以关机, then enrol as {next} by the same command; for an hour the card is good for this machine once more"
+    )]
+    Waiting {
+        /// How many.
+        lessons: usize,
+        /// Whose they are.
+        device: String,
+        /// The room it was to become.
+        next: String,
+    },
     /// A file, or a key.
     #[error("what the hub gave could not be kept: {0}")]
     Keep(String),
@@ -71,6 +84,7 @@ impl EnrolError {
             Self::Refused { code, .. } => code,
             Self::Garbled(..) => "garbled",
             Self::Already(_) => "already",
+            Self::Waiting { .. } => "waiting",
             Self::Keep(_) => "keep",
         }
     }
