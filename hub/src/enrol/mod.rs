@@ -214,10 +214,14 @@ fn settle(db: &Connection, token: &Token, wish: &Wish, secret: &str, now: i64) -
     if !devices::add(db, &token.topics, &token.room, secret, now)? {
         devices::set_password(db, id, secret)?;
         devices::rename(db, id, &token.room)?;
-        // Another machine: what the one before signed stays signed, and it signs nothing new.
-        if devices::find(db, id.as_str())?.and_then(|d| d.key).is_some_and(|known| known != wish.key) {
-            device_keys::release(db, id, now)?;
+        let known = devices::find(db, id.as_str())?.and_then(|d| d.key);
+        let another = known.is_some_and(|known| known != wish.key);
+        if another || certificates::was_elsewhere(db, id, wish.key)? {
             events::begin_anew(db, id)?;
+        }
+        // What the machine before signed stays signed, and it signs nothing new.
+        if another {
+            device_keys::release(db, id, now)?;
             audit::note(db, "token", "device_key", id.as_str(), "released", now)?;
         }
     }

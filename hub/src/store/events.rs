@@ -99,7 +99,8 @@ fn advance(db: &Connection, device: &str, epoch: i64, mut high: i64) -> rusqlite
     }
 }
 
-/// Another machine takes the device's place: its numbers are no continuation of those of the one before.
+/// Another machine takes the device's place, or one that was another device meanwhile comes back: its numbers do not
+/// continue those that came last.
 ///
 /// # Errors
 /// What the database says.
