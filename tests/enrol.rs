@@ -370,7 +370,6 @@ fn a_room_enrols_again_at_a_hub_that_was_set_up_anew_and_hands_in_what_waited() 
     agent.restart(&old.folder).unwrap();
     new.is_online("room-302");
     new.wait("what waited", &format!("SELECT count(*) FROM receipt WHERE lesson = '{waits}'"));
-    agent.wait_for(&["stored"], PATIENCE).unwrap();
     let next = lesson(&agent);
     for id in [&first, &waits, &next] {
         let report = agent.verify(&agent.data.join("lessons").join(id)).unwrap();

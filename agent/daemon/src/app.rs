@@ -318,8 +318,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
 /// # Errors
 /// [`StoreError`].
 pub fn forget_hub(store: &Store) -> Result<(), StoreError> {
-    store.forget("hub_key")?;
-    store.forget("hub_keys")?;
+    store.forget_hub_keys()?;
     store.forget_desired()?;
     upload::forget_log(store)
 }
@@ -364,6 +363,7 @@ fn seconds(n: u32) -> Option<Duration> {
 /// Writes the public keys this device knows beside its state, for `lectern verify`.
 fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
     let mut ring: KeyRing = store.hub_ring()?;
+    store.former_hubs()?.into_iter().for_each(|key| ring.add(key));
     ring.add(own);
     for rotation in device_key::rotations(store)? {
         ring.add(rotation.document.old);
