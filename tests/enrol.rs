@@ -412,6 +412,19 @@ fn an_enrolled_device_gets_a_card_and_not_a_password_from_a_person() {
         "one certificate that counts",
         "SELECT count(*) = 1 FROM certificate WHERE device = 'room-302' AND retired_ms IS NULL",
     );
+    // A lost signing key, after it was changed once: a card again, and the lessons before stay whole.
+    agent.process.stop();
+    let (said, exit) = agent.lectern(&["key", "rotate"]).unwrap();
+    assert_eq!(exit, 0, "{said}");
+    std::fs::remove_file(agent.data.join("device.key")).unwrap();
+    let (said, exit) =
+        agent.enrol(&place.hub.address(), &place.hub.token("302教室").unwrap(), &["--again"]).unwrap();
+    assert_eq!(exit, 0, "{said}");
+    agent.restart(&place.folder).unwrap();
+    lesson(&agent);
+    let how =
+        "SELECT group_concat(how) FROM (SELECT how FROM device_key WHERE device = 'room-302' ORDER BY n)";
+    assert_eq!(place.row::<String>(how).as_deref(), Some("first,registered"));
     let hashed = lectern_wire::digest::Digest::of(leaked.trim().as_bytes()).to_string();
     let leaked = format!("SELECT count(*) FROM device WHERE password_sha256 = '{hashed}'");
     assert_eq!(place.row::<i64>(&leaked), Some(0));

@@ -159,6 +159,37 @@ fn what_root_does_to_services_that_are_stopped_leaves_nothing_of_roots() {
 }
 
 #[test]
+fn a_hub_whose_key_is_lost_is_believed_again_by_hand() {
+    let mut school = School::start(&Room::card()).unwrap();
+    let programs = Programs::find().unwrap();
+    let first = record(&school);
+    school.hub.process.stop();
+    std::fs::remove_file(school.hub.data.join("hub.key")).unwrap();
+    let out = say(&programs.hub, &school.hub.config, &["key", "rotate", "--lost"]);
+    assert!(String::from_utf8_lossy(&out.stdout).contains("lectern forget-hub"));
+    school.hub.restart(&school.folder).unwrap();
+    press(&school);
+    let log = school.agent.process.log().to_owned();
+    eventually(PATIENCE, "the refusal", || {
+        std::fs::read_to_string(&log).ok()?.contains("if that key was lost at the hub").then_some(())
+    })
+    .unwrap();
+    school.agent.process.stop();
+    say(&programs.lectern, &school.agent.config, &["forget-hub"]);
+    school.agent.restart(&school.folder).unwrap();
+    eventually(PATIENCE, "what waited is stored", || {
+        (school.agent.status().ok()?["upload"]["waiting_lessons"] == 0).then_some(())
+    })
+    .unwrap();
+    let last = record(&school);
+    for lesson in [&first, &last] {
+        whole(&school, lesson);
+    }
+    school.hub.process.stop();
+    whole_log(&school);
+}
+
+#[test]
 fn a_replaced_machine_is_let_in_by_a_person_only_and_what_the_old_one_recorded_stays() {
     let mut school = School::start(&Room::card()).unwrap();
     let programs = Programs::find().unwrap();

@@ -143,7 +143,15 @@ pub fn scanned(text: &str) -> Option<(&str, &str)> {
     mark.eq_ignore_ascii_case("lectern").then_some((hub, code))
 }
 
-/// Takes up what enrolment brought, once: the hub's key in the place of another hub's, and its time, before which no clock is
+/// Whether the state goes with this enrolment; else it is to [`begin`].
+///
+/// # Errors
+/// [`StoreError`].
+pub fn is_taken_up(store: &Store, enrolled: &Enrolled) -> Result<bool, StoreError> {
+    Ok(store.fact(FACT)?.as_deref() == Some(enrolled.id.as_str()))
+}
+
+/// Takes up what enrolment brought: the hub's key in the place of another hub's, and its time, before which no clock is
 /// believed. `forget` forgets another hub altogether.
 ///
 /// # Errors
@@ -153,9 +161,6 @@ pub fn begin(
     enrolled: &Enrolled,
     forget: impl FnOnce(&Store) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    if store.fact(FACT)?.as_deref() == Some(enrolled.id.as_str()) {
-        return Ok(());
-    }
     let key = String::from(enrolled.hub_key);
     if store.fact("hub_key")?.is_some_and(|known| known != key) {
         tracing::warn!(
