@@ -44,6 +44,7 @@ for unit in lectern-hub lectern; do
     must "test \"\$(systemctl show -p Result --value $unit)\" = success && grep -q '^NoNewPrivs:.1' /proc/\$(systemctl show -p MainPID --value $unit)/status && grep -q '^Seccomp:.2' /proc/\$(systemctl show -p MainPID --value $unit)/status" "$unit runs shut in"
 done
 must 'man_page=$(dpkg -L lectern | grep -c "man1/lectern.*gz"); test "$man_page" -gt 10' "there are man pages"
+must 'cd /usr/share/doc/lectern/guides && grep -q "哪些数据会离开教室机" README.zh-CN.md && test -e page-recording.webp && grep -q "(page-recording.webp)" README.zh-CN.md' "the page that PRIVACY.md sends to is beside it"
 must 'lectern preflight | grep -q card' "a look at the sources goes by the recorder's own unit"
 
 inside lectern record start --teacher 张老师 >/dev/null
