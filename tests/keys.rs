@@ -128,7 +128,7 @@ fn what_root_does_to_services_that_are_stopped_leaves_nothing_of_roots() {
         &again,
         &["key", "rotate"],
         &["key", "rotate", "--lost"],
-        &["password"],
+        &["password", "--json"],
         &["log", "check"],
         &["check"],
     ];
@@ -165,8 +165,9 @@ fn a_hub_whose_key_is_lost_is_believed_again_by_hand() {
     let first = record(&school);
     school.hub.process.stop();
     std::fs::remove_file(school.hub.data.join("hub.key")).unwrap();
-    let out = say(&programs.hub, &school.hub.config, &["key", "rotate", "--lost"]);
-    assert!(String::from_utf8_lossy(&out.stdout).contains("lectern forget-hub"));
+    let out = say(&programs.hub, &school.hub.config, &["key", "rotate", "--lost", "--json"]);
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(said["lost"] == true && said["old"] != said["new"], "{said}");
     school.hub.restart(&school.folder).unwrap();
     press(&school);
     let log = school.agent.process.log().to_owned();

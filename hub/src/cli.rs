@@ -52,7 +52,13 @@ enum Command {
     #[command(hide = true)]
     Routes,
     /// Makes a new console password, prints it once, and ends all sessions.
-    Password(Settings),
+    Password {
+        #[command(flatten)]
+        settings: Settings,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// The log of receipts, while the hub does not run.
     #[command(subcommand)]
     Log(evidence::LogCommand),
@@ -128,7 +134,7 @@ pub fn run(cli: Cli) -> Exit {
         }
         Command::Token(asked) => token::run(asked),
         Command::Routes => routes(),
-        Command::Password(settings) => load(&settings).and_then(|c| password(&c)),
+        Command::Password { settings, json } => load(&settings).and_then(|c| password(&c, json)),
         Command::Log(asked) => evidence::log(asked),
         Command::Key(asked) => evidence::key(asked),
     };
@@ -300,9 +306,13 @@ fn routes() -> Result<(), End> {
     Ok(())
 }
 
-fn password(config: &Config) -> Result<(), End> {
+fn password(config: &Config, json: bool) -> Result<(), End> {
     let store = Store::open(&config.data_dir).map_err(|e| store_end(&e))?;
     let password = app::set_admin_password(&store).map_err(|e| store_end(&e))?;
-    println!("admin password: {password}");
+    if json {
+        println!("{}", serde_json::json!({ "user": "admin", "password": password }));
+    } else {
+        println!("admin password: {password}");
+    }
     Ok(())
 }
