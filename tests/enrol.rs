@@ -302,6 +302,135 @@ async fn a_device_that_is_taken_out_of_use_is_cut_off_and_another_machine_takes_
 }
 
 #[test]
+fn a_machine_that_moves_to_another_room_enrols_again_and_its_lessons_stay_where_they_were() {
+    let place = place();
+    let hub = &place.hub;
+    let mut agent = place.agent(&Room::card(), "room");
+    enrolled(&mut agent, hub, &hub.token("302教室").unwrap());
+    let kept = lesson(&agent);
+    let card = hub.token("303教室").unwrap();
+    let (said, exit) = agent.enrol(&hub.address(), &card, &[]).unwrap();
+    assert!(exit == 3 && said.contains("enrolled already, as 302教室"), "{exit} {said}");
+    // A lesson that the hub does not have yet is room-302's, and nobody else's.
+    agent.press("start").unwrap();
+    agent.wait_for_media(2000, PATIENCE).unwrap();
+    let again = |code: &str| agent.enrol(&hub.address(), code, &["--again"]).unwrap();
+    let (said, exit) = again(&card);
+    assert!(
+        exit == 3 && said.contains("1 lessons are not stored") && said.contains("room-302"),
+        "{exit} {said}"
+    );
+    agent.press("stop").unwrap();
+    let open = agent.wait_for(&["stored"], PATIENCE).unwrap()["lesson"]["id"].as_str().unwrap().to_owned();
+    let (said, exit) = again(&card);
+    assert!(exit == 0 && said.contains("303教室"), "{exit} {said}");
+    agent.restart(&place.folder).unwrap();
+    place.is_online("room-303");
+    let next = lesson(&agent);
+    assert_eq!(agent.status().unwrap()["room"], json!("303教室"));
+    let whose =
+        |id: &str| place.row::<String>(&format!("SELECT device FROM lesson WHERE id = '{id}'")).unwrap();
+    assert_eq!([&kept, &open, &next].map(|id| whose(id)), ["room-302", "room-302", "room-303"]);
+    for id in [&kept, &open, &next] {
+        let report = agent.verify(&agent.data.join("lessons").join(id)).unwrap();
+        assert!(report["sound"] == true && report["receipted"] == true, "{report:#}");
+    }
+    // The wrong card, and back: nothing is missing of what it told, and nothing counts as lost.
+    let (said, exit) = agent.enrol(&hub.address(), &hub.token("302教室").unwrap(), &["--again"]).unwrap();
+    assert_eq!(exit, 0, "{said}");
+    agent.restart(&place.folder).unwrap();
+    let back = lesson(&agent);
+    assert_eq!(whose(&back), "room-302");
+    place.wait(
+        "what the lesson told is acknowledged",
+        "SELECT count(*) FROM event JOIN device ON id = event.device AND event.epoch = device.epoch
+         WHERE id = 'room-302' AND seq = high AND kind = 'lesson'",
+    );
+    let lost = "SELECT count(*) FROM device WHERE anew_ms IS NOT NULL OR EXISTS
+         (SELECT 1 FROM event WHERE event.device = device.id AND event.epoch = device.epoch AND seq > high)";
+    assert_eq!(place.row::<i64>(lost), Some(0));
+}
+
+#[test]
+fn a_room_enrols_again_at_a_hub_that_was_set_up_anew_and_hands_in_what_waited() {
+    let mut old = place();
+    let mut agent = old.agent(&Room::card(), "room");
+    enrolled(&mut agent, &old.hub, &old.hub.token("302教室").unwrap());
+    let first = lesson(&agent);
+    agent.press("start").unwrap();
+    agent.wait_for_media(2000, PATIENCE).unwrap();
+    old.hub.process.kill();
+    agent.press("stop").unwrap();
+    let waits = agent.wait_for(&["sealed"], PATIENCE).unwrap()["lesson"]["id"].as_str().unwrap().to_owned();
+    // Another hub, with another authority, another key and another log.
+    let new = place();
+    let (said, exit) =
+        agent.enrol(&new.hub.address(), &new.hub.token("302教室").unwrap(), &["--again"]).unwrap();
+    assert!(exit == 0 && said.contains("302教室"), "{exit} {said}");
+    agent.restart(&old.folder).unwrap();
+    new.is_online("room-302");
+    new.wait("what waited", &format!("SELECT count(*) FROM receipt WHERE lesson = '{waits}'"));
+    let next = lesson(&agent);
+    for id in [&first, &waits, &next] {
+        let report = agent.verify(&agent.data.join("lessons").join(id)).unwrap();
+        assert!(report["sound"] == true && report["receipted"] == true, "{report:#}");
+    }
+    let log = std::fs::read_to_string(agent.process.log()).unwrap();
+    assert!(log.contains("enrolled at another hub"), "{log}");
+}
+
+#[test]
+fn an_enrolled_device_gets_a_card_and_not_a_password_from_a_person() {
+    let mut place = place();
+    let mut agent = place.agent(&Room::card(), "room");
+    enrolled(&mut agent, &place.hub, &place.hub.token("302教室").unwrap());
+    place.is_online("room-302");
+    place.hub.process.stop();
+    let words =
+        ["device", "add", "--school", SCHOOL, "--device", "room-302", "--room", "302教室", "--replace"];
+    let said = place.hub.lectern_hub(&words).unwrap_err().to_string();
+    assert!(
+        said.contains("换设备") && said.contains("token new") && said.contains("nothing was changed"),
+        "{said}"
+    );
+    place.hub.restart(&place.folder).unwrap();
+    lesson(&agent);
+    // A leaked password: the same machine, by a new card. What leaked opens nothing from then on.
+    let secret = |agent: &Agent| {
+        let toml = std::fs::read_to_string(agent.data.join("enrolled.toml")).unwrap();
+        let toml: toml::Table = toml.parse().unwrap();
+        std::fs::read_to_string(toml["hub"]["password_file"].as_str().unwrap()).unwrap()
+    };
+    let leaked = secret(&agent);
+    let code = place.hub.token("302教室").unwrap();
+    let (said, exit) = agent.enrol(&place.hub.address(), &code, &["--again"]).unwrap();
+    assert_eq!(exit, 0, "{said}");
+    assert_ne!(secret(&agent), leaked);
+    agent.restart(&place.folder).unwrap();
+    lesson(&agent);
+    place.wait(
+        "one certificate that counts",
+        "SELECT count(*) = 1 FROM certificate WHERE device = 'room-302' AND retired_ms IS NULL",
+    );
+    // A lost signing key, after it was changed once: a card again, and the lessons before stay whole.
+    agent.process.stop();
+    let (said, exit) = agent.lectern(&["key", "rotate"]).unwrap();
+    assert_eq!(exit, 0, "{said}");
+    std::fs::remove_file(agent.data.join("device.key")).unwrap();
+    let (said, exit) =
+        agent.enrol(&place.hub.address(), &place.hub.token("302教室").unwrap(), &["--again"]).unwrap();
+    assert_eq!(exit, 0, "{said}");
+    agent.restart(&place.folder).unwrap();
+    lesson(&agent);
+    let how =
+        "SELECT group_concat(how) FROM (SELECT how FROM device_key WHERE device = 'room-302' ORDER BY n)";
+    assert_eq!(place.row::<String>(how).as_deref(), Some("first,registered"));
+    let hashed = lectern_wire::digest::Digest::of(leaked.trim().as_bytes()).to_string();
+    let leaked = format!("SELECT count(*) FROM device WHERE password_sha256 = '{hashed}'");
+    assert_eq!(place.row::<i64>(&leaked), Some(0));
+}
+
+#[test]
 fn a_certificate_is_renewed_before_it_ends_and_the_one_before_opens_nothing_more() {
     let mut place = place();
     // The hub gives a certificate 300 days ago; 97 days are left of it.

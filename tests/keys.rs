@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, lchown};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -86,6 +89,103 @@ async fn device_and_hub_change_their_keys_and_every_lesson_stays_whole() {
         whole(&school, lesson);
     }
 
+    school.hub.process.stop();
+    whole_log(&school);
+}
+
+/// Everything at and below a place.
+fn below(place: &Path) -> Vec<PathBuf> {
+    let mut all = vec![place.to_owned()];
+    let mut at = 0;
+    while let Some(path) = all.get(at).cloned() {
+        at += 1;
+        if path.symlink_metadata().unwrap().is_dir() {
+            all.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    all
+}
+
+#[test]
+fn what_root_does_to_services_that_are_stopped_leaves_nothing_of_roots() {
+    const SERVICE: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        writeln!(std::io::stderr(), "SKIPPED: what root leaves behind is tried by root alone").unwrap();
+        return;
+    }
+    let mut school = School::start(&Room::card()).unwrap();
+    let programs = Programs::find().unwrap();
+    record(&school);
+    school.agent.process.stop();
+    school.hub.process.stop();
+    let (agent, hub) = (&school.agent.config, &school.hub.config);
+    let add = ["device", "add", "--school", SCHOOL, "--device", "room-9", "--room", "九"];
+    let again = [&add[..], &["--replace", "--new-key"]].concat();
+    let token = ["token", "new", "--school", SCHOOL, "--room", "十"];
+    let hubs: [&[&str]; 8] = [
+        &token,
+        &add,
+        &again,
+        &["key", "rotate"],
+        &["key", "rotate", "--lost"],
+        &["password", "--json"],
+        &["log", "check"],
+        &["check"],
+    ];
+    let agents: [&[&str]; 5] =
+        [&["fsck"], &["key", "rotate"], &["forget-hub"], &["key", "rotate"], &["check"]];
+    // The folders as they are after work, and as they are before the first start.
+    for fresh in [false, true] {
+        for data in [&school.agent.data, &school.hub.data] {
+            if fresh {
+                std::fs::remove_dir_all(data).unwrap();
+                std::fs::create_dir(data).unwrap();
+            }
+            for path in below(data) {
+                lchown(path, Some(SERVICE), Some(SERVICE)).unwrap();
+            }
+        }
+        let words = hubs.iter().map(|words| (&programs.hub, hub, *words));
+        for (program, config, words) in
+            words.chain(agents.iter().map(|words| (&programs.lectern, agent, *words)))
+        {
+            say(program, config, words);
+            let all = [below(&school.agent.data), below(&school.hub.data)].concat();
+            let of_root: Vec<_> =
+                all.iter().filter(|path| path.symlink_metadata().unwrap().uid() != SERVICE).collect();
+            assert!(of_root.is_empty(), "after {words:?}: {of_root:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hub_whose_key_is_lost_is_believed_again_by_hand() {
+    let mut school = School::start(&Room::card()).unwrap();
+    let programs = Programs::find().unwrap();
+    let first = record(&school);
+    school.hub.process.stop();
+    std::fs::remove_file(school.hub.data.join("hub.key")).unwrap();
+    let out = say(&programs.hub, &school.hub.config, &["key", "rotate", "--lost", "--json"]);
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(said["lost"] == true && said["old"] != said["new"], "{said}");
+    school.hub.restart(&school.folder).unwrap();
+    press(&school);
+    let log = school.agent.process.log().to_owned();
+    eventually(PATIENCE, "the refusal", || {
+        std::fs::read_to_string(&log).ok()?.contains("if that key was lost at the hub").then_some(())
+    })
+    .unwrap();
+    school.agent.process.stop();
+    say(&programs.lectern, &school.agent.config, &["forget-hub"]);
+    school.agent.restart(&school.folder).unwrap();
+    eventually(PATIENCE, "what waited is stored", || {
+        (school.agent.status().ok()?["upload"]["waiting_lessons"] == 0).then_some(())
+    })
+    .unwrap();
+    let last = record(&school);
+    for lesson in [&first, &last] {
+        whole(&school, lesson);
+    }
     school.hub.process.stop();
     whole_log(&school);
 }

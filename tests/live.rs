@@ -121,10 +121,17 @@ fn rtmp_srt_and_rtsp_servers_are_sent_the_lesson_and_the_stream_key_is_never_sai
             server.switch_on(&folder).unwrap();
         }
         let line = line(folder, &server);
-        let (said, code) = line.agent.lectern(&["record", "start", "--live"]).unwrap();
-        assert_eq!(code, 0, "{said}");
+        let press = |words: &[&str]| {
+            let (said, code) = line.agent.lectern(&[&["record"], words].concat()).unwrap();
+            assert_eq!(code, 0, "{words:?}: {said}");
+        };
+        press(&["start"]);
+        line.agent.wait_for_media(1000, PATIENCE).unwrap();
+        press(&["live", "on"]);
         line.wait(&["live", "slow"]);
         line.record_for(5000);
+        press(&["live", "off"]);
+        line.wait(&["off"]);
         let states = line.whole();
         assert_eq!(states[0], "connecting", "{way:?}: {states:?}");
         assert!(states.iter().any(|s| s == "live"), "{way:?}: {states:?}");

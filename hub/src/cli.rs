@@ -17,7 +17,7 @@ use crate::config::tls::Kind;
 use crate::config::{self, Config};
 use crate::probe;
 use crate::store::objects::bucket::Bucket;
-use crate::store::{Store, StoreError, audit, authority, device_keys, devices};
+use crate::store::{Store, StoreError, audit, authority, certificates, device_keys, devices};
 use crate::{console, enrol, receive};
 
 /// Lectern 讲台中心: receives rooms' health and lessons, keeps them, shows them.
@@ -52,7 +52,13 @@ enum Command {
     #[command(hide = true)]
     Routes,
     /// Makes a new console password, prints it once, and ends all sessions.
-    Password(Settings),
+    Password {
+        #[command(flatten)]
+        settings: Settings,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// The log of receipts, while the hub does not run.
     #[command(subcommand)]
     Log(evidence::LogCommand),
@@ -82,7 +88,8 @@ struct Settings {
 
 #[derive(Debug, Subcommand)]
 enum DeviceCommand {
-    /// Makes a device's account and prints its password once.
+    /// Makes the account of a device that has no card, for agents behind a proxy or a broker of the school's, and prints its
+    /// password once.
     Add(AddDevice),
 }
 
@@ -99,7 +106,7 @@ struct AddDevice {
     /// The room's name as people say it, for example 301教室.
     #[arg(long)]
     room: String,
-    /// Gives a device that is known already a new password.
+    /// Gives a device that is known already a new password. Not one that has enrolled: that gets a new card.
     #[arg(long)]
     replace: bool,
     /// With --replace: the machine was replaced, or its key may be in other hands; its next lesson brings a new
@@ -127,7 +134,7 @@ pub fn run(cli: Cli) -> Exit {
         }
         Command::Token(asked) => token::run(asked),
         Command::Routes => routes(),
-        Command::Password(settings) => load(&settings).and_then(|c| password(&c)),
+        Command::Password { settings, json } => load(&settings).and_then(|c| password(&c, json)),
         Command::Log(asked) => evidence::log(asked),
         Command::Key(asked) => evidence::key(asked),
     };
@@ -236,6 +243,22 @@ fn add_device(config: &Config, wish: &AddDevice) -> Result<(), End> {
         (sentence + hint, exit)
     })?;
     let password = chance::hex::<24>();
+    // Its certificate would stay the only way in, and the password alone would open nothing.
+    if wish.replace
+        && store
+            .read_now(|db| certificates::ends_ms(db, &topics.device))
+            .map_err(|e| store_end(&e))?
+            .is_some()
+    {
+        let sentence = format!(
+            "the device {id} has enrolled with a card, and a password alone does not let it in: make it a new card, by 换设备 \
+             on the page 设备登记 or by `lectern-hub token new --school {school} --room {room} --device {id}`, and enrol the \
+             machine with it (`lectern enrol --again`, where it was enrolled before); nothing was changed",
+            id = topics.device,
+            school = topics.school,
+        );
+        return Err((sentence, Exit::Refused));
+    }
     let done = store.write_now(|db| {
         if wish.replace && devices::set_password(db, &topics.device, &password)? {
             if wish.new_key {
@@ -283,9 +306,13 @@ fn routes() -> Result<(), End> {
     Ok(())
 }
 
-fn password(config: &Config) -> Result<(), End> {
+fn password(config: &Config, json: bool) -> Result<(), End> {
     let store = Store::open(&config.data_dir).map_err(|e| store_end(&e))?;
     let password = app::set_admin_password(&store).map_err(|e| store_end(&e))?;
-    println!("admin password: {password}");
+    if json {
+        println!("{}", serde_json::json!({ "user": "admin", "password": password }));
+    } else {
+        println!("admin password: {password}");
+    }
     Ok(())
 }

@@ -108,6 +108,11 @@ put 644 packaging/polkit/lectern.pkla lectern/var/lib/polkit-1/localauthority/10
 for guide in packaging/docs/*.md packaging/docs/*.html packaging/docs/*.webp; do
     if [ -f "$guide" ]; then put 644 "$guide" "lectern/usr/share/doc/lectern/guides/${guide##*/}"; fi
 done
+# What leaves the device stands in these two, and PRIVACY.md sends there.
+for guide in README.md README.zh-CN.md; do
+    put 644 "$guide" "lectern/usr/share/doc/lectern/guides/$guide"
+    sed -i 's|(packaging/docs/|(|g' "$work/lectern/usr/share/doc/lectern/guides/$guide"
+done
 pack lectern "classroom agent: health, lessons, evidence" \
     "Watches the health and use of a classroom machine and reports them over MQTT;
 records a lesson when the teacher presses one button; hands the recording, as

@@ -49,6 +49,7 @@ for action in power-off reboot; do
 done
 must '! pkcheck --action-id org.freedesktop.login1.halt --process $(systemctl show -p MainPID --value lectern)' "and for nothing else"
 must 'man_page=$(dpkg -L lectern | grep -c "man1/lectern.*gz"); test "$man_page" -gt 10' "there are man pages"
+must 'cd /usr/share/doc/lectern/guides && grep -q "哪些数据会离开教室机" README.zh-CN.md && test -e page-recording.webp && grep -q "(page-recording.webp)" README.zh-CN.md' "the page that PRIVACY.md sends to is beside it"
 must 'lectern preflight | grep -q card' "a look at the sources goes by the recorder's own unit"
 
 inside lectern record start --teacher 张老师 >/dev/null
@@ -107,7 +108,12 @@ inside python3 - <packaging/deb/crash.py >"$said" 2>&1 || { cat "$said"; echo "t
 crashed=$(cat "$said")
 step "crashed: $crashed"
 
-guide operations.zh-CN.md | while IFS= read -r command; do must "$command" "the guide: $command"; done
+guide operations.zh-CN.md | while IFS= read -r command; do
+    # What stands on the newest card, as a technician types it.
+    card="HUB=$hub_address:8470"' CODE=$(lectern-hub token list --json | python3 -c "import json, sys; print(next(c[\"code\"] for c in json.load(sys.stdin) if c[\"standing\"] == \"unused\"))");'
+    case $command in *'$CODE'*) must "$card $command" "the guide: $command" ;; *) must "$command" "the guide: $command" ;; esac
+done
+must 'test -z "$(find /var/lib/lectern /var/lib/lectern-hub -user root)"' "nothing that root did is in the services' way"
 step "the guide of operations, command by command"
 
 # Data of a version to come, and the older program again.

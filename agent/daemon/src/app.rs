@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::afterwards::{self, Desk};
 use crate::beforehand::{preflight, reminder};
 use crate::config::Config;
+use crate::config::enrolled::Enrolled;
 use crate::evidence::device_key;
 use crate::model::telling::Dialect;
 use crate::page::{self, Page};
@@ -87,7 +88,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         e => StartError::Failed(e.into()),
     })?;
     if let Some(enrolled) = &config.enrolled {
-        enrol::begin(&store, enrolled, forget_hub).context("what enrolment brought cannot be taken up")?;
+        take_up(&store, enrolled)?;
     }
     let key = device_key::open(&store).map_err(StartError::Settings)?;
     let rotations = device_key::rotations(&store).context("this device's keys cannot be read")?;
@@ -318,10 +319,20 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
 /// # Errors
 /// [`StoreError`].
 pub fn forget_hub(store: &Store) -> Result<(), StoreError> {
-    store.forget("hub_key")?;
-    store.forget("hub_keys")?;
+    store.forget_hub_keys()?;
     store.forget_desired()?;
     upload::forget_log(store)
+}
+
+/// What enrolment brought, once.
+fn take_up(store: &Store, enrolled: &Enrolled) -> Result<(), StartError> {
+    const WHAT: &str = "what enrolment brought cannot be taken up";
+    if enrol::is_taken_up(store, enrolled).context(WHAT)? {
+        return Ok(());
+    }
+    device_key::registered(store).map_err(StartError::Settings)?;
+    enrol::begin(store, enrolled, forget_hub).context(WHAT)?;
+    Ok(())
 }
 
 /// Says which destinations must confirm a lesson; lessons that lack none of them any more are stored.
@@ -364,6 +375,7 @@ fn seconds(n: u32) -> Option<Duration> {
 /// Writes the public keys this device knows beside its state, for `lectern verify`.
 fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
     let mut ring: KeyRing = store.hub_ring()?;
+    store.former_hubs()?.into_iter().for_each(|key| ring.add(key));
     ring.add(own);
     for rotation in device_key::rotations(store)? {
         ring.add(rotation.document.old);

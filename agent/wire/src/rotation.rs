@@ -1,8 +1,8 @@
 //! Changing a signing key: the old key signs the new one, and whoever knew the old knows the new.
 //!
 //! What the old key signed stays signed. A key that is lost, or that somebody else may have, cannot sign its
-//! successor: then a person says which key holds from now on (at the hub `lectern-hub device add --replace
-//! --new-key`, in a room `lectern forget-hub`).
+//! successor: then a person says which key holds from now on (at the hub a new card for the device, or, where rooms have no
+//! cards, `lectern-hub device add --replace --new-key`; in a room `lectern forget-hub`).
 
 use serde::{Deserialize, Serialize};
 

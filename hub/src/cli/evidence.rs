@@ -36,9 +36,13 @@ pub enum KeyCommand {
     Rotate {
         #[command(flatten)]
         settings: Settings,
-        /// The old key is lost and cannot sign the new one: every room must be told with `lectern forget-hub`.
+        /// The old key is lost and cannot sign the new one: every room must be told with `lectern forget-hub`. That is for a
+        /// hub that has everything else; one that was set up anew gives each room a new card instead.
         #[arg(long)]
         lost: bool,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -83,14 +87,18 @@ pub fn log(asked: LogCommand) -> Result<(), End> {
 }
 
 pub fn key(asked: KeyCommand) -> Result<(), End> {
-    let KeyCommand::Rotate { settings, lost } = asked;
+    let KeyCommand::Rotate { settings, lost, json } = asked;
     let config = load(&settings)?;
     let store = Store::open(&config.data_dir).map_err(|e| store_end(&e))?;
     let (old, new) =
         keys::rotate(&store, &config.data_dir, lost, clock::wall_ms()).map_err(|e| store_end(&e))?;
+    if json {
+        println!("{}", serde_json::json!({ "old": old, "new": new, "lost": lost }));
+        return Ok(());
+    }
     println!("receipts are signed with key {new} from now on; those of key {old} stay valid");
     if lost {
-        println!("nobody signed the new key: run `lectern forget-hub` in every room");
+        println!("nobody signed the new key: run `lectern forget-hub` in every room, its daemon stopped");
     }
     Ok(())
 }

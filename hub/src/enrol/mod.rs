@@ -28,7 +28,7 @@ use crate::model::bell::Bell;
 use crate::store::authority::Authority;
 use crate::store::certificates::Came;
 use crate::store::tokens::{Standing, Token};
-use crate::store::{Store, audit, certificates, device_keys, devices, tokens};
+use crate::store::{Store, audit, certificates, device_keys, devices, events, tokens};
 
 /// A device's nonce has 16 bytes, in hexadecimal digits.
 const NONCE: usize = 32;
@@ -214,8 +214,13 @@ fn settle(db: &Connection, token: &Token, wish: &Wish, secret: &str, now: i64) -
     if !devices::add(db, &token.topics, &token.room, secret, now)? {
         devices::set_password(db, id, secret)?;
         devices::rename(db, id, &token.room)?;
-        // Another machine: what the one before signed stays signed, and it signs nothing new.
-        if devices::find(db, id.as_str())?.and_then(|d| d.key).is_some_and(|known| known != wish.key) {
+        let known = devices::find(db, id.as_str())?.and_then(|d| d.key);
+        let another = known.is_some_and(|known| known != wish.key);
+        if another || certificates::was_elsewhere(db, id, wish.key)? {
+            events::begin_anew(db, id)?;
+        }
+        // What the machine before signed stays signed, and it signs nothing new.
+        if another {
             device_keys::release(db, id, now)?;
             audit::note(db, "token", "device_key", id.as_str(), "released", now)?;
         }

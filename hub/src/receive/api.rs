@@ -186,8 +186,9 @@ fn key_differs(why: &str) -> Problem {
     Problem::conflict(
         "key_differs",
         format!(
-            "this device was known with another signing key ({why}); if the machine was replaced, let its new key \
-             come with `lectern-hub device add --replace --new-key`"
+            "this device was known with another signing key ({why}); if the machine was replaced, enrol it with a new card \
+             (换设备 on the page 设备登记), or, where rooms have no cards, let its new key come with `lectern-hub device add \
+             --replace --new-key`"
         ),
     )
 }
@@ -195,7 +196,7 @@ fn key_differs(why: &str) -> Problem {
 fn other_machine() -> Problem {
     Problem::conflict(
         "other_machine",
-        "this device's id, key and password came from another machine (a cloned disk?): register this one under an id of its own; if its hardware was exchanged, give the device a new password at the hub",
+        "this device's id, key and password came from another machine (a cloned disk?): register this one under an id of its own; if its hardware was exchanged, enrol it with a new card (换设备 on the page 设备登记), or, where rooms have no cards, give the device a new password at the hub",
     )
 }
 

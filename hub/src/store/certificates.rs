@@ -5,6 +5,7 @@
 //! however good its signature is.
 
 use lectern_wire::id::DeviceId;
+use lectern_wire::sign::PublicKey;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::authority::Issued;
@@ -51,6 +52,20 @@ pub fn retire(
         params![now, why, device.as_str(), but],
     )?;
     Ok(())
+}
+
+/// Whether the machine with this signing key was given a certificate as another device after its last as this one.
+///
+/// # Errors
+/// What the database says.
+pub fn was_elsewhere(db: &Connection, device: &DeviceId, key: PublicKey) -> rusqlite::Result<bool> {
+    db.query_row(
+        "SELECT EXISTS (SELECT 1 FROM device JOIN certificate ON certificate.device = device.id
+         WHERE device.key = ?1 AND device.id <> ?2 AND issued_ms >
+         (SELECT coalesce(max(issued_ms), 0) FROM certificate WHERE device = ?2))",
+        params![String::from(key), device.as_str()],
+        |row| row.get(0),
+    )
 }
 
 /// When the certificate of a device that holds longest ends; none when it has none.

@@ -99,6 +99,16 @@ fn advance(db: &Connection, device: &str, epoch: i64, mut high: i64) -> rusqlite
     }
 }
 
+/// Another machine takes the device's place, or one that was another device meanwhile comes back: its numbers do not
+/// continue those that came last.
+///
+/// # Errors
+/// What the database says.
+pub fn begin_anew(db: &Connection, device: &DeviceId) -> rusqlite::Result<()> {
+    db.execute("UPDATE device SET epoch = epoch + 1, high = 0 WHERE id = ?", [device.as_str()])?;
+    Ok(())
+}
+
 /// Numbers that are missing below one that has arrived: first, last, and when that one arrived.
 ///
 /// # Errors
@@ -205,6 +215,20 @@ mod tests {
         assert_eq!(add_one(&store, &id, "lesson", &event(1, "after")), (true, 1));
         assert_eq!(add_one(&store, &id, "lesson", &event(2, "after")), (true, 2));
         assert_eq!(store.read_now(|db| newest(db, &id, 9)).expect("read").len(), 7);
+    }
+
+    #[test]
+    fn another_machine_in_the_devices_place_counts_from_where_it_stands() {
+        let (_folder, store, id) = store();
+        add_one(&store, &id, "lesson", &event(1, "the one before"));
+        store.write_now(|db| begin_anew(db, &id)).expect("begun");
+        assert_eq!(add_one(&store, &id, "lesson", &event(40, "moved here")), (true, 40));
+        assert_eq!(store.read_now(|db| hole(db, &id)).expect("read"), None);
+        store.write_now(|db| begin_anew(db, &id)).expect("begun");
+        assert_eq!(add_one(&store, &id, "lesson", &event(1, "a new one")), (true, 1));
+        let anew = "SELECT anew_ms FROM device";
+        let anew = store.read_now(|db| db.query_row(anew, [], |row| row.get::<_, Option<i64>>(0)));
+        assert_eq!(anew.expect("read"), None, "nothing was lost, and nobody is told so");
     }
 
     #[test]

@@ -35,10 +35,11 @@ pub mod tokens;
 pub mod usage;
 
 use std::fs::File;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lectern_base::disk;
 use rusqlite::Connection;
 
 /// The database's versions, oldest first: each text takes it one further. Texts are only ever added.
@@ -145,6 +146,7 @@ impl Store {
             .truncate(false)
             .write(true)
             .open(&path)
+            .and_then(|lock| disk::hand_over(&path).map(|()| lock))
             .map_err(StoreError::io(format!("opening {}", path.display())))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -159,6 +161,7 @@ impl Store {
             .write(true)
             .mode(0o600)
             .open(&path)
+            .and_then(|_| disk::hand_over(&path))
             .map_err(StoreError::io("opening hub.db"))?;
         let writer = Connection::open(&path)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
@@ -268,17 +271,7 @@ impl Store {
 
 /// Makes the data folder, if it is missing, for its owner alone: it holds keys, and pictures of pupils.
 fn private_folder(folder: &Path) -> std::io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    std::fs::DirBuilder::new().mode(0o700).create(folder)?;
-    match folder.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => lectern_base::disk::sync_folder(parent),
-        _ => Ok(()),
-    }
+    disk::make_folder_with_mode(folder, 0o700)
 }
 
 /// Something of ours that has no text.

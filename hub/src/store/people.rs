@@ -116,5 +116,8 @@ mod tests {
         assert!(!fits("wrong", &stored));
         assert!(!fits("right", "nonsense"));
         assert!(!stored.contains("right"));
+        // What makes it slow to guess: memory and passes of Argon2id, as OWASP asks for them.
+        let argon = Argon2::default();
+        assert!(argon.params().m_cost() >= 19 * 1024 && argon.params().t_cost() >= 2);
     }
 }

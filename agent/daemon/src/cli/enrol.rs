@@ -103,9 +103,10 @@ pub fn run(path: &Path, asked: &Enrol, json: bool) -> Exit {
         Err(e) => {
             fail(&e.to_string());
             match e {
-                EnrolError::Refused { .. } | EnrolError::Stranger(_) | EnrolError::Already(_) => {
-                    Exit::Refused
-                }
+                EnrolError::Refused { .. }
+                | EnrolError::Stranger(_)
+                | EnrolError::Already(_)
+                | EnrolError::Waiting { .. } => Exit::Refused,
                 EnrolError::Code(_) | EnrolError::Address(_) | EnrolError::Plain(_) => Exit::BadSettings,
                 _ => Exit::Failed,
             }

@@ -88,7 +88,8 @@ enum What {
     Export(export::Export),
     /// Check the state folder: every row against its file. The daemon must be stopped.
     Fsck,
-    /// Forget the hub's keys and its log, when the hub was replaced. The daemon must be stopped.
+    /// Forget the hub's keys and its log: its signing key was lost, or an old backup of it was restored. A hub that was set
+    /// up anew is another one: `lectern enrol --again`, with its card. The daemon must be stopped.
     ForgetHub,
     /// Writes man pages and shell completions into a folder laid out as /usr/share: what packages are built with.
     #[command(hide = true)]

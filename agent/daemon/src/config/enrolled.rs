@@ -22,6 +22,8 @@ pub struct Enrolled {
     pub id: String,
     /// The room it made this machine.
     pub room: String,
+    /// Its school and the device's id: whose lessons this machine hands in.
+    pub is: (String, String),
     /// What the hub signs with.
     pub hub_key: PublicKey,
     /// The hub's time then, Unix milliseconds.
@@ -80,12 +82,16 @@ pub fn read(data: &Path) -> Result<Option<Enrolled>, String> {
     let own = table.get("enrolled").and_then(Value::as_table).ok_or_else(|| named("has no [enrolled]"))?;
     let text =
         |name: &str| own.get(name).and_then(Value::as_str).ok_or_else(|| named(&format!("has no {name}")));
-    let room = table.get("device").and_then(|d| d.get("room")).and_then(Value::as_str).unwrap_or_default();
+    let device = |name: &str| {
+        let said = table.get("device").and_then(|d| d.get(name)).and_then(Value::as_str);
+        said.unwrap_or_default().to_owned()
+    };
     let marks = own.get("machine").and_then(Value::as_array).into_iter().flatten();
     let marks = marks.map(|mark| mark.as_str().and_then(|text| text.parse().ok()));
     Ok(Some(Enrolled {
         id: text("id")?.to_owned(),
-        room: room.to_owned(),
+        room: device("room"),
+        is: (device("school"), device("id")),
         hub_key: PublicKey::try_from(text("hub_key")?.to_owned()).map_err(|e| named(&e.to_string()))?,
         hub_ms: own.get("hub_ms").and_then(Value::as_integer).ok_or_else(|| named("has no hub_ms"))?,
         machine: marks.collect::<Option<_>>().ok_or_else(|| named("has odd machine marks"))?,

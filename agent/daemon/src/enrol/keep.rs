@@ -55,10 +55,30 @@ pub async fn enrol(data: &Path, card: &Card, machine: &[Digest], again: bool) ->
     }
     let key = identity::signing_key(data).map_err(EnrolError::Keep)?;
     let agreed = ask::enrol(card, PublicKey::of(&key), machine.to_vec()).await?;
+    let becomes = (agreed.enrolled.school.to_string(), agreed.enrolled.device.to_string());
+    if let Some(before) = before.filter(|before| aside.is_none() && before.is != becomes) {
+        let lessons = unstored(data).map_err(odd)?;
+        if lessons > 0 {
+            return Err(EnrolError::Waiting { lessons, device: before.is.1, next: agreed.enrolled.room });
+        }
+    }
     write(data, &card.hub, &agreed, machine).map_err(odd)?;
-    own(data, aside.as_deref()).map_err(odd)?;
     let device = agreed.enrolled.device.to_string();
     Ok(Done { room: agreed.enrolled.room, device, hub: card.hub.to_string(), aside })
+}
+
+/// How many lessons lie here without the receipt of a hub: each is signed as the device's that recorded it.
+fn unstored(data: &Path) -> std::io::Result<usize> {
+    let lessons = match std::fs::read_dir(data.join("lessons")) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        lessons => lessons?,
+    };
+    let mut count = 0;
+    for lesson in lessons {
+        let lesson = lesson?.path();
+        count += usize::from(lesson.join("take-1.mp4").exists() && !lesson.join("receipt.json").exists());
+    }
+    Ok(count)
 }
 
 fn write(data: &Path, hub: &Url, agreed: &Agreed, machine: &[Digest]) -> std::io::Result<()> {
@@ -143,27 +163,6 @@ fn put_aside(data: &Path, id: &str) -> std::io::Result<PathBuf> {
     disk::sync_folder(data)?;
     tracing::warn!(aside = %aside.display(), "what came with a cloned disk image was put aside");
     Ok(aside)
-}
-
-/// What root made here belongs to whoever the folder belongs to: the daemon is not root.
-fn own(data: &Path, aside: Option<&Path>) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
-    let owner = std::fs::metadata(data)?;
-    let mut paths = vec![data.join(FILE), data.join(FOLDER), data.join("device.key")];
-    paths.extend(aside.map(Path::to_owned));
-    while let Some(path) = paths.pop() {
-        let about = match std::fs::symlink_metadata(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            about => about?,
-        };
-        if (about.uid(), about.gid()) != (owner.uid(), owner.gid()) {
-            std::os::unix::fs::lchown(&path, Some(owner.uid()), Some(owner.gid()))?;
-        }
-        if about.is_dir() {
-            paths.extend(std::fs::read_dir(&path)?.flatten().map(|entry| entry.path()));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -53,6 +53,19 @@ pub enum EnrolError {
         "this machine is enrolled already, as {0}; --again enrols it anew, for a room that moved or a hub that was replaced"
     )]
     Already(String),
+    /// Lessons of the room that this machine was until now.
+    #[error(
+        "{lessons} lessons are not stored at the hub yet, and only {device} can hand them in: wait until the page says \
+         可以关机, then enrol as {next} by the same command; for an hour the card is good for this machine once more"
+    )]
+    Waiting {
+        /// How many.
+        lessons: usize,
+        /// Whose they are.
+        device: String,
+        /// The room it was to become.
+        next: String,
+    },
     /// A file, or a key.
     #[error("what the hub gave could not be kept: {0}")]
     Keep(String),
@@ -71,6 +84,7 @@ impl EnrolError {
             Self::Refused { code, .. } => code,
             Self::Garbled(..) => "garbled",
             Self::Already(_) => "already",
+            Self::Waiting { .. } => "waiting",
             Self::Keep(_) => "keep",
         }
     }
@@ -129,7 +143,15 @@ pub fn scanned(text: &str) -> Option<(&str, &str)> {
     mark.eq_ignore_ascii_case("lectern").then_some((hub, code))
 }
 
-/// Takes up what enrolment brought, once: the hub's key in the place of another hub's, and its time, before which no clock is
+/// Whether the state goes with this enrolment; else it is to [`begin`].
+///
+/// # Errors
+/// [`StoreError`].
+pub fn is_taken_up(store: &Store, enrolled: &Enrolled) -> Result<bool, StoreError> {
+    Ok(store.fact(FACT)?.as_deref() == Some(enrolled.id.as_str()))
+}
+
+/// Takes up what enrolment brought: the hub's key in the place of another hub's, and its time, before which no clock is
 /// believed. `forget` forgets another hub altogether.
 ///
 /// # Errors
@@ -139,9 +161,6 @@ pub fn begin(
     enrolled: &Enrolled,
     forget: impl FnOnce(&Store) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    if store.fact(FACT)?.as_deref() == Some(enrolled.id.as_str()) {
-        return Ok(());
-    }
     let key = String::from(enrolled.hub_key);
     if store.fact("hub_key")?.is_some_and(|known| known != key) {
         tracing::warn!(

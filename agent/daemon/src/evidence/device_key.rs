@@ -12,6 +12,9 @@ use crate::platform::identity;
 use crate::store::{Store, StoreError};
 
 const FACT: &str = "key_rotations";
+/// The fact that names a key which follows no other and which the hub took in by a card, since the one before was lost; and
+/// how many changes there were then: it counts until the next one.
+const REGISTERED: &str = "key_registered";
 
 /// All changes of this device's key, oldest first.
 ///
@@ -30,19 +33,35 @@ pub fn rotations(store: &Store) -> Result<Vec<Signed<Rotation>>, StoreError> {
 pub fn open(store: &Store) -> Result<SigningKey, String> {
     let folder = store.folder();
     let key = identity::signing_key(folder)?;
-    let newest = rotations(store).map_err(|e| e.to_string())?.pop();
-    let Some(newest) = newest.filter(|r| r.document.new != PublicKey::of(&key)) else { return Ok(key) };
+    let (own, mut all) = (PublicKey::of(&key), rotations(store).map_err(|e| e.to_string())?);
+    let anew = store.fact(REGISTERED).map_err(|e| e.to_string())?;
+    let anew = anew.is_some_and(|fact| fact == told(own, all.len()));
+    let Some(newest) = all.pop().filter(|r| !anew && r.document.new != own) else { return Ok(key) };
     let next = identity::next_key(folder)?.filter(|next| PublicKey::of(next) == newest.document.new);
     let next = next.ok_or_else(|| {
         format!(
             "device.key is {}, but this device signs with {} by now: restore the key from a backup, or register \
-             the device anew at the hub",
-            PublicKey::of(&key).id(),
+             the device anew with a card (`lectern enrol --again`)",
+            own.id(),
             newest.document.new.id()
         )
     })?;
     identity::take_next(folder).map_err(|e| e.to_string())?;
     Ok(next)
+}
+
+/// Notes that this machine has enrolled with the key it has, whatever key it had before.
+///
+/// # Errors
+/// A sentence.
+pub fn registered(store: &Store) -> Result<(), String> {
+    let key = PublicKey::of(&identity::signing_key(store.folder())?);
+    let changes = rotations(store).map_err(|e| e.to_string())?.len();
+    store.set_fact(REGISTERED, &told(key, changes)).map_err(|e| e.to_string())
+}
+
+fn told(key: PublicKey, changes: usize) -> String {
+    format!("{} {changes}", key.id())
 }
 
 /// Changes the key; gives the ids of the old and the new one.
@@ -89,5 +108,14 @@ mod tests {
         assert_eq!(way, Ok(vec![first, second, third]));
         std::fs::write(path("device.key"), &old).expect("writes");
         assert!(open(&store).expect_err("refused").contains("register"), "an old key is not taken back");
+
+        // Lost, and a card used: the key made then is the device's, and can be changed as any other.
+        std::fs::remove_file(path("device.key")).expect("lost");
+        registered(&store).expect("noted");
+        let anew = PublicKey::of(&open(&store).expect("taken"));
+        rotate(&store, &device).expect("changes");
+        let last = PublicKey::of(&open(&store).expect("opens"));
+        let way = rotation::follow(&owner(&device), anew, last, &rotations(&store).expect("reads"));
+        assert_eq!(way, Ok(vec![anew, last]));
     }
 }

@@ -9,6 +9,9 @@ use lectern_wire::sign::{BadDocument, KeyRing, PublicKey};
 
 use super::{Store, StoreError};
 
+/// The fact that lists the keys of forgotten hubs.
+const FORMER: &str = "former_hub_keys";
+
 /// Whether the hub is asked for its key.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Doubt {
@@ -41,11 +44,36 @@ impl Store {
     /// [`StoreError`].
     pub fn hub_ring(&self) -> Result<KeyRing, StoreError> {
         let mut ring = self.hub_key()?;
-        if let Some(text) = self.fact("hub_keys")? {
-            let earlier: Vec<PublicKey> = serde_json::from_str(&text).map_err(|e| impossible(&e))?;
-            earlier.into_iter().for_each(|key| ring.add(key));
-        }
+        self.listed("hub_keys")?.into_iter().for_each(|key| ring.add(key));
         Ok(ring)
+    }
+
+    /// Keys of hubs that were forgotten. They vouch for nothing new, nor that a lesson is still anywhere; what they signed can
+    /// still be checked by people.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn former_hubs(&self) -> Result<Vec<PublicKey>, StoreError> {
+        self.listed(FORMER)
+    }
+
+    /// Forgets the hub's keys, but for [`Self::former_hubs`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_hub_keys(&self) -> Result<(), StoreError> {
+        let mut former: KeyRing = self.former_hubs()?.into_iter().collect();
+        self.hub_ring()?.iter().for_each(|key| former.add(*key));
+        let former: Vec<_> = former.iter().collect();
+        let text = serde_json::to_string(&former).map_err(|e| impossible(&e))?;
+        self.set_fact(FORMER, &text)?;
+        self.forget("hub_key")?;
+        self.forget("hub_keys")
+    }
+
+    fn listed(&self, fact: &str) -> Result<Vec<PublicKey>, StoreError> {
+        let text = self.fact(fact)?.unwrap_or_else(|| "[]".into());
+        serde_json::from_str(&text).map_err(|e| impossible(&e))
     }
 
     /// Whether a word that does not verify is to wait, because its signer may be the hub with a new key.

@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use lectern_base::disk;
 use lectern_wire::alarm::Alarm;
 use lectern_wire::id::LessonId;
 use rusqlite::Connection;
@@ -239,7 +240,7 @@ impl Store {
     pub fn open(folder: &Path, outbox_limit_bytes: u64) -> Result<Self, StoreError> {
         let unwritable::Taken { lock, kept } = unwritable::take(folder)?;
         let path = folder.join("state.db");
-        let db = prepared(if kept { Connection::open(&path)? } else { unwritable::remembered(&path)? })?;
+        let db = prepared(if kept { opened(&path)? } else { unwritable::remembered(&path)? })?;
         let alarms = alarms::load(&db)?;
         let outbox = outbox::Outbox::open(&folder.join("outbox.db"), outbox_limit_bytes);
         Ok(Self(Arc::new(Inner {
@@ -392,6 +393,14 @@ impl Store {
         let sql = "INSERT INTO facts (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
         self.db().execute(sql, [key, value]).map(drop).map_err(Into::into)
     }
+}
+
+/// A database's file, made when there is none, before anything is made beside it: what SQLite makes there belongs to whom
+/// the file belongs to.
+fn opened(path: &Path) -> Result<Connection, StoreError> {
+    let db = Connection::open(path)?;
+    disk::hand_over(path).map_err(at(path))?;
+    Ok(db)
 }
 
 /// The database at this version.

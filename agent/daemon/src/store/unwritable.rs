@@ -27,7 +27,8 @@ pub(super) struct Taken {
 pub(super) fn take(folder: &Path) -> Result<Taken, StoreError> {
     let path = folder.join("lock");
     let made = ["", "lessons", "run"].iter().try_for_each(|sub| disk::make_folder(&folder.join(sub)));
-    let (lock, kept) = match made.and_then(|()| File::create(&path)) {
+    let made = made.and_then(|()| File::create(&path));
+    let (lock, kept) = match made.and_then(|lock| disk::hand_over(&path).map(|()| lock)) {
         Ok(lock) => (Some(lock), true),
         Err(e) if e.kind() == ErrorKind::ReadOnlyFilesystem && folder.is_dir() => {
             tracing::error!(folder = %folder.display(), "the disk can only be read; nothing is kept and no lesson is begun: {e}");

@@ -40,7 +40,7 @@ pub enum UploadError {
     NotYet,
     /// The hub answers with a key that is not the one this device knows.
     #[error(
-        "the hub at {url} shows key {found}, this device knows {known}: if the hub was replaced, stop lectern, run `lectern forget-hub`, start it again"
+        "the hub at {url} shows key {found}, this device knows {known}: if that key was lost at the hub, stop lectern, run `lectern forget-hub`, start it again; if it is another hub, enrol at it with its card (`lectern enrol --again`)"
     )]
     OtherHub {
         /// Its address.

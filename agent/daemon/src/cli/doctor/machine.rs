@@ -15,7 +15,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
 
 fn data(config: &Config) -> Finding {
     let folder = &config.device.data_dir;
-    let usable = std::fs::create_dir_all(folder).and_then(|()| {
+    let usable = disk::make_folder(folder).and_then(|()| {
         let probe = folder.join(".doctor");
         std::fs::write(&probe, b"x")?;
         std::fs::remove_file(&probe)

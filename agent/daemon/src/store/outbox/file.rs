@@ -9,10 +9,10 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use lectern_base::clock;
+use lectern_base::{clock, disk};
 use rusqlite::{Connection, ErrorCode, params};
 
-use crate::store::{StoreError, at};
+use crate::store::{StoreError, at, opened};
 
 const SCHEMA: &str = "
 BEGIN;
@@ -57,6 +57,15 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
+impl From<StoreError> for Fault {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Database(e) => e.into(),
+            other => Self::Disk(other),
+        }
+    }
+}
+
 /// Whether it is the disk's fault and not the file's.
 fn is_disk(e: &rusqlite::Error) -> bool {
     let code = e.sqlite_error_code();
@@ -89,7 +98,7 @@ pub fn open(path: &Path) -> Result<Connection, Fault> {
         // SQLite would take it for a new one, and its numbers would begin anew without a word.
         return Err(Fault::Broken("it is empty".into()));
     }
-    let db = Connection::open(path)?;
+    let db = opened(path)?;
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;")?;
     if before.is_none() {
         db.execute_batch(SCHEMA)?;
@@ -112,7 +121,9 @@ fn note_of(path: &Path) -> PathBuf {
 /// Notes how far events are numbered. Not synced: the events are; what this guards against happens later.
 pub fn note(path: &Path, db: &Connection) {
     let note = || {
-        let file = std::fs::File::options().write(true).create(true).truncate(false).open(note_of(path))?;
+        let note = note_of(path);
+        let file = std::fs::File::options().write(true).create(true).truncate(false).open(&note)?;
+        disk::hand_over(&note)?;
         // Always as long, so that it is never half an older one.
         file.write_all_at(format!("{:020}\n", newest_event(db)?).as_bytes(), 0)?;
         Ok::<_, anyhow::Error>(())
