@@ -109,8 +109,8 @@ fn main() -> ExitCode {
         cuts: pick(arguments.cuts, 2, 20),
         others: pick(arguments.others, 1, 5),
         ways: pick(arguments.ways, 5, 200),
-        tls: pick(arguments.tls, 2, 60),
-        stores: pick(arguments.stores, 3, 100),
+        tls: pick(arguments.tls, 2, 40),
+        stores: pick(arguments.stores, 3, 60),
         minutes: pick(arguments.minutes, 0, 60),
         seed: arguments.seed.unwrap_or_else(|| u64::from(u32::from_le_bytes(chance::bytes()))),
     };
