@@ -177,7 +177,7 @@ impl Way {
     }
 
     /// The room dies and comes back; then everything is where it belongs.
-    fn to_its_end(&mut self) {
+    fn ends_the_day(&mut self) {
         self.series.kill(&mut self.agent).unwrap();
         self.wait_for_state("lost");
         self.agent.restart(&self.folder).unwrap();
@@ -218,7 +218,7 @@ async fn through_mosquitto_with_the_shipped_rules_everything_arrives_once() {
     way.report(2).await;
     broker.restart(&way.folder).unwrap();
     way.wait_for_reports("what was said while the broker restarted");
-    way.to_its_end();
+    way.ends_the_day();
     telegraf_has_what_the_hub_has(&way, &mut telegraf);
 }
 
@@ -271,7 +271,7 @@ async fn through_rabbitmq_with_the_shipped_rules_everything_arrives_once() {
     let (mut way, mut broker) =
         Way::new(port, |folder, users| Broker::rabbitmq(folder, port, users).unwrap());
     way.through_a_day(&mut broker).await;
-    way.to_its_end();
+    way.ends_the_day();
 }
 
 #[tokio::test(flavor = "multi_thread")]
