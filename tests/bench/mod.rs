@@ -4,6 +4,7 @@
 //! recording  the recorder against ffmpeg: processor time, memory, pictures
 //!   peer     ffmpeg's command line for the same work
 //! copy       a network camera kept as it comes, beside ffmpeg doing so
+//! download   the first byte of a long lesson over HTTP
 //! garage     a long lesson to an S3 store beside rclone
 //! lessons    the idle daemon, press to picture, stop to receipt
 //! links      uploads over slow, long, lossy and shared lines; the lossy one also alone
@@ -18,6 +19,7 @@
 
 pub mod agents;
 pub mod copy;
+pub mod download;
 pub mod garage;
 pub mod lessons;
 pub mod links;

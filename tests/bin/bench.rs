@@ -18,7 +18,7 @@ use lectern_tests::World;
 use lectern_tests::programs::Programs;
 
 use bench::table::Row;
-use bench::{copy, garage, lessons, links, price, recording, upload, verify};
+use bench::{copy, download, garage, lessons, links, price, recording, upload, verify};
 
 /// Measures Lectern beside its peers.
 #[derive(Debug, Parser)]
@@ -57,6 +57,8 @@ enum Figures {
     Slow,
     /// A long lesson to the hub's file store, beside rclone.
     Upload,
+    /// The first byte of a 45-minute lesson over HTTP.
+    Download,
     /// A long lesson to Garage by the hub's leave, beside rclone.
     Garage,
 }
@@ -128,6 +130,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wanted(Figures::Armed) {
         rows.push(lessons::School::armed(&world, &programs)?);
+    }
+    if wanted(Figures::Download) {
+        rows.push(download::measure(&world)?);
     }
     if wanted(Figures::Lessons) {
         let school = lessons::School::start(&world, &programs)?;

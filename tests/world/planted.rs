@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read as _, Write as _};
+use std::ops::Range;
+use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
@@ -11,7 +13,7 @@ use ed25519_dalek::SigningKey;
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
-use lectern_wire::manifest::{Manifest, Part};
+use lectern_wire::manifest::{Manifest, Part, Take};
 use lectern_wire::sign::{self, Signed};
 use sha2::{Digest as _, Sha256};
 
@@ -23,6 +25,32 @@ use crate::school::Agent;
 /// # Errors
 /// When the lesson it is made from is not as the agent writes lessons.
 pub fn plant(agent: &mut Agent, from: &str, id: &str, bytes: u64) -> anyhow::Result<()> {
+    made_of(agent, from, id, |take, path| {
+        ensure!(take.size < bytes, "the lesson it is made from is longer already");
+        lengthen(path, bytes - take.size)
+    })
+}
+
+/// As [`plant`], but a lesson that plays: the stored one's only take over and over, this often.
+///
+/// # Errors
+/// As [`plant`].
+pub fn plant_repeated(agent: &mut Agent, from: &str, id: &str, times: u32) -> anyhow::Result<()> {
+    made_of(agent, from, id, |take, path| {
+        let once = std::fs::read(path)?;
+        std::fs::write(path, repeated(&once, times)?)?;
+        take.duration_ms *= u64::from(times);
+        Ok(())
+    })
+}
+
+/// A lesson whose take `change` has made longer.
+fn made_of(
+    agent: &mut Agent,
+    from: &str,
+    id: &str,
+    change: impl FnOnce(&mut Take, &Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     agent.process.kill();
     let (source, folder) = (agent.data.join("lessons").join(from), agent.data.join("lessons").join(id));
     std::fs::create_dir_all(&folder)?;
@@ -32,12 +60,11 @@ pub fn plant(agent: &mut Agent, from: &str, id: &str, bytes: u64) -> anyhow::Res
     manifest.prev = None;
     manifest.takes.truncate(1);
     let take = manifest.takes.first_mut().context("a lesson without a take")?;
-    ensure!(take.size < bytes, "the lesson it is made from is longer already");
     let path = folder.join(&take.file);
     std::fs::copy(source.join(&take.file), &path)?;
-    lengthen(&path, bytes - take.size)?;
+    change(take, &path)?;
     (take.parts, take.sha256) = slice(&path)?;
-    take.size = bytes;
+    take.size = take.parts.iter().map(|part| part.size).sum();
 
     let key = std::fs::read_to_string(agent.data.join("device.key"))?;
     let key: [u8; 32] = BASE64.decode(key.trim())?.try_into().ok().context("a key of another length")?;
@@ -65,8 +92,85 @@ pub fn plant(agent: &mut Agent, from: &str, id: &str, bytes: u64) -> anyhow::Res
     Ok(())
 }
 
+/// A take's fragments over and over, each time later by what lies between its first fragment and its last, which is left out.
+fn repeated(once: &[u8], times: u32) -> anyhow::Result<Vec<u8>> {
+    let top = boxes(once)?;
+    let first = top.iter().position(|(kind, _)| kind == b"moof").context("a take without fragments")?;
+    let last = top.iter().rposition(|(kind, _)| kind == b"moof").context("a take without fragments")?;
+    ensure!(first < last, "a take of one fragment");
+    let moofs = |at: usize| times_of(once, top[at].1.clone());
+    let (begin, end) = (moofs(first)?, moofs(last)?);
+    let (from, until) = (top[first].1.start - 8, top[last].1.start - 8);
+    let mut whole = once[..from].to_vec();
+    for n in 0..u64::from(times) {
+        let start = whole.len();
+        whole.extend_from_slice(&once[from..until]);
+        for (_, moof) in top[first..last].iter().filter(|(kind, _)| kind == b"moof") {
+            for Time { track, at, wide, time } in times_of(once, moof.clone())? {
+                let of = |all: &[Time]| all.iter().find(|t| t.track == track).map(|t| t.time);
+                let once = of(&end).zip(of(&begin)).context("a track that is not in every fragment")?;
+                let (time, at) = (time + n * (once.0 - once.1), start + at - from);
+                if wide {
+                    whole[at..at + 8].copy_from_slice(&time.to_be_bytes());
+                } else {
+                    whole[at..at + 4].copy_from_slice(&u32::try_from(time)?.to_be_bytes());
+                }
+            }
+        }
+    }
+    Ok(whole)
+}
+
+/// When a fragment's track begins, and where that stands.
+struct Time {
+    track: u32,
+    at: usize,
+    wide: bool,
+    time: u64,
+}
+
+/// The `tfdt` of each `traf` of a `moof` with this content.
+fn times_of(bytes: &[u8], moof: Range<usize>) -> anyhow::Result<Vec<Time>> {
+    let mut found = Vec::new();
+    for (_, traf) in boxes_in(bytes, moof)?.into_iter().filter(|(kind, _)| kind == b"traf") {
+        let inside = boxes_in(bytes, traf)?;
+        let one = |kind: &[u8; 4]| {
+            let place = inside.iter().find(|(k, _)| k == kind).map(|(_, place)| place.start);
+            place.context("a fragment without its time")
+        };
+        let four = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+        let (header, time) = (one(b"tfhd")?, one(b"tfdt")?);
+        let wide = bytes.get(time) == Some(&1);
+        let (track, high, low) = (four(header + 4), four(time + 4), four(time + 8));
+        let (track, high, low) = (track.context("cut")?, high.context("cut")?, low.context("cut")?);
+        let value = if wide { u64::from(high) << 32 | u64::from(low) } else { u64::from(high) };
+        found.push(Time { track, at: time + 4, wide, time: value });
+    }
+    Ok(found)
+}
+
+type Boxes = Vec<([u8; 4], Range<usize>)>;
+
+fn boxes(bytes: &[u8]) -> anyhow::Result<Boxes> {
+    boxes_in(bytes, 0..bytes.len())
+}
+
+/// The boxes in a place: kind and content. A take's boxes have sizes of four bytes.
+fn boxes_in(bytes: &[u8], place: Range<usize>) -> anyhow::Result<Boxes> {
+    let (mut found, mut at) = (Vec::new(), place.start);
+    while at < place.end {
+        let head: [u8; 8] = bytes.get(at..at + 8).context("a box that is cut")?.try_into()?;
+        let [a, b, c, d, kind @ ..] = head;
+        let size = usize::try_from(u32::from_be_bytes([a, b, c, d]))?;
+        ensure!(size >= 8 && at + size <= place.end, "a box of {size} bytes at {at}");
+        found.push((kind, at + 8..at + size));
+        at += size;
+    }
+    Ok(found)
+}
+
 /// Appends bytes that no proxy could press together.
-fn lengthen(path: &std::path::Path, bytes: u64) -> anyhow::Result<()> {
+fn lengthen(path: &Path, bytes: u64) -> anyhow::Result<()> {
     let mut file = File::options().append(true).open(path)?;
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut block = vec![0; 1 << 20];
@@ -86,7 +190,7 @@ fn lengthen(path: &std::path::Path, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn slice(path: &std::path::Path) -> anyhow::Result<(Vec<Part>, Digest)> {
+fn slice(path: &Path) -> anyhow::Result<(Vec<Part>, Digest)> {
     let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
     let (mut whole, mut parts) = (Sha256::new(), Vec::new());
     loop {

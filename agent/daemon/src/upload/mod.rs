@@ -9,7 +9,7 @@
 //! other up.
 //!
 //! ```text
-//! mod      which lesson, and whether it may go now (schedule)
+//! mod      which lesson, and whether it may go now (schedule; refused)
 //! lanes    its parts side by side (climb), one more on its way to its turn (turns)
 //! destination, hub   how a part is taken there
 //! road     connections (line), a request and its answer (exchange), bytes out of files (body), pace, and the question that keeps it polite (manners)
@@ -26,6 +26,7 @@ mod line;
 mod manners;
 mod pace;
 mod receipt;
+mod refused;
 mod road;
 mod turns;
 mod witness;
@@ -54,6 +55,7 @@ use destination::Went;
 pub use error::UploadError;
 use lanes::{Came, jittered, jittered_a_little};
 pub use line::Proxy;
+use refused::Refused;
 pub use road::Road;
 use turns::Turns;
 pub use witness::forget as forget_log;
@@ -87,6 +89,7 @@ pub async fn run(store: Store, settings: Settings, stop: CancellationToken) {
         schedule,
         climb: Mutex::default(),
         stuck: Mutex::default(),
+        refused: Mutex::default(),
     };
     let uploader = Arc::new(uploader);
     let manners = async {
@@ -121,6 +124,7 @@ struct Uploader {
     climb: Mutex<Climb>,
     /// The lesson that goes before all others can not go on before this time, on the monotonic clock.
     stuck: Mutex<Duration>,
+    refused: Mutex<Refused>,
 }
 
 impl Uploader {
@@ -157,6 +161,10 @@ impl Uploader {
                 () = rest::about(pause) => {}
             }
         }
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn climb(&self) -> MutexGuard<'_, Climb> {
@@ -237,7 +245,8 @@ impl Uploader {
     async fn lesson(self: &Arc<Self>, lesson: &Lesson, live: bool) -> Result<Came, UploadError> {
         let rows = self.store.parts(&lesson.id)?;
         let sealable = lesson.state == State::Sealed;
-        if !sealable && rows.iter().all(|row| row.stored || row.damaged) {
+        let complete = rows.iter().all(|row| row.stored || row.damaged);
+        if complete && (!sealable || self.refused().waits(&lesson.id, clock::mono())) {
             return Ok(Came::Nothing);
         }
         let held = self.destination.open(lesson).await?;
@@ -332,14 +341,17 @@ impl Uploader {
                 tracing::error!(lesson = %lesson.id, "no receipt: {why}");
                 let what = format!("{} 的数据和录制时的存证不符", lesson.id);
                 self.store.board().update(|s| s.upload.evidence_fault = Some(what));
+                self.refused().add(&lesson.id, clock::mono());
                 return Ok(false);
             }
             Err(e @ UploadError::LogRefused(_)) => {
                 tracing::error!(lesson = %lesson.id, "not stored: {e}");
+                self.refused().add(&lesson.id, clock::mono());
                 return Ok(false);
             }
             outcome => outcome?,
         }
+        self.refused().forget(&lesson.id);
         if self.store.lesson(&lesson.id)?.is_none_or(|now| now.state == State::Discarded) {
             return Ok(false);
         }
