@@ -50,9 +50,8 @@ soak-system: packages-to-try
 	rm -rf --one-file-system target/system target/system.*
 
 peers: setup
+	@packaging/setup.sh peers
 	cargo build --workspace --bins --locked
-	python3 -m venv $(PYCA)
-	$(PYCA)/bin/pip install -q --disable-pip-version-check pyca==4.4
 	LECTERN_PYCA=$(PYCA)/bin/python target/debug/lectern-soak --peers
 
 bench: setup

@@ -54,6 +54,10 @@ if [ "${1:-}" = bench ]; then
         mosquitto collectd-core prometheus-node-exporter # what measuring a room costs
     )
 fi
+# Python agents that `make bench` and `make peers` hold Lectern against (`packaging/setup.sh peers`: pyCA alone), each in
+# an environment of its own in the cache. Fixed, so that figures of two days are of the same programs.
+lnxlink_version=2026.10.0
+pyca_version=4.4
 
 # `packaging/setup.sh try` adds what boots a Debian of its own for the packages.
 if [ "${1:-}" = try ]; then
@@ -163,6 +167,22 @@ if [ "${1:-}" = garage ] && [ ! -x "$moto/bin/moto_server" ]; then
     echo "setup: installing moto"
     python3 -m venv "$moto"
     "$moto/bin/pip" install -q --disable-pip-version-check 'moto[s3,server]==5.2.5'
+fi
+
+# $1: a program that is a Python package, $2: its version.
+python_agent() {
+    local home="${XDG_CACHE_HOME:-$HOME/.cache}/lectern/$1"
+    if [ ! -e "$home/whole-$2" ]; then
+        echo "setup: installing $1 $2"
+        rm -rf "$home"
+        python3 -m venv "$home"
+        "$home/bin/pip" install -q --disable-pip-version-check --prefer-binary "$1==$2"
+        touch "$home/whole-$2"
+    fi
+}
+case "${1:-}" in bench | peers) python_agent pyca "$pyca_version" ;; esac
+if [ "${1:-}" = bench ]; then
+    python_agent lnxlink "$lnxlink_version"
 fi
 
 if [ "${1:-}" = hass ]; then

@@ -24,7 +24,9 @@ fn urls(camera: &Value) -> Vec<&str> {
 fn cameras_in_the_network_are_found_and_asked_and_nobody_is_believed() {
     let folder = Folder::new().unwrap();
     let Some(mut network) = Network::start(&folder).unwrap() else {
-        return eprintln!("SKIPPED: no network namespace may be made here, so no camera can be looked for");
+        return lectern_tests::skipped(
+            "no network namespace may be made here, so no camera can be looked for",
+        );
     };
     let lectern = Programs::find().unwrap().lectern;
     let (secret, wrong) = (folder.join("secret"), folder.join("wrong"));

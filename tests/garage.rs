@@ -34,7 +34,7 @@ impl AtGarage {
     }
 
     fn with(start: fn(&Folder, &Path) -> anyhow::Result<Garage>, more: &str) -> Option<Self> {
-        let program = Garage::find().map_err(|why| println!("{why}")).ok()?;
+        let program = Garage::find().map_err(|why| lectern_tests::skipped(&why)).ok()?;
         let folder = Folder::new().unwrap();
         let garage = start(&folder, &program).unwrap();
         let school = School::start_with(folder, &Room::card(), &garage.settings(more)).unwrap();
@@ -393,7 +393,7 @@ fn the_check_says_what_garage_and_a_file_store_can_be_trusted_with() {
     assert_eq!(report["store"], "file");
     assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "nothing of the trial is left");
 
-    let Ok(program) = Garage::find().map_err(|why| println!("{why}")) else { return };
+    let Ok(program) = Garage::find().map_err(|why| lectern_tests::skipped(&why)) else { return };
     let mut garage = Garage::start(&folder, &program).unwrap();
     std::fs::write(&config, format!("data_dir = {data:?}\n{}", garage.settings(""))).unwrap();
     let (code, report) = check(&programs, &config);
@@ -410,7 +410,7 @@ fn the_check_says_what_garage_and_a_file_store_can_be_trusted_with() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_believes_everything_is_found_out_and_gets_its_parts_from_the_hub() {
-    let Ok(python) = Moto::find().map_err(|why| println!("{why}")) else { return };
+    let Ok(python) = Moto::find().map_err(|why| lectern_tests::skipped(&why)) else { return };
     let programs = Programs::find().unwrap();
     let folder = Folder::new().unwrap();
     let moto = Moto::start(&folder, &python).unwrap();

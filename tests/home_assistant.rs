@@ -100,7 +100,7 @@ async fn follow(which: &Installed, form: &str) {
 async fn a_real_home_assistant_shows_a_room_as_it_is_in_every_form_it_knows() {
     let (found, skipped) = installed();
     for why in skipped {
-        eprintln!("{why}");
+        lectern_tests::skipped(&why);
     }
     for which in &found {
         follow(which, "components").await;

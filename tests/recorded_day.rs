@@ -201,7 +201,7 @@ async fn what_the_hub_has_in_the_evening_is_what_a_person_would_have_written() {
     let boot = folder.join("boot-id");
     std::fs::write(&boot, "evening\n").unwrap();
     let Some(programs) = programs(&folder, &hub_clock, &room_clock, &boot) else {
-        println!("SKIPPED: this kernel gives no namespaces of mounts and time");
+        lectern_tests::skipped("this kernel gives no namespaces of mounts and time");
         return;
     };
     for clock in [&hub_clock, &room_clock] {

@@ -115,7 +115,7 @@ fn a_volume_that_is_restored_at_each_boot_is_found_out_in_the_second_boot() {
     let boots = |id: &str| std::fs::write(&boot, format!("{id}\n")).unwrap();
     boots("first");
     if !Command::new(&wrapper).arg("--version").output().unwrap().status.success() {
-        println!("SKIPPED: no file may be mounted over another here");
+        lectern_tests::skipped("no file may be mounted over another here");
         return;
     }
     programs.lectern = wrapper;

@@ -54,16 +54,22 @@ impl Classroom {
         found.unwrap();
     }
 
-    /// Stops and gives the stored take with its part of the manifest.
-    fn finish(&self) -> (PathBuf, Value) {
+    /// Stops and gives the lesson's folder at the hub with what its manifest says of the takes.
+    fn stop(&self) -> (PathBuf, Vec<Value>) {
         self.agent.press("stop").unwrap();
         let status = self.agent.wait_for(&["stored"], PATIENCE).unwrap();
         let folder = self.hub.lesson_folder(status["lesson"]["id"].as_str().unwrap());
         let manifest: Value =
             serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
         assert_eq!(self.agent.verify(&folder).unwrap()["sound"], true);
-        let takes = manifest["document"]["takes"].as_array().unwrap();
-        assert_eq!(takes.len(), 1, "a lost source does not end the take");
+        (folder, manifest["document"]["takes"].as_array().unwrap().clone())
+    }
+
+    /// Stops and gives the stored take with its part of the manifest.
+    fn finish(&self) -> (PathBuf, Value) {
+        let (folder, takes) = self.stop();
+        let log = self.agent.process.tail_of_log();
+        assert_eq!(takes.len(), 1, "a lost source does not end the take: {takes:?}\n{log}");
         (folder.join("take-1.mp4"), takes[0].clone())
     }
 }
@@ -96,6 +102,19 @@ fn a_camera_that_stalls_gets_a_plate_and_comes_back() {
 
 #[test]
 fn a_camera_on_this_machine_is_recorded_and_comes_back_when_it_is_plugged_in_again() {
+    // What stands in for a driver here may crash the recorder, see [`UsbCamera::crashes`]: then, and only then, once more.
+    for _ in 0..4 {
+        let before = UsbCamera::crashes();
+        if !pull_the_camera(before) {
+            return;
+        }
+    }
+    panic!("the emulation of a camera crashed four times in a row");
+}
+
+/// Pulls the camera and plugs it in again; true when its emulation crashed and nothing can be said, where the kernel has noted
+/// more of its crashes than `before`.
+fn pull_the_camera(before: Option<usize>) -> bool {
     let world = World::start().unwrap();
     let mut camera = UsbCamera::start(&world.folder).unwrap();
     let mut room = Room::of(&world, false);
@@ -112,13 +131,19 @@ fn a_camera_on_this_machine_is_recorded_and_comes_back_when_it_is_plugged_in_aga
     camera.plug(&room.world.folder).unwrap();
     room.wait_for_warning("no_picture", false);
     room.record_for(3000);
-    let (file, take) = room.finish();
-    assert!(gap(&take, "camera")["to_ms"].as_u64().is_some());
+    let (folder, takes) = room.stop();
+    if takes.len() > 1 && UsbCamera::crashes() > before {
+        return true;
+    }
+    assert_eq!(takes.len(), 1, "a lost source does not end the take: {}", room.agent.process.tail_of_log());
+    let (file, take) = (folder.join("take-1.mp4"), &takes[0]);
+    assert!(gap(take, "camera")["to_ms"].as_u64().is_some());
     let board =
         |ms: u64| Frame::of_file(&file, Duration::from_millis(ms)).unwrap().light(0.80, 0.75).unwrap();
     let end = take["duration_ms"].as_u64().unwrap();
     let (before, plate, after) = (board(4000), board(plate_at), board(end - 1000));
     assert!(before.abs_diff(after) < 10 && before.abs_diff(plate) > 20, "{before} {plate} {after}");
+    false
 }
 
 /// Pulls the microphone, server and all, and plugs it in again.

@@ -44,7 +44,7 @@ fn the_units_are_as_shut_as_their_work_allows() {
     {
         match exposure(unit) {
             Some(found) => assert!(found <= most, "{unit}: {found}, at most {most}"),
-            None => eprintln!("skipped: {unit}: systemd-analyze here does not know --offline"),
+            None => lectern_tests::skipped(&format!("{unit}: systemd-analyze here does not know --offline")),
         }
     }
 }
@@ -517,7 +517,7 @@ fn the_journal_can_be_asked_for_a_room_and_for_a_lesson() {
     agent.process = lectern_tests::Process::start(&folder, "agent-journal", command).unwrap();
     let ready = eventually(PATIENCE, "the agent's page", || agent.status().ok());
     if ready.is_err() && rustix::process::getuid().as_raw() != 0 {
-        return eprintln!("skipped: a mount namespace needs root");
+        return lectern_tests::skipped("a mount namespace needs root");
     }
     ready.unwrap();
     agent.press("start").unwrap();

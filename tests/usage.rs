@@ -195,7 +195,7 @@ fn newest(school: &School, name: &str) -> Option<f64> {
 #[test]
 fn a_wayland_desktop_tells_when_somebody_left_and_when_they_are_back() {
     if Command::new("sway").arg("--version").output().is_err() {
-        println!("SKIPPED: sway not installed; `packaging/setup.sh wayland` does it");
+        lectern_tests::skipped("sway is not installed; `packaging/setup.sh wayland` does it");
         return;
     }
     let folder = Folder::new().unwrap();

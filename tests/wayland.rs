@@ -34,7 +34,7 @@ fn room(env: Vec<(String, String)>) -> Room {
 
 fn classroom() -> Option<Classroom> {
     if let Some(missing) = Wayland::missing() {
-        println!("SKIPPED: {missing} not installed; `packaging/setup.sh wayland` does it");
+        lectern_tests::skipped(&format!("{missing} is not installed; `packaging/setup.sh wayland` does it"));
         return None;
     }
     let folder = Folder::new().unwrap();

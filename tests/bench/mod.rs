@@ -7,7 +7,8 @@
 //! garage     a long lesson to an S3 store beside rclone
 //! lessons    the idle daemon, press to picture, stop to receipt
 //! links      uploads over slow, long, lossy and shared lines; the lossy one also alone
-//! price      what measuring a room costs, beside collectd and node-exporter
+//! price      what measuring a room costs, beside collectd, node-exporter and two Python agents
+//!   agents   these four
 //!   wire     what a client publishes, counted on its way
 //! upload     a long lesson to the hub beside rclone
 //! verify     `lectern verify` against sha256sum
@@ -15,6 +16,7 @@
 //! table      rows, bars, the printed report
 //! ```
 
+pub mod agents;
 pub mod copy;
 pub mod garage;
 pub mod lessons;

@@ -1,19 +1,22 @@
-//! What measuring a room costs, beside collectd with its mqtt plugin and prometheus-node-exporter, all three at once.
+//! What measuring a room costs, beside collectd with its mqtt plugin, prometheus-node-exporter and lnxlink, a Python agent, all
+//! four at once; and what waiting costs, beside pyCA, a Python agent that only waits. [`super::agents`] says how they are set.
 //!
-//! Every second each of them measures processor, memory, disk, network and the rest it knows, and tells it: Lectern and
-//! collectd to the same mosquitto, the exporter to somebody who asks. Processor time is the whole process's, children too,
-//! over three minutes. Then Lectern alone at its own pace: wake-ups, and memory without and with TLS. Its first publish is timed
-//! from the start of the program.
+//! Every second each of them measures processor, memory, disk, network and the rest it knows, and tells it: Lectern,
+//! collectd and lnxlink to the same mosquitto, each through a relay that counts, the exporter to somebody who asks. Processor
+//! time is the whole process's, children too, over three minutes, for each sample, second, scrape or round that there was;
+//! memory is read of all at the end of these three minutes, children too. Then Lectern waits at its own pace beside pyCA, with
+//! TLS and without, one after the other since two would share their program's pages: memory and wake-ups. Its first publish is
+//! timed from the start of the program.
 //!
 //! What this pace hides: Lectern does every 30 s in a room what it does every second here, so what it does by the clock
 //! weighs less here per sample (systemd's units and its own memory every five minutes, disks' health every half hour,
 //! alarms at most every three seconds), and groups that hardly ever change are told every ten minutes. The bytes are
 //! therefore reckoned for the shipped pace too. What hides nothing: beside measuring, the agent does here all that it does
-//! in a room (its page, its outbox, its alarms, a hub that is called again and again and does not answer); collectd only
-//! measures and tells. It tells each number with a message of its own, of all processors, disks and mounts; Lectern sums
-//! up what a technician asks. Neither is asked for less than it ships with.
+//! in a room (its page, its outbox, its alarms, a hub that is called again and again and does not answer); collectd and
+//! lnxlink only measure and tell. They tell each number or group with a message of its own, collectd of all processors,
+//! disks and mounts; Lectern sums up what a technician asks. Lectern and the exporter do all that they ship with; collectd and
+//! lnxlink run what measures what Lectern does. pyCA's processes and lnxlink never run at once, whose Python would be shared.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +27,7 @@ use lectern_base::clock;
 use lectern_tests::programs::Programs;
 use lectern_tests::{Folder, Process, eventually, free_port};
 
+use super::agents::{self, Exporter, Lnxlink, Pyca};
 use super::table::{Bar, Row};
 use super::wire::{Relay, Seen};
 use super::{figure, usage};
@@ -31,7 +35,7 @@ use super::{figure, usage};
 /// How long all measure every second. The kernel counts processor time in hundredths of a second: of Lectern's there is one in
 /// ten samples.
 const BUSY: Duration = Duration::from_secs(180);
-/// How long Lectern is at rest, at its own pace of a sample every 30 s.
+/// How long Lectern is at rest, with TLS and then without, at its own pace of a sample every 30 s.
 const REST: Duration = Duration::from_secs(90);
 /// Before each: what a start costs is not what running costs.
 const SETTLE: Duration = Duration::from_secs(8);
@@ -40,11 +44,24 @@ const PACE: (f64, f64) = (30.0, 600.0);
 /// Starts that the time to the first publish is taken from.
 const STARTS: usize = 5;
 
-/// What one of the peers took over [`BUSY`].
+/// What one of them took over [`BUSY`]: per sample of its own processor time and bytes, and of memory at its end.
 struct Taken {
     cpu_ms: f64,
     bytes: f64,
+    /// Its children's too.
     share_kib: u64,
+}
+
+/// All that told at once.
+struct Busy {
+    ours: Taken,
+    collectd: Taken,
+    exporter: Taken,
+    lnxlink: Taken,
+    /// Rounds of lnxlink's in a second.
+    lnxlink_pace: f64,
+    /// What Lectern told.
+    seen: Seen,
 }
 
 /// Measures.
@@ -52,12 +69,13 @@ struct Taken {
 /// # Errors
 /// When something does not start: `packaging/setup.sh bench` installs the peers.
 pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
-    eprintln!("the price of measuring, beside collectd and node-exporter …");
+    agents::must_be_installed()?;
+    eprintln!("the price of measuring, beside collectd, node-exporter, lnxlink and pyCA …");
     let folder = Folder::new()?;
     let broker_port = free_port()?;
     let settings = folder.join("mosquitto.conf");
     let (tls, trusted) = (free_port()?, certificate(&folder)?);
-    let (key, own) = (folder.join("key.pem"), folder.join("own.pem"));
+    let (key, own) = (folder.join("key.pem"), trusted.join("own.pem"));
     std::fs::write(
         &settings,
         format!(
@@ -67,12 +85,13 @@ pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
             key.display()
         ),
     )?;
-    let mut mosquitto = Command::new(first(&["/usr/sbin/mosquitto"])?);
+    let mut mosquitto = Command::new(agents::MOSQUITTO);
     mosquitto.arg("-c").arg(&settings);
     let _broker = Process::start(&folder, "mosquitto", mosquitto)?;
     eventually(Duration::from_secs(10), "mosquitto", || TcpStream::connect(("127.0.0.1", broker_port)).ok())?;
 
-    let (ours, collectd, exporter, seen) = side_by_side(&folder, programs, broker_port)?;
+    let Busy { ours, collectd, exporter, lnxlink, lnxlink_pace, seen } =
+        side_by_side(&folder, programs, broker_port)?;
     let rest = at_rest(&folder, programs, broker_port, (tls, &trusted))?;
     let mut starts = Vec::new();
     for n in 0..STARTS {
@@ -84,15 +103,23 @@ pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
             .push((first.with_context(|| agent.tail_of_log())?.saturating_sub(from)).as_secs_f64() * 1000.0);
     }
     println!(
-        "\nprice: {} values a sample; collectd {:.0} KiB PSS, {:.1} ms and {:.0} bytes a sample; node-exporter {} KiB PSS, \
-         {:.1} ms and {:.0} bytes a scrape",
+        "\nprice: {} values in all groups; a value that stays is told every ten minutes, so a sample tells {:.1}; beside it:",
         seen.names.len(),
-        figure(collectd.share_kib),
-        collectd.cpu_ms,
-        collectd.bytes,
-        exporter.share_kib,
-        exporter.cpu_ms,
-        exporter.bytes
+        figure(seen.values) / figure(seen.samples)
+    );
+    let peers = [
+        ("Lectern", &ours, "a sample"),
+        ("collectd", &collectd, "a second"),
+        ("node-exporter", &exporter, "a scrape"),
+        ("lnxlink", &lnxlink, "a round"),
+    ];
+    for (name, taken, per) in peers {
+        let Taken { cpu_ms, bytes, share_kib } = taken;
+        println!("  {name}: {share_kib} KiB PSS, {cpu_ms:.1} ms and {bytes:.0} bytes {per}");
+    }
+    println!(
+        "  lnxlink told {lnxlink_pace:.2} rounds a second; pyCA at rest: {:.1} MiB PSS",
+        rest.pyca_share_mib
     );
     println!("values: {}", seen.names.iter().cloned().collect::<Vec<_>>().join(" "));
     let (steady, whole) = reckoned(&seen);
@@ -109,9 +136,19 @@ pub fn measure(programs: &Programs) -> anyhow::Result<Vec<Row>> {
         alone("processor per sample", ours.cpu_ms, "ms", Bar::AtMost(1.5)),
         beside("processor per sample, collectd", ours.cpu_ms, collectd.cpu_ms, "ms", Bar::AtMost(0.25)),
         beside("processor per sample, node-exporter", ours.cpu_ms, exporter.cpu_ms, "ms", Bar::AtMost(0.25)),
+        beside("processor per sample, lnxlink", ours.cpu_ms, lnxlink.cpu_ms, "ms", Bar::AtMost(0.25)),
+        beside(
+            "PSS while measuring, lnxlink",
+            mib(ours.share_kib),
+            mib(lnxlink.share_kib),
+            "MiB",
+            Bar::AtMost(0.5),
+        ),
+        beside("PSS at rest, pyCA", rest.share_mib, rest.pyca_share_mib, "MiB", Bar::AtMost(0.1)),
         alone("bytes per sample, all groups", ours.bytes, "bytes", Bar::AtMost(600.0)),
         alone("bytes per sample at a sample every 30 s", steady, "bytes", Bar::AtMost(600.0)),
         beside("bytes per sample, collectd", ours.bytes, collectd.bytes, "bytes", Bar::AtMost(0.25)),
+        beside("bytes per sample, lnxlink", ours.bytes, lnxlink.bytes, "bytes", Bar::AtMost(1.0)),
         alone("start to first publish", super::median(starts), "ms", Bar::AtMost(150.0)),
         alone("stripped daemon", size, "MB", Bar::AtMost(12.0)),
     ])
@@ -128,53 +165,58 @@ fn reckoned(seen: &Seen) -> (f64, f64) {
     (steady, whole)
 }
 
-fn side_by_side(
-    folder: &Folder,
-    programs: &Programs,
-    broker: u16,
-) -> anyhow::Result<(Taken, Taken, Taken, Seen)> {
+fn mib(kib: u64) -> f64 {
+    figure(kib) / 1024.0
+}
+
+fn side_by_side(folder: &Folder, programs: &Programs, broker: u16) -> anyhow::Result<Busy> {
     let (our_relay, their_relay) = (Relay::before(broker)?, Relay::before(broker)?);
     let agent = agent(folder, programs, "busy", 1, &Lines::plain(our_relay.port))?;
-    let collectd = collectd(folder, their_relay.port)?;
-    let port = free_port()?;
-    let mut exporter = Command::new(first(&["/usr/bin/prometheus-node-exporter"])?);
-    exporter.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    let exporter = Process::start(folder, "exporter", exporter)?;
-    eventually(Duration::from_secs(10), "node-exporter", || scrape(port).ok())?;
+    let collectd = agents::collectd(folder, their_relay.port)?;
+    let exporter = Exporter::start(folder)?;
+    let lnxlink = Lnxlink::start(folder, broker)?;
     std::thread::sleep(SETTLE);
-    let (ours_before, theirs_before) = (our_relay.seen(), their_relay.seen());
-    let pids = [agent.pid(), collectd.pid(), exporter.pid()];
+    let bytes = || [&our_relay, &their_relay, &lnxlink.relay].map(|relay| relay.seen().bytes);
+    let (samples_before, rounds_before, bytes_before) = (our_relay.seen().samples, lnxlink.rounds(), bytes());
+    let pids = [agent.pid(), collectd.pid(), exporter.process.pid(), lnxlink.process.pid()];
     let cpu = || -> anyhow::Result<Vec<f64>> {
         pids.iter().map(|pid| Ok(usage::processor_with_children(*pid)? * 1000.0)).collect()
     };
     let (before, from) = (cpu()?, clock::mono());
     let (mut scrapes, mut scraped) = (0_u32, 0_usize);
     while clock::mono() - from < BUSY {
-        scraped += scrape(port)?;
+        scraped += exporter.scrape()?;
         scrapes += 1;
         std::thread::sleep((from + Duration::from_secs(1) * scrapes).saturating_sub(clock::mono()));
     }
     let after = cpu()?;
     let seconds = (clock::mono() - from).as_secs_f64();
-    let (ours, theirs) = (our_relay.seen(), their_relay.seen());
-    let samples = figure(ours.samples - ours_before.samples);
+    let (seen, bytes_after) = (our_relay.seen(), bytes());
+    let told = |n: usize| figure(bytes_after[n] - bytes_before[n]);
+    let samples = figure(seen.samples - samples_before);
+    let rounds = figure(lnxlink.rounds() - rounds_before);
     ensure!(samples > 30.0, "Lectern told {samples} samples\n{}", agent.tail_of_log());
-    ensure!(theirs.messages > theirs_before.messages, "collectd told nothing\n{}", collectd.tail_of_log());
+    ensure!(told(1) > 0.0, "collectd told nothing\n{}", collectd.tail_of_log());
+    ensure!(rounds > 30.0, "lnxlink told {rounds} rounds\n{}", lnxlink.process.tail_of_log());
     let taken = |n: usize, per: f64, bytes: f64| -> anyhow::Result<Taken> {
-        let share_kib = usage::share_kib(pids[n])?;
+        let share_kib = usage::share_with_children_kib(pids[n])?;
         Ok(Taken { cpu_ms: (after[n] - before[n]) / per, bytes: bytes / per, share_kib })
     };
-    Ok((
-        taken(0, samples, figure(ours.bytes - ours_before.bytes))?,
-        taken(1, seconds, figure(theirs.bytes - theirs_before.bytes))?,
-        taken(2, f64::from(scrapes), figure(scraped as u64))?,
-        ours,
-    ))
+    Ok(Busy {
+        ours: taken(0, samples, told(0))?,
+        collectd: taken(1, seconds, told(1))?,
+        exporter: taken(2, f64::from(scrapes), figure(scraped as u64))?,
+        lnxlink: taken(3, rounds, told(2))?,
+        lnxlink_pace: rounds / seconds,
+        seen,
+    })
 }
 
-/// Lectern alone.
+/// Lectern that waits, beside pyCA that waits.
 struct Rest {
     share_mib: f64,
+    /// Of all pyCA's processes.
+    pyca_share_mib: f64,
     /// Of one that speaks TLS with hub and broker and trusts whom a real machine trusts.
     tls_share_mib: f64,
     wakeups: f64,
@@ -186,13 +228,21 @@ fn at_rest(
     broker: u16,
     (tls, trusted): (u16, &Path),
 ) -> anyhow::Result<Rest> {
-    let relay = Relay::before(broker)?;
     let lines = Lines {
         hub: "https://localhost:9".into(),
         broker: format!("mqtts://localhost:{tls}"),
         trusted: Some(trusted.to_owned()),
     };
-    let secret = agent(folder, programs, "rest-tls", 30, &lines)?;
+    let pyca = Pyca::start(folder)?;
+    let tls_share_mib = {
+        let agent = agent(folder, programs, "rest-tls", 30, &lines)?;
+        std::thread::sleep(SETTLE + REST);
+        let log = std::fs::read_to_string(agent.log())?;
+        ensure!(log.contains("connected to the broker"), "no line with TLS: {}", agent.tail_of_log());
+        mib(usage::share_with_children_kib(agent.pid())?)
+    };
+    // Only now: two daemons would share the pages of their program, and each would seem to hold less than the one of a room.
+    let relay = Relay::before(broker)?;
     let agent = agent(folder, programs, "rest", 30, &Lines::plain(relay.port))?;
     eventually(Duration::from_secs(20), "a sample", || (relay.seen().samples > 0).then_some(()))?;
     std::thread::sleep(SETTLE);
@@ -200,11 +250,10 @@ fn at_rest(
     std::thread::sleep(REST);
     let after = usage::wakeups(agent.pid())?;
     let seconds = (clock::mono() - from).as_secs_f64();
-    let log = std::fs::read_to_string(secret.log())?;
-    ensure!(log.contains("connected to the broker"), "no line with TLS: {}", secret.tail_of_log());
     Ok(Rest {
-        share_mib: figure(usage::share_kib(agent.pid())?) / 1024.0,
-        tls_share_mib: figure(usage::share_kib(secret.pid())?) / 1024.0,
+        share_mib: mib(usage::share_with_children_kib(agent.pid())?),
+        pyca_share_mib: mib(pyca.share_kib()?),
+        tls_share_mib,
         wakeups: figure(after.saturating_sub(before)) / seconds,
     })
 }
@@ -213,7 +262,7 @@ fn at_rest(
 struct Lines {
     hub: String,
     broker: String,
-    /// A file with the certificates it trusts, where they are not the system's.
+    /// A folder with a certificate that it trusts beside all that the system does.
     trusted: Option<PathBuf>,
 }
 
@@ -223,16 +272,18 @@ impl Lines {
     }
 }
 
-/// A certificate for `localhost` with its key, and a file with it and all that the system trusts: as much as a real
-/// machine holds.
+/// A certificate for `localhost` with its key, in a folder that is believed beside the system's.
 fn certificate(folder: &Folder) -> anyhow::Result<PathBuf> {
-    let (key, own, trusted) = (folder.join("key.pem"), folder.join("own.pem"), folder.join("trusted.pem"));
+    let (key, trusted) = (folder.join("key.pem"), folder.make("trusted")?);
+    let own = trusted.join("own.pem");
     let mut make = Command::new("openssl");
     make.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
     make.args(["-addext", "subjectAltName=DNS:localhost", "-keyout"]).arg(&key).arg("-out").arg(&own);
     lectern_tests::process::output(make)?;
-    let system = std::fs::read_to_string("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
-    std::fs::write(&trusted, system + &std::fs::read_to_string(&own)?)?;
+    // Under its hash, as the system's are.
+    let mut rehash = Command::new("openssl");
+    rehash.arg("rehash").arg(&trusted);
+    lectern_tests::process::output(rehash)?;
     Ok(trusted)
 }
 
@@ -258,56 +309,12 @@ fn agent(
     std::fs::write(&config, text)?;
     let mut command = Command::new(&programs.lectern);
     command.args(["run", "--config"]).arg(&config);
-    command.envs(lines.trusted.iter().map(|file| ("SSL_CERT_FILE", file)));
+    // As its unit starts it.
+    let unit = include_str!("../../packaging/systemd/lectern.service");
+    let set = unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+    command.envs(set.filter(|(name, _)| *name == "SSL_CERT_FILE"));
+    command.envs(lines.trusted.iter().map(|folder| ("SSL_CERT_DIR", folder)));
     Process::start(folder, name, command)
-}
-
-/// collectd with the collectors that Lectern has, every second.
-fn collectd(folder: &Folder, mqtt: u16) -> anyhow::Result<Process> {
-    let settings = folder.join("collectd.conf");
-    let own = folder.make("collectd")?;
-    let plugins = [
-        "cpu",
-        "load",
-        "memory",
-        "swap",
-        "df",
-        "disk",
-        "interface",
-        "sensors",
-        "thermal",
-        "uptime",
-        "wireless",
-    ];
-    let plugins: String = plugins.iter().map(|plugin| format!("LoadPlugin {plugin}\n")).collect();
-    let text = format!(
-        "Hostname \"bench\"\nInterval 1\nBaseDir {own:?}\nPIDFile \"{}/pid\"\nLoadPlugin logfile\n\
-         <Plugin logfile>\n File stderr\n</Plugin>\n{plugins}LoadPlugin mqtt\n<Plugin mqtt>\n <Publish \"bench\">\n  \
-         Host \"127.0.0.1\"\n  Port {mqtt}\n  ClientId \"collectd\"\n  QoS 1\n </Publish>\n</Plugin>\n",
-        own.display()
-    );
-    std::fs::write(&settings, text)?;
-    let mut command = Command::new(first(&["/usr/sbin/collectd"])?);
-    command.arg("-f").arg("-C").arg(&settings);
-    Process::start(folder, "collectd", command)
-}
-
-fn first(programs: &[&str]) -> anyhow::Result<PathBuf> {
-    let there = programs.iter().map(PathBuf::from).find(|path| path.is_file());
-    there.with_context(|| {
-        format!("{} is missing; `packaging/setup.sh bench` installs it", programs.join(" or "))
-    })
-}
-
-/// One scrape: its bytes.
-fn scrape(port: u16) -> anyhow::Result<usize> {
-    let mut line = TcpStream::connect(("127.0.0.1", port))?;
-    line.set_read_timeout(Some(Duration::from_secs(5)))?;
-    line.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-    let mut said = Vec::new();
-    line.read_to_end(&mut said)?;
-    ensure!(said.starts_with(b"HTTP/1.0 200"), "node-exporter says no");
-    Ok(said.len())
 }
 
 /// Megabytes of the program without its symbols.

@@ -75,6 +75,54 @@ pub fn share_kib(pid: u32) -> anyhow::Result<u64> {
     kib_line(&text, "Pss:").with_context(|| format!("{path} has no Pss"))
 }
 
+/// A process and all that descend from it and still run.
+///
+/// # Errors
+/// When it has ended.
+pub fn family(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("/proc")?.flatten() {
+        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // Whoever ends meanwhile is no longer of it.
+        let text = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        all.extend(parent(&text).map(|parent| (process, parent)));
+    }
+    let there = all.iter().any(|(process, _)| *process == pid);
+    anyhow::ensure!(there, "process {pid} has ended");
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(&of) = family.get(next) {
+        family.extend(all.iter().filter(|(_, parent)| *parent == of).map(|(process, _)| *process));
+        next += 1;
+    }
+    Ok(family)
+}
+
+/// The parent in a line of stat; none of a process that has ended and only waits to be asked how.
+fn parent(stat: &str) -> Option<u32> {
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?;
+    fields.next()?.parse().ok().filter(|_| state != "Z")
+}
+
+/// The share of memory of a process and all that descend from it ([`family`]), KiB.
+///
+/// # Errors
+/// As [`share_kib`]; a descendant that ends meanwhile holds nothing.
+pub fn share_with_children_kib(pid: u32) -> anyhow::Result<u64> {
+    let mut sum = share_kib(pid)?;
+    for child in family(pid)?.into_iter().skip(1) {
+        match share_kib(child) {
+            Ok(kib) => sum += kib,
+            Err(_) if family(child).is_err() => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(sum)
+}
+
 fn kib_line(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
@@ -82,6 +130,11 @@ fn kib_line(text: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use lectern_tests::{Folder, Process, eventually};
+
     use super::*;
 
     #[test]
@@ -89,6 +142,25 @@ mod tests {
         let line = "42 (a) b (c) Z 1 42 42 0 -1 4194560 10 0 0 0 150 50 7 7 20 0 9 0 100 0 0";
         assert_eq!(parse_stat(line), Some(Processor { seconds: 2.0, ended: true }));
         assert_eq!(parse_stat("42 (x) S 1"), None);
+    }
+
+    #[test]
+    fn a_family_is_a_process_with_its_children_and_theirs() {
+        assert_eq!(parent("42 (a) b (c) S 7 42"), Some(7));
+        assert_eq!(parent("42 (a) Z 7 42"), None, "who has ended is of no family");
+        let folder = Folder::new().expect("a folder");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "sh -c 'sleep 60 & wait' & wait"]);
+        let mut shell = Process::start(&folder, "sh", shell).expect("a shell");
+        let three = || family(shell.pid()).ok().filter(|family| family.len() == 3);
+        let three =
+            eventually(Duration::from_secs(10), "a shell, a shell and a sleep", three).expect("three");
+        let each: u64 = three.iter().map(|pid| share_kib(*pid).expect("its share")).sum();
+        let all = share_with_children_kib(three[0]).expect("the sum");
+        assert!(all > share_kib(three[1]).expect("its share"), "{all} KiB");
+        assert!(all.abs_diff(each) < each / 2, "{all} KiB together, {each} one by one");
+        shell.kill();
+        assert!(family(three[0]).is_err() && share_with_children_kib(three[0]).is_err());
     }
 
     #[test]

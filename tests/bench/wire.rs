@@ -18,6 +18,10 @@ pub struct Seen {
     pub messages: u64,
     /// PUBLISH packets whose topic ends with `m/sys`: samples of ours.
     pub samples: u64,
+    /// PUBLISH packets of each topic.
+    pub topics: BTreeMap<String, u64>,
+    /// Values of our own samples.
+    pub values: u64,
     /// Names of values, with their group.
     pub names: BTreeSet<String>,
     /// Whole packets of our samples, by group: how many bytes in all, how many packets, and the largest.
@@ -104,16 +108,19 @@ fn count(held: &mut Vec<u8>, seen: &mut Seen) {
     }
 }
 
-/// Names of values of our own samples.
+/// The topic, and names of values of our own samples.
 fn note(body: &[u8], bytes: u64, acknowledged: bool, seen: &mut Seen) -> Option<()> {
     let length = usize::from(*body.first()?) << 8 | usize::from(*body.get(1)?);
     let topic = String::from_utf8_lossy(body.get(2..2 + length)?).into_owned();
+    *seen.topics.entry(topic.clone()).or_default() += 1;
     let payload = body.get(2 + length + if acknowledged { 2 } else { 0 }..)?;
     let group = topic.split_once("/m/")?.1.to_owned();
     seen.samples += u64::from(group == "sys");
     let (all, packets, largest) = seen.groups.entry(group.clone()).or_default();
     (*all, *packets, *largest) = (*all + bytes, *packets + 1, bytes.max(*largest));
     let sample: serde_json::Value = serde_json::from_slice(payload).ok()?;
-    seen.names.extend(sample["values"].as_object()?.keys().map(|name| format!("{group}.{name}")));
+    let values = sample["values"].as_object()?;
+    seen.values += values.len() as u64;
+    seen.names.extend(values.keys().map(|name| format!("{group}.{name}")));
     Some(())
 }

@@ -41,7 +41,7 @@ enum Figures {
     Camera,
     /// CPU and memory of the recorder, screen with microphone.
     Screen,
-    /// What measuring a room costs, beside collectd and node-exporter.
+    /// What measuring a room costs, beside collectd, node-exporter, lnxlink and pyCA.
     Price,
     /// A network camera kept as it comes.
     Copy,
@@ -90,7 +90,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         !arguments.only.is_empty() && arguments.only.iter().all(|figures| which.contains(figures))
     };
     ensure!(
-        !cfg!(debug_assertions) || only(&[Figures::Links, Figures::Slow]),
+        !cfg!(debug_assertions) || only(&[Figures::Links, Figures::Lossy, Figures::Slow]),
         "this is a debug build; `make bench` measures a release build"
     );
     if wanted(Figures::Price) {
@@ -102,7 +102,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if wanted(Figures::Garage) {
         rows.extend(garage::measure()?);
     }
-    if only(&[Figures::Links, Figures::Slow, Figures::Price, Figures::Upload, Figures::Garage]) {
+    if only(&[
+        Figures::Links,
+        Figures::Lossy,
+        Figures::Slow,
+        Figures::Price,
+        Figures::Upload,
+        Figures::Garage,
+    ]) {
         bench::table::print(&rows);
         return Ok(());
     }

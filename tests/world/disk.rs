@@ -74,7 +74,7 @@ impl Disk {
         if run("mount", &[options, &[&place]].concat())? {
             return Ok(Some(Self { image, at: at.to_owned() }));
         }
-        println!("SKIPPED: no file system may be mounted here");
+        crate::skipped("no file system may be mounted here");
         Ok(None)
     }
 

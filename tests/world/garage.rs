@@ -39,7 +39,7 @@ pub struct Garage {
 }
 
 impl Garage {
-    /// Where it is installed; the sentence to print when it is not.
+    /// Where it is installed; the sentence for [`crate::skipped`] when it is not.
     ///
     /// # Errors
     /// When it is not.
@@ -49,9 +49,7 @@ impl Garage {
         if program.is_file() {
             Ok(program)
         } else {
-            Err(format!(
-                "SKIPPED: Garage {version} is not built here; `packaging/setup.sh garage` builds it, once"
-            ))
+            Err(format!("Garage {version} is not built here; `packaging/setup.sh garage` builds it, once"))
         }
     }
 

@@ -39,7 +39,7 @@ pub struct HomeAssistant {
     http: reqwest::Client,
 }
 
-/// Those that are installed here, and the sentence to print for each that is not.
+/// Those that are installed here, and the sentence for [`crate::skipped`] for each that is not.
 #[must_use]
 pub fn installed() -> (Vec<Installed>, Vec<String>) {
     let (own, system) = (cache().join("lectern/hass/bin/hass"), cache().join("lectern/hass-system"));
@@ -47,13 +47,12 @@ pub fn installed() -> (Vec<Installed>, Vec<String>) {
     if own.is_file() {
         found.push(Installed { program: own, system: None, whole_device: false });
     } else {
-        skipped.push("SKIPPED: no Home Assistant; `packaging/setup.sh hass` installs it".to_owned());
+        skipped.push("no Home Assistant; `packaging/setup.sh hass` installs it".to_owned());
     }
     if !system.join("opt/hass/bin/hass").is_file() {
-        skipped
-            .push("SKIPPED: no newer Home Assistant; `packaging/setup.sh hass`, as root, installs it".into());
+        skipped.push("no newer Home Assistant; `packaging/setup.sh hass`, as root, installs it".into());
     } else if !rustix::process::getuid().is_root() {
-        skipped.push("SKIPPED: the newer Home Assistant has a system of its own; that needs root".into());
+        skipped.push("the newer Home Assistant has a system of its own; that needs root".into());
     } else {
         let program = "/opt/hass/bin/hass".into();
         found.push(Installed { program, system: Some(system), whole_device: true });

@@ -95,7 +95,7 @@ pub use lessons::{School, Stored};
 pub use link::{Link, Shape};
 pub use live::LiveServer;
 pub use noise::Noise;
-pub use process::{Process, eventually, free_port};
+pub use process::{Process, eventually, free_port, skipped};
 pub use raw_mqtt::RawMqtt;
 pub use recorder::{Listening, Recorder};
 pub use relay::{Fault, Relay};

@@ -54,7 +54,7 @@ impl Link {
     pub fn new(shape: Shape) -> anyhow::Result<Option<Self>> {
         let name = format!("lectern-{}", lectern_base::chance::hex::<3>());
         if !ip(&format!("netns add {name}-a"))? {
-            println!("SKIPPED: no network namespace may be made here");
+            crate::skipped("no network namespace may be made here");
             return Ok(None);
         }
         let link = Self { name, down: Arc::default(), passed: Arc::default(), end: Arc::default() };

@@ -23,13 +23,13 @@ impl Moto {
     /// Its server program.
     ///
     /// # Errors
-    /// The sentence to print when it is not installed.
+    /// The sentence for [`crate::skipped`] when it is not installed.
     pub fn find() -> Result<PathBuf, String> {
         let program = crate::garage::cache().join("lectern/moto/bin/moto_server");
         if program.is_file() {
             Ok(program)
         } else {
-            Err("SKIPPED: moto is not installed here; `packaging/setup.sh garage` installs it".into())
+            Err("moto is not installed here; `packaging/setup.sh garage` installs it".into())
         }
     }
 

@@ -12,8 +12,10 @@ use crate::folder::Folder;
 use crate::process::{Process, eventually};
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/world/opencast.py");
-const USER: &str = "agent";
-const PASSWORD: &str = "secret";
+/// Whom it lets in.
+pub const USER: &str = "agent";
+/// With which password.
+pub const PASSWORD: &str = "secret";
 
 /// A running stand-in.
 #[derive(Debug)]
@@ -45,13 +47,20 @@ impl Opencast {
         Ok(Self { process, folder: own, port, password_file })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// The agent's section for it.
     #[must_use]
     pub fn settings(&self) -> String {
         format!(
-            "[[destination]]\nname = \"opencast\"\nkind = \"opencast\"\nurl = \"http://127.0.0.1:{}\"\n\
+            "[[destination]]\nname = \"opencast\"\nkind = \"opencast\"\nurl = \"{}\"\n\
              user = \"{USER}\"\npassword_file = {:?}\n",
-            self.port, self.password_file
+            self.url(),
+            self.password_file
         )
     }
 

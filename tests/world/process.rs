@@ -1,7 +1,7 @@
 //! One real program: its own process group, a log file, ended on drop.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -165,6 +165,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Says that something is not tried on this machine, and why. Past the test harness, which shows nothing of what a test that
+/// passes has printed.
+pub fn skipped(why: &str) {
+    writeln!(std::io::stderr(), "SKIPPED: {why}").ok();
 }
 
 fn tail(path: &Path, bytes: i64) -> std::io::Result<String> {

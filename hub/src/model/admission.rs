@@ -5,10 +5,12 @@
 //! 1. Lessons of now go before lessons of earlier days.
 //! 2. Among equals nobody passes one who has waited clearly longer; a place is not kept empty for the order's sake.
 //! 3. While others wait nobody has more than an equal share.
+//! 4. While nobody waits, a room whose part is on its way may have the leave for its next one ahead: it takes no place
+//!    until its bytes come, and they come when the others' are out.
 //!
 //! A grant that is not used soon gives its place back. Pure: told the time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use lectern_wire::id::{DeviceId, LessonId};
@@ -78,11 +80,12 @@ impl Admission {
             }
         });
         let ahead = ahead.count();
-        let free = self.most.saturating_sub(self.places.len());
+        let free = self.most.saturating_sub(self.taken());
         let mine = self.places.values().filter(|place| place.device.as_ref() == Some(device)).count();
         let others = self.waiting.keys().filter(|other| *other != device).count();
         let fair = others == 0 || mine < self.share(device);
-        if free > ahead && fair {
+        let next = others == 0 && mine > 0 && !self.unused().any(|id| id == device);
+        if (free > ahead && fair) || next {
             self.waiting.remove(device);
             self.places.insert(part.clone(), Place { device: Some(device.clone()), granted: Some(now) });
             return Told::Come;
@@ -95,6 +98,19 @@ impl Admission {
             self.waiting.insert(device.clone(), Waiting { since, live, until });
         }
         Told::Wait(wait, ahead)
+    }
+
+    /// Whose leave is not used yet.
+    fn unused(&self) -> impl Iterator<Item = &DeviceId> {
+        self.places.values().filter(|place| place.granted.is_some()).filter_map(|place| place.device.as_ref())
+    }
+
+    /// Places that are taken: all but one leave ahead of each room whose part is on its way.
+    fn taken(&self) -> usize {
+        let on_its_way: HashSet<_> =
+            self.places.values().filter(|p| p.granted.is_none()).filter_map(|p| p.device.as_ref()).collect();
+        let ahead: HashSet<_> = self.unused().filter(|id| on_its_way.contains(id)).collect();
+        self.places.len() - ahead.len()
     }
 
     /// An equal share of the places among all who have or want one.
@@ -197,6 +213,30 @@ mod tests {
         hub.ended(&part(1, 0));
         assert!(matches!(hub.ask(&device(1), &part(1, 4), true, s(1)), Told::Wait(..)), "another waits");
         assert_eq!(hub.ask(&device(2), &part(2, 0), true, s(2)), Told::Come);
+    }
+
+    #[test]
+    fn leave_ahead_takes_no_place_and_is_given_only_while_nobody_waits() {
+        let mut hub = Admission::new(2);
+        for room in [1, 2] {
+            assert_eq!(hub.ask(&device(room), &part(room, 0), true, s(0)), Told::Come);
+            hub.began(&part(room, 0));
+        }
+        // All places are taken, and each has its next leave; but one.
+        for room in [1, 2] {
+            assert_eq!(hub.ask(&device(room), &part(room, 1), true, s(1)), Told::Come);
+            assert!(
+                matches!(hub.ask(&device(room), &part(room, 2), true, s(1)), Told::Wait(..)),
+                "one ahead"
+            );
+        }
+        assert!(matches!(hub.ask(&device(3), &part(3, 0), true, s(2)), Told::Wait(..)));
+        // From part to part without a wait. Then another waits, and has the place that becomes free.
+        hub.ended(&part(1, 0));
+        hub.began(&part(1, 1));
+        assert!(matches!(hub.ask(&device(1), &part(1, 2), true, s(2)), Told::Wait(..)), "another waits");
+        hub.ended(&part(1, 1));
+        assert_eq!(hub.ask(&device(3), &part(3, 0), true, s(3)), Told::Come);
     }
 
     #[test]

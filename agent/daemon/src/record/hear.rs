@@ -204,9 +204,8 @@ impl Driver {
             s.warnings.retain(|w| matches!(w, Warning::LittleSpace { .. }));
         });
         self.preview.send_replace(None);
-        if let Some(mut child) = self.live.take().and_then(|live| live.child) {
-            // Nobody else will: an ended child must be waited for.
-            tokio::spawn(async move { drop(child.wait().await) });
+        if let Some(child) = self.live.take().and_then(|live| live.child) {
+            tokio::spawn(process::farewell(child));
         }
         self.store.bells().evidence.notify_one();
     }
@@ -222,8 +221,8 @@ impl Driver {
         if let Some(pid) = live.pid {
             process::end(pid).await;
         }
-        if let Some(mut child) = live.child.take() {
-            tokio::spawn(async move { drop(child.wait().await) });
+        if let Some(child) = live.child.take() {
+            tokio::spawn(process::farewell(child));
         }
         let (stopping, cut_short) = (live.stopping.is_some(), live.cut_short);
         // Whatever the cause was: no lesson is lost to a driver twice.

@@ -50,6 +50,17 @@ pub async fn spawn(program: &Path, verb: &str, job: &impl Serialize) -> std::io:
     Ok(child)
 }
 
+/// Waits for an ended recorder, which somebody must, and says how it ended when that was not in order: a crash is to be
+/// told from a kill.
+pub async fn farewell(mut recorder: Child) {
+    let pid = recorder.id().unwrap_or_default();
+    match recorder.wait().await {
+        Ok(status) if status.success() => {}
+        Ok(status) => tracing::warn!(pid, "the recorder ended with {status}"),
+        Err(e) => tracing::warn!(pid, "how the recorder ended is not known: {e}"),
+    }
+}
+
 /// Connects to the socket of a take and passes on what is said there; `patience` bounds the wait for
 /// the socket to appear. Everything is tagged with the take, so that a late word of an
 /// earlier recorder is known as such.

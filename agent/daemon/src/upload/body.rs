@@ -8,6 +8,7 @@ use std::io;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lectern_base::clock;
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use super::error::UploadError;
 use super::line::STALL;
 use super::pace::Pace;
+use super::turns::Turn;
 
 /// Read at once where the bytes are encrypted.
 const BLOCK: u64 = 256 * 1024;
@@ -41,6 +43,7 @@ pub struct Body<'p> {
     file: File,
     pace: &'p Pace,
     progress: Progress,
+    turn: Mutex<Option<Turn>>,
 }
 
 /// Why a body did not get out.
@@ -59,7 +62,8 @@ impl From<io::Error> for Broken {
 
 impl<'p> Body<'p> {
     /// Opens the file, and waits here for the disk, so that nothing does later: what sends must not block.
-    pub async fn open(source: Source, pace: &'p Pace) -> Result<Self, UploadError> {
+    /// `turn` is given back when all its bytes are out.
+    pub async fn open(source: Source, turn: Turn, pace: &'p Pace) -> Result<Self, UploadError> {
         let opened = tokio::task::spawn_blocking(move || {
             let file = File::open(&source.path).and_then(|file| fetch(&file, &source).map(|()| file));
             (file, source)
@@ -67,7 +71,7 @@ impl<'p> Body<'p> {
         let (file, source) =
             opened.await.map_err(|e| UploadError::Network(format!("opening broke off: {e}")))?;
         let file = file.map_err(|e| UploadError::file(&source.path, e))?;
-        Ok(Self { progress: Progress::new(source.size), source, file, pace })
+        Ok(Self { progress: Progress::new(source.size), source, file, pace, turn: Mutex::new(Some(turn)) })
     }
 
     /// How many bytes it has.
@@ -104,6 +108,7 @@ impl<'p> Body<'p> {
                 }
             }
         }
+        self.out();
         Ok(())
     }
 
@@ -124,7 +129,13 @@ impl<'p> Body<'p> {
             at += read as u64;
         }
         line.flush().await?;
+        self.out();
         Ok(())
+    }
+
+    /// All is out: the next may go while the answer comes.
+    fn out(&self) {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Waits until a piece may go; answers its bytes.
@@ -207,6 +218,7 @@ impl Progress {
 mod tests {
     use tokio::io::AsyncReadExt as _;
 
+    use super::super::turns::Turns;
     use super::*;
 
     fn part(folder: &tempfile::TempDir, promised: u64) -> (Source, Vec<u8>) {
@@ -216,13 +228,17 @@ mod tests {
         (Source { path, offset: 1000, size: promised }, bytes)
     }
 
+    async fn turn() -> Turn {
+        Turns::new(1).next().await.expect("a turn")
+    }
+
     #[tokio::test]
     async fn both_ways_bring_just_these_bytes() {
         let folder = tempfile::tempdir().expect("a folder");
         let (source, bytes) = part(&folder, 2_500_000);
         let wanted = bytes[1000..2_501_000].to_vec();
         let pace = Pace::default();
-        let body = Body::open(source, &pace).await.expect("open");
+        let body = Body::open(source, turn().await, &pace).await.expect("open");
 
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let there = server.local_addr().expect("an address");
@@ -252,12 +268,15 @@ mod tests {
     async fn a_file_that_ends_too_early_is_the_files_fault() {
         let folder = tempfile::tempdir().expect("a folder");
         let (source, _) = part(&folder, 3_000_000);
-        assert!(matches!(Body::open(source, &Pace::default()).await, Err(UploadError::File { .. })));
+        assert!(matches!(
+            Body::open(source, turn().await, &Pace::default()).await,
+            Err(UploadError::File { .. })
+        ));
         // It is cut once it is open.
         let (source, _) = part(&folder, 2_500_000);
         let path = source.path.clone();
         let pace = Pace::default();
-        let body = Body::open(source, &pace).await.expect("open");
+        let body = Body::open(source, turn().await, &pace).await.expect("open");
         File::options().write(true).open(path).and_then(|f| f.set_len(5000)).expect("cut");
         let (mut near, _far) = tokio::io::duplex(1 << 20);
         assert!(matches!(body.through(&mut near).await, Err(Broken::File(_))));

@@ -9,9 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::UploadError;
 use super::hub::Hub;
+use super::turns::Turns;
 use super::witness;
 use crate::store::Store;
 use crate::store::lessons::{Lesson, PartRow};
@@ -21,6 +23,17 @@ use lectern_wire::id::LessonId;
 pub enum Destination {
     /// The school's hub.
     Hub(Hub),
+}
+
+/// What came of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Went {
+    /// It was sent; how long its bytes and the answer took.
+    Sent(Duration),
+    /// It was there.
+    There,
+    /// It had no turn: something more urgent is there.
+    NotNow,
 }
 
 /// The part numbers a destination has of a lesson, by take.
@@ -49,9 +62,10 @@ impl Destination {
         row: &PartRow,
         take: &Path,
         live: bool,
-    ) -> Result<(), UploadError> {
+        turns: &Turns,
+    ) -> Result<Went, UploadError> {
         match self {
-            Self::Hub(hub) => hub.part(lesson, row, take, live).await,
+            Self::Hub(hub) => hub.part(lesson, row, take, live, turns).await,
         }
     }
 

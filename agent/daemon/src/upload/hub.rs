@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lectern_base::clock;
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::{DeviceId, LessonId};
@@ -16,10 +17,11 @@ use reqwest::{Method, Response, StatusCode};
 use url::Url;
 
 use super::body::Source;
-use super::destination::Held;
+use super::destination::{Held, Went};
 use super::error::UploadError;
 
 use super::road::Road;
+use super::turns::Turns;
 use super::{receipt, witness};
 use crate::model::lesson::State;
 use crate::platform::http;
@@ -107,14 +109,15 @@ impl Hub {
         Ok(status.parts)
     }
 
-    /// Sends one part, by a grant for just these bytes.
+    /// Sends one part, by a grant for just these bytes, when its turn comes.
     pub async fn part(
         &self,
         lesson: &LessonId,
         row: &PartRow,
         take: &Path,
         live: bool,
-    ) -> Result<(), UploadError> {
+        turns: &Turns,
+    ) -> Result<Went, UploadError> {
         let (part, offset) = (row.part, u64::from(row.part.n) * PART_SIZE);
         let there = tokio::fs::metadata(take).await.map_err(|e| UploadError::file(take, e))?.len();
         if there < offset + part.size {
@@ -122,16 +125,18 @@ impl Hub {
         }
         let wish = GrantRequest { n: part.n, size: part.size, sha256: part.sha256, live };
         let mut again = false;
-        loop {
+        let began = loop {
             let grant = self.grant(lesson, row.take, &wish).await?;
-            let Some(url) = &grant.url else { return Ok(()) };
+            let Some(url) = &grant.url else { return Ok(Went::There) };
+            let Some(turn) = turns.next().await else { return Ok(Went::NotNow) };
+            let began = clock::mono();
             let source = Source { path: take.to_owned(), offset, size: part.size };
             // A presigned address carries its own leave; the device's password goes to the hub alone.
             let answer =
-                self.road.lines.put(&self.join(url)?, &grant.headers, source, &self.road.pace).await?;
+                self.road.lines.put(&self.join(url)?, &grant.headers, source, turn, &self.road.pace).await?;
             match refusal(answer.status, answer.retry_after, &answer.body) {
-                Ok(()) if grant.confirm => break,
-                Ok(()) => return Ok(()),
+                Ok(()) if grant.confirm => break began,
+                Ok(()) => return Ok(Went::Sent(clock::mono().saturating_sub(began))),
                 Err(e) if e.is_stale_grant() && !again => again = true,
                 // Stores have many words for bytes that do not fit their hash; a look at our own disk settles it.
                 Err(UploadError::Refused { status: 400, .. }) if grant.confirm => {
@@ -139,10 +144,11 @@ impl Hub {
                 }
                 Err(e) => return Err(e),
             }
-        }
+        };
         // A store beside the hub does not tell it: the part counts once the hub has found it there.
         let path = format!("/api/v1/lessons/{lesson}/takes/{}/parts:sent", row.take);
-        checked(self.call(Method::POST, &path)?.json(&wish).send().await?).await.map(drop)
+        checked(self.call(Method::POST, &path)?.json(&wish).send().await?).await?;
+        Ok(Went::Sent(clock::mono().saturating_sub(began)))
     }
 
     /// Hands in the manifest, checks the receipt and keeps it.

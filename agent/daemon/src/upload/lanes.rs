@@ -1,4 +1,4 @@
-//! Sends the ready parts of one lesson, some side by side.
+//! Sends the ready parts of one lesson, some side by side, and has the next one ready when a lane becomes free.
 //!
 //! A part that failed on the line goes back to the front and is tried again after a jittered wait; the others are
 //! not disturbed. When nothing gets through any more the round ends, and the stage waits longer.
@@ -12,11 +12,15 @@ use lectern_wire::PART_SIZE;
 use lectern_wire::id::LessonId;
 use tokio::task::JoinSet;
 
+use super::destination::Went;
+use super::turns::Turns;
 use super::{UploadError, Uploader};
 use crate::model::status::Hold;
 use crate::store::StoreError;
 use crate::store::lessons::PartRow;
 
+/// Parts beyond the lanes that are on their way to their turn.
+const AHEAD: usize = 1;
 /// Failures in a row after which the line counts as down.
 const DOWN: u32 = 4;
 /// Progress is looked at this often.
@@ -35,8 +39,7 @@ pub enum Came {
 
 struct Done {
     row: PartRow,
-    outcome: Result<(), UploadError>,
-    took: Duration,
+    outcome: Result<Went, UploadError>,
 }
 
 impl Uploader {
@@ -49,17 +52,18 @@ impl Uploader {
     ) -> Result<Came, UploadError> {
         let mut waiting = VecDeque::from(rows);
         let mut running = JoinSet::new();
+        let turns = Arc::new(Turns::new(self.climb().lanes()));
         let (mut came, mut failures, mut not_before) = (Came::Nothing, 0, Duration::ZERO);
         let mut look = tokio::time::interval(LOOK);
         loop {
             let lanes = self.climb().lanes();
-            while clock::mono() >= not_before && running.len() < lanes {
+            turns.set(lanes);
+            while clock::mono() >= not_before && running.len() < lanes + AHEAD {
                 let Some(row) = waiting.pop_front() else { break };
-                let (me, lesson) = (self.clone(), lesson.clone());
+                let (me, lesson, turns) = (self.clone(), lesson.clone(), turns.clone());
                 running.spawn(async move {
-                    let began = clock::mono();
-                    let outcome = me.part(&lesson, &row, live).await;
-                    Done { row, outcome, took: clock::mono() - began }
+                    let outcome = me.part(&lesson, &row, live, &turns).await;
+                    Done { row, outcome }
                 });
             }
             if running.is_empty() && waiting.is_empty() {
@@ -75,17 +79,19 @@ impl Uploader {
                     let may = if live { leave.live } else { leave.backlog };
                     if !may || (!live && leave.live && self.live_waits()?) {
                         waiting.clear();
+                        turns.end();
                         came = Came::GaveWay;
                     }
                     continue;
                 }
             };
             let done = done.map_err(|e| StoreError::Impossible(format!("an upload broke off: {e}")))?;
-            let (row, took) = (done.row, done.took);
+            let row = done.row;
             match self.settle(lesson, &row, done.outcome).await {
-                Ok(()) => {
+                Ok(Went::NotNow) => {}
+                Ok(went) => {
                     failures = 0;
-                    if row.part.size == PART_SIZE {
+                    if let (Went::Sent(took), PART_SIZE) = (went, row.part.size) {
                         self.climb().went(took);
                     }
                     if came == Came::Nothing {
@@ -96,7 +102,9 @@ impl Uploader {
                     waiting.push_front(row);
                     let wait = e.retry_after().unwrap_or(Duration::from_secs(2));
                     not_before = clock::mono() + jittered_a_little(wait);
-                    self.hold(Some(Hold::Queue));
+                    if running.is_empty() {
+                        self.hold(Some(Hold::Queue));
+                    }
                 }
                 Err(e @ (UploadError::Network(_) | UploadError::HashRefused)) => {
                     failures += 1;

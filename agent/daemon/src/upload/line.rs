@@ -23,6 +23,7 @@ use super::body::{Body, Source};
 use super::error::{UploadError, chain};
 use super::exchange::{Answer, exchange};
 use super::pace::Pace;
+use super::turns::Turn;
 use crate::platform::tls::Trust;
 
 /// A connection that is not made in this time is not made.
@@ -100,16 +101,17 @@ impl Lines {
         self.tls.get_or_try_init(make).await.cloned().map_err(|e| UploadError::Network(chain(&e)))
     }
 
-    /// Sends a part from its file, at the pace.
+    /// Sends a part from its file, at the pace; its turn is over when all is out.
     pub async fn put(
         &self,
         url: &Url,
         headers: &BTreeMap<String, String>,
         source: Source,
+        turn: Turn,
         pace: &Pace,
     ) -> Result<Answer, UploadError> {
         let _under_way = pace.under_way();
-        let mut body = Body::open(source, pace).await?;
+        let mut body = Body::open(source, turn, pace).await?;
         let head = self.head("PUT", url, headers, Some(body.size()))?;
         loop {
             let (line, used) = self.line(url).await?;

@@ -117,10 +117,18 @@ impl Manners {
                 self.row = (0.0, 0);
                 return;
             }
-            self.row = (if self.row.1 == 0 { queue } else { self.row.0 }, self.row.1 + 1);
+            // Once the line is known we come near it slowly: a queue that grows fast then is a burst of packets sent again, or
+            // somebody who came, and then the next cut takes the rest. So little is unlearned at once.
+            let first = self.row.1 == 0;
+            let (steepest, kept) = match (self.ceiling, first) {
+                (None, _) => (3.0, 0.0),
+                (Some(ceiling), true) => (0.1, ceiling * 0.9),
+                (Some(ceiling), false) => (3.0, ceiling * 0.75),
+            };
             // Beyond what really went there is nothing to learn from.
-            let line = self.rate.min(self.used.max(LEAST) * 1.2) / (1.0 + slope.clamp(0.0, 3.0));
-            self.ceiling = Some(line);
+            let line = self.rate.min(self.used.max(LEAST) * 1.2) / (1.0 + slope.clamp(0.0, steepest));
+            self.row = (if first { queue } else { self.row.0 }, self.row.1 + 1);
+            self.ceiling = Some(line.max(kept));
             self.rate = (line * (0.93 - queue.min(0.35))).max(LEAST);
             self.cut = now;
             return;
@@ -129,6 +137,7 @@ impl Manners {
         if queue <= aim / 2.0 && self.used >= self.rate * 0.7 {
             self.rate *= match self.ceiling {
                 None => 1.15,
+                Some(ceiling) if self.rate < ceiling * 0.7 => 1.1,
                 Some(ceiling) if self.rate < ceiling * 0.95 => 1.03,
                 // Long past it: the line has become faster.
                 Some(ceiling) if self.rate > ceiling * 1.3 => 1.03,
@@ -200,6 +209,22 @@ mod tests {
         let (trips, share) = run(&mut line, &mut manners, 30, 40, 1.5e6);
         assert!(trips[trips.len() / 2] < 60.0 && (0.3..0.45).contains(&share), "{share} of the line");
         let (_, share) = run(&mut line, &mut manners, 70, 60, 0.0);
+        assert!(share > 0.85, "{share} of the line");
+    }
+
+    #[test]
+    fn a_burst_of_late_answers_costs_a_second_or_two() {
+        let mut line = Line { capacity: 6.25e6, rest: 0.06, queue: 0.0, sent: 0.0 };
+        let mut manners = Manners::default();
+        run(&mut line, &mut manners, 0, 60, 0.0);
+        // Lost packets, a busy machine: nothing of it is the line's.
+        for n in 0..8 {
+            line.sent += line.capacity * 0.01;
+            let late = Duration::from_millis(if n < 4 { 160 } else { 60 });
+            manners.answered(ASK_EVERY * (600 + n), late, line.sent as u64);
+        }
+        assert!(manners.rate().is_some_and(|rate| rate < 5_000_000), "at first it gives way");
+        let (_, share) = run(&mut line, &mut manners, 61, 4, 0.0);
         assert!(share > 0.85, "{share} of the line");
     }
 

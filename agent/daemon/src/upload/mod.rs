@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! mod      which lesson, and whether it may go now (schedule)
-//! lanes    its parts side by side (climb)
+//! lanes    its parts side by side (climb), one more on its way to its turn (turns)
 //! destination, hub   how a part is taken there
 //! road     connections (line), a request and its answer (exchange), bytes out of files (body), pace, and the question that keeps it polite (manners)
 //! ```
@@ -27,6 +27,7 @@ mod manners;
 mod pace;
 mod receipt;
 mod road;
+mod turns;
 mod witness;
 
 use std::path::{Path, PathBuf};
@@ -49,10 +50,12 @@ use crate::store::lessons::{Lesson, PartRow};
 use crate::store::{Store, StoreError};
 use climb::Climb;
 pub use destination::Destination;
+use destination::Went;
 pub use error::UploadError;
 use lanes::{Came, jittered, jittered_a_little};
 pub use line::Proxy;
 pub use road::Road;
+use turns::Turns;
 pub use witness::forget as forget_log;
 
 /// Longest wait between tries.
@@ -263,14 +266,15 @@ impl Uploader {
         &self,
         lesson: &LessonId,
         row: &PartRow,
-        outcome: Result<(), UploadError>,
-    ) -> Result<(), UploadError> {
+        outcome: Result<Went, UploadError>,
+    ) -> Result<Went, UploadError> {
         let (take, n) = (row.take, row.part.n);
         match outcome {
-            Ok(()) => {
+            Ok(Went::NotNow) => Ok(Went::NotNow),
+            Ok(went) => {
                 self.store.part_stored(lesson, take, n)?;
                 self.tell(Some(true), None);
-                Ok(())
+                Ok(went)
             }
             Err(UploadError::HashRefused) => {
                 // Other bytes than were hashed came there: was it the line, or this disk?
@@ -291,15 +295,24 @@ impl Uploader {
         }
     }
 
-    async fn part(&self, lesson: &LessonId, row: &PartRow, live: bool) -> Result<(), UploadError> {
-        let started = clock::mono();
-        self.destination.part(lesson, row, &self.take_path(lesson, row.take), live).await?;
-        let seconds = clock::mono().saturating_sub(started).as_secs_f64().max(0.001);
-        let rate = (row.part.size as f64 * self.climb().lanes() as f64 / seconds) as u64;
-        self.store
-            .board()
-            .update(|s| s.upload.rate = Some(s.upload.rate.map_or(rate, |old| (old * 3 + rate) / 4)));
-        Ok(())
+    /// Sends one part when its turn comes.
+    async fn part(
+        &self,
+        lesson: &LessonId,
+        row: &PartRow,
+        live: bool,
+        turns: &Turns,
+    ) -> Result<Went, UploadError> {
+        let path = self.take_path(lesson, row.take);
+        let went = self.destination.part(lesson, row, &path, live, turns).await?;
+        if let Went::Sent(took) = went {
+            let rate =
+                (row.part.size as f64 * self.climb().lanes() as f64 / took.as_secs_f64().max(0.001)) as u64;
+            self.store
+                .board()
+                .update(|s| s.upload.rate = Some(s.upload.rate.map_or(rate, |old| (old * 3 + rate) / 4)));
+        }
+        Ok(went)
     }
 
     fn take_path(&self, lesson: &LessonId, take: u32) -> PathBuf {
