@@ -102,8 +102,8 @@ fn every_command_in_the_guides_does_what_the_guide_says() {
     for (guide, command) in &stopped {
         run(guide, command);
     }
-    assert!(commands_run.len() > 12 && stopped.len() > 6, "the guides were read");
-    assert!(commands("sh system").len() > 8, "packaging/deb/try-system.sh has something to run");
+    assert!(commands_run.len() > 12 && stopped.len() > 4, "the guides were read");
+    assert!(commands("sh system").len() > 20, "packaging/deb/try-system.sh has something to run");
 }
 
 /// Commands that pages name in passing and that no help knows: how each begins, and what tries it.

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
-use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use lectern_tests::programs::Programs;
 use lectern_tests::school::{DEVICE, SCHOOL};
-use lectern_tests::{Console, Room, School, eventually};
+use lectern_tests::{Console, Room, School, eventually, skipped};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -110,8 +109,7 @@ fn below(place: &Path) -> Vec<PathBuf> {
 fn what_root_does_to_services_that_are_stopped_leaves_nothing_of_roots() {
     const SERVICE: u32 = 65_534;
     if !rustix::process::geteuid().is_root() {
-        writeln!(std::io::stderr(), "SKIPPED: what root leaves behind is tried by root alone").unwrap();
-        return;
+        return skipped("what root leaves behind is tried by root alone");
     }
     let mut school = School::start(&Room::card()).unwrap();
     let programs = Programs::find().unwrap();
