@@ -30,6 +30,8 @@ use crate::platform::tls::Trust;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Without a byte for this long a line is dead; the kernel is told the same.
 pub const STALL: Duration = Duration::from_secs(30);
+/// So many bytes may wait in the kernel to be sent.
+const UNSENT: u32 = 128 * 1024;
 /// A connection without work is kept this long.
 const KEEP: Duration = Duration::from_secs(20);
 
@@ -240,6 +242,10 @@ fn prepare(stream: &TcpStream) {
         ("no delay", sockopt::set_tcp_nodelay(stream, true)),
         ("user time-out", sockopt::set_tcp_user_timeout(stream, stall)),
     ];
+    // What lies in the kernel and was never sent is let go by nobody's pace: it would go on filling the line's queue after a cut.
+    if let Err(e) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!("a connection whose kernel takes more than it sends: {e}");
+    }
     for (what, result) in done {
         if let Err(e) = result {
             tracing::debug!("a connection without {what}: {e}");
