@@ -3,6 +3,7 @@
 
 pub mod clocks;
 pub mod cut;
+pub mod files;
 pub mod full;
 pub mod hour;
 pub mod kill;

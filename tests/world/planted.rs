@@ -6,14 +6,14 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::SigningKey;
 use lectern_wire::PART_SIZE;
 use lectern_wire::digest::Digest;
 use lectern_wire::id::LessonId;
-use lectern_wire::manifest::{Manifest, Part, Take};
+use lectern_wire::manifest::{Fragment, Manifest, Part, Take};
 use lectern_wire::sign::{self, Signed};
 use sha2::{Digest as _, Sha256};
 
@@ -39,7 +39,18 @@ pub fn plant_repeated(agent: &mut Agent, from: &str, id: &str, times: u32) -> an
     made_of(agent, from, id, |take, path| {
         let once = std::fs::read(path)?;
         std::fs::write(path, repeated(&once, times)?)?;
-        take.duration_ms *= u64::from(times);
+        let [round @ .., last] = take.fragments.as_slice() else { bail!("a take without fragments") };
+        let first = *round.first().context("a take of one fragment")?;
+        let (ms, bytes) = (last.start_ms - first.start_ms, last.offset - first.offset);
+        let all = (0..u64::from(times)).flat_map(|n| {
+            round.iter().map(move |fragment| Fragment {
+                start_ms: fragment.start_ms + n * ms,
+                offset: fragment.offset + n * bytes,
+                ..*fragment
+            })
+        });
+        take.fragments = all.collect();
+        take.duration_ms = first.start_ms + u64::from(times) * ms;
         Ok(())
     })
 }
