@@ -22,6 +22,7 @@ use url::Url;
 use super::body::{Body, Source};
 use super::error::{UploadError, chain};
 use super::exchange::{Answer, exchange};
+use super::manners::SAME_BUILDING;
 use super::pace::Pace;
 use super::turns::Turn;
 use crate::platform::tls::Trust;
@@ -208,8 +209,10 @@ impl Lines {
         let (host, port) = host_and_port(url)?;
         let next = self.proxy.as_ref().map_or(Ok((host.clone(), port)), |p| host_and_port(&p.url))?;
         let failed = |e: std::io::Error| UploadError::Network(format!("{}:{}: {e}", next.0, next.1));
-        let mut stream = TcpStream::connect((next.0.as_str(), next.1)).await.map_err(failed)?;
-        prepare(&stream);
+        let there = tokio::net::lookup_host((next.0.as_str(), next.1)).await.map_err(failed)?;
+        let (there, asked) = (there.collect::<Vec<_>>(), clock::mono());
+        let mut stream = TcpStream::connect(there.as_slice()).await.map_err(failed)?;
+        prepare(&stream, clock::mono().saturating_sub(asked));
         if url.scheme() != "https" {
             return Ok(Line::Plain(stream));
         }
@@ -233,8 +236,8 @@ fn place(url: &Url) -> String {
 }
 
 /// What makes a socket fast where packets are lost, and a dead line known. Where the kernel has no such thing the
-/// line works all the same.
-fn prepare(stream: &TcpStream) {
+/// line works all the same. `rtt` is how long the other end took to answer the call.
+fn prepare(stream: &TcpStream, rtt: Duration) {
     use rustix::net::sockopt;
     let stall = u32::try_from(STALL.as_millis()).unwrap_or(u32::MAX);
     let done = [
@@ -243,7 +246,10 @@ fn prepare(stream: &TcpStream) {
         ("user time-out", sockopt::set_tcp_user_timeout(stream, stall)),
     ];
     // What lies in the kernel and was never sent is let go by nobody's pace: it would go on filling the line's queue after a cut.
-    if let Err(e) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT) {
+    // Where there is no pace it would only cost the processor.
+    if rtt >= SAME_BUILDING
+        && let Err(e) = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT)
+    {
         tracing::debug!("a connection whose kernel takes more than it sends: {e}");
     }
     for (what, result) in done {

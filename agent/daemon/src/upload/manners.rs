@@ -16,7 +16,7 @@ pub const ASK_EVERY: Duration = Duration::from_millis(100);
 /// An answer that takes longer counts as this long.
 pub const LOST: Duration = Duration::from_secs(1);
 /// Below this round trip the other end is in the same building.
-const SAME_BUILDING: Duration = Duration::from_millis(2);
+pub const SAME_BUILDING: Duration = Duration::from_millis(2);
 /// The least of the round trips is taken over one to two of these.
 const MEMORY: Duration = Duration::from_secs(120);
 /// A queue that so many cuts in a row did not make shorter is somebody else's.
