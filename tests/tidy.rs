@@ -300,15 +300,18 @@ fn promise_faults(text: &str, tests: &BTreeSet<String>) -> Vec<String> {
     faults
 }
 
-/// The names of a source's tests; what merely helps them proves nothing.
+/// The names of a source's tests; what merely helps them proves nothing, nor does a test that is not run.
 fn tests_of(source: &str) -> Vec<String> {
-    let (mut found, mut marked) = (Vec::new(), false);
+    let (mut found, mut marked, mut passed_over) = (Vec::new(), false, false);
     for line in source.lines().map(str::trim_start) {
         marked |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        passed_over |= line.strip_prefix("#[").is_some_and(|mark| mark.starts_with("ignore"));
         let function = ["fn ", "async fn "].iter().find_map(|start| line.strip_prefix(start));
-        if let Some(rest) = function.filter(|_| marked) {
-            found.push(word(rest).to_owned());
-            marked = false;
+        if let Some(rest) = function {
+            if marked && !passed_over {
+                found.push(word(rest).to_owned());
+            }
+            (marked, passed_over) = (false, false);
         }
     }
     found
@@ -321,9 +324,17 @@ fn every_promise_of_the_guides_names_a_test_that_exists() {
     hold(&files(&root().join("packaging/docs"), &|name| name.ends_with(".md")), |_, text| {
         promise_faults(text, &tests)
     });
-    let source =
-        "#[test]\n#[ignore]\nfn a_b_c_d() {}\nfn a_b_c_x() {}\n  #[tokio::test(x)]\n  async fn e_f_g_h() {}";
-    assert_eq!(tests_of(source), ["a_b_c_d", "e_f_g_h"]);
+    let marked = |marks: &[&str], function: &str| {
+        marks.iter().map(|mark| format!("  #[{mark}]\n")).chain([format!("  {function}() {{}}\n")]).collect()
+    };
+    let source: [String; 5] = [
+        marked(&["test"], "fn a_b_c_d"),
+        marked(&[], "fn a_b_c_x"),
+        marked(&["test", "ignore"], "fn a_b_c_y"),
+        marked(&["ignore = \"slow\"", "test"], "fn a_b_c_z"),
+        marked(&["tokio::test(x)"], "async fn e_f_g_h"),
+    ];
+    assert_eq!(tests_of(&source.concat()), ["a_b_c_d", "e_f_g_h"]);
     let known = BTreeSet::from(["a_b_c_d".to_owned()]);
     let table = "| what | 测试 |\n|---|---|\n| good | `a_b_c_d` |\n";
     assert_eq!(promise_faults(table, &known), Vec::<String>::new());

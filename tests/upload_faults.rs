@@ -4,11 +4,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lectern_base::clock;
+use lectern_tests::planted::{is_stored, plant};
 use lectern_tests::programs::Programs;
 use lectern_tests::tls::certificate;
 use lectern_tests::{Agent, Disk, FakeClock, Fault, Folder, Hub, Relay, Room, School, Tls, eventually};
@@ -35,9 +37,7 @@ fn record(agent: &Agent) -> String {
 }
 
 fn stored(school: &School, lesson: &str) {
-    let there = eventually(PATIENCE, "the receipt", || {
-        lectern_tests::planted::is_stored(&school.agent, lesson).ok()?.then_some(())
-    });
+    let there = eventually(PATIENCE, "the receipt", || is_stored(&school.agent, lesson).ok()?.then_some(()));
     there.map_err(|e| format!("{e:#}\n{}", school.agent.process.tail_of_log())).unwrap();
     assert!(school.stored(lesson).unwrap().verified());
     assert_eq!(school.hub.orphans().unwrap(), Vec::<PathBuf>::new());
@@ -133,6 +133,47 @@ fn what_waits_for_the_night_waits_and_the_page_says_so() {
     assert_eq!(hold.unwrap(), "night");
     assert!(school.hub.lessons().is_empty(), "nothing went");
     assert_eq!(school.agent.status().unwrap()["lesson"]["state"], "sealed");
+}
+
+#[test]
+fn a_lesson_of_now_goes_before_a_long_one_and_no_part_is_called_stored_that_the_hub_has_not() {
+    let mut room = Room::card();
+    // 24 Mb/s all day long: the long one takes half a minute.
+    let hour = (clock::local(clock::wall_ms()).hour() + 12) % 24;
+    room.sources += &format!("[upload]\nday_kbps = 24000\nnight = \"{hour:02}:00-{hour:02}:01\"\n");
+    let (mut school, _relay) = school(&room);
+    let first = record(&school.agent);
+    stored(&school, &first);
+    plant(&mut school.agent, &first, "long", 80 << 20).unwrap();
+    school.agent.restart(&school.folder).unwrap();
+    let there = school.hub.rows().unwrap();
+    let own = rusqlite::Connection::open(school.agent.data.join("state.db")).unwrap();
+    let parts = |rows: &rusqlite::Connection, sql: &str| -> BTreeSet<u32> {
+        let mut found = rows.prepare(sql).unwrap();
+        found.query_map(["long"], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let honest = || {
+        let called = parts(&own, "SELECT n FROM parts WHERE lesson = ?1 AND stored = 1");
+        let here = parts(&there, "SELECT n FROM part WHERE lesson = ?1");
+        assert!(called.is_subset(&here), "called stored {called:?}, at the hub {here:?}");
+        here.len()
+    };
+    eventually(PATIENCE, "the first parts", || (honest() >= 2).then_some(())).unwrap();
+    // Three times the long one gives way, with a part of it on its way and the next one waiting for its turn.
+    for _ in 0..3 {
+        school.agent.press("start").unwrap();
+        school.agent.wait_for_media(1500, PATIENCE).unwrap();
+        honest();
+        school.agent.press("stop").unwrap();
+        let found = eventually(PATIENCE, "the receipt of the lesson of now", || {
+            let here = honest();
+            (school.agent.status().ok()?["lesson"]["state"] == "stored").then_some(here)
+        });
+        assert!(found.unwrap() < 10, "it waited for the whole long one");
+    }
+    eventually(PATIENCE, "the long one", || (honest() == 10).then_some(())).unwrap();
+    eventually(PATIENCE, "its receipt", || is_stored(&school.agent, "long").ok()?.then_some(())).unwrap();
+    assert_eq!(school.hub.orphans().unwrap(), Vec::<PathBuf>::new());
 }
 
 #[test]

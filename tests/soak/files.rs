@@ -1,10 +1,9 @@
 //! What the hour on an installed system does to files, and reads out of them.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use lectern_base::disk;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -28,26 +27,6 @@ pub fn explained(takes: &[Value]) -> anyhow::Result<()> {
 /// When it cannot be read.
 pub fn hash(path: &Path) -> anyhow::Result<String> {
     Ok(hex::encode(Sha256::digest(std::fs::read(path).with_context(|| path.display().to_string())?)))
-}
-
-/// Takes every byte of a disk that is free; the file that has them.
-///
-/// # Errors
-/// When that cannot be done.
-pub fn fill(at: &Path) -> anyhow::Result<PathBuf> {
-    let filler = at.join("somebody-elses");
-    let free = disk::free_bytes(at)?;
-    let allocate = |bytes: u64| {
-        std::process::Command::new("fallocate").args(["-l", &bytes.to_string()]).arg(&filler).status()
-    };
-    // The file system needs a little of it for itself.
-    let taken = (0..40).find_map(|step: u64| {
-        allocate(free - (free / 100) * step / 4).ok().filter(std::process::ExitStatus::success)
-    });
-    ensure!(taken.is_some(), "{} could not be filled", at.display());
-    let mut rest = std::fs::File::options().append(true).open(&filler)?;
-    while std::io::Write::write_all(&mut rest, &[0; 65536]).is_ok() {}
-    Ok(filler)
 }
 
 /// Changes bytes of a file, beginning anywhere in a range of it.

@@ -13,7 +13,7 @@ use lectern_tests::school::{DEVICE, SCHOOL};
 use lectern_tests::{Fault, Folder, Relay, Room, School, eventually};
 
 use super::table::Row;
-use super::upload::is_honest;
+use super::upload::{RELAYED, is_honest, relayed};
 use super::{Dice, PATIENCE, Plan, lesson_of, record_for};
 
 /// What may happen to the store; each is done in turn.
@@ -108,14 +108,8 @@ pub fn faults(plan: &Plan) -> anyhow::Result<Row> {
 /// Does it, and says what.
 fn harm(way: u64, dice: &mut Dice, garage: &mut Garage, relay: &Relay) -> String {
     let fault = match way {
-        0 => Fault::Status(429),
-        1 => Fault::Status(500),
-        2 => Fault::Garbage,
-        3 => Fault::HalfAnswer(dice.below(400)),
-        4 => Fault::CutAfter(dice.below(600_000)),
-        5 => Fault::Silent,
-        6 => Fault::FlipAfter(1500 + dice.below(200_000)),
-        7 => {
+        0..RELAYED => relayed(way, dice),
+        RELAYED => {
             garage.process.kill();
             return "Garage killed".into();
         }

@@ -12,7 +12,7 @@ use lectern_tests::{Disk, Stored, System, eventually};
 use serde_json::Value;
 
 use super::Dice;
-use super::files::{counts_lost, damage, explained, fill, hash};
+use super::files::{counts_lost, damage, explained, hash};
 use super::table::Row;
 
 /// How long anything may take to be well again: a watchdog that bites, and a start after it.
@@ -305,13 +305,13 @@ impl Room {
             Fault::FreezeHub => self.freeze("lectern-hub"),
             Fault::FreezeRecorder => self.kill_recorder("STOP"),
             Fault::FillRoom => {
-                let filler = fill(self.disk.at())?;
+                let filler = self.disk.fill()?;
                 self.dice.wait(15_000);
                 self.look();
                 Ok(std::fs::remove_file(filler)?)
             }
             Fault::FillHub => {
-                let filler = fill(self.store.at())?;
+                let filler = self.store.fill()?;
                 self.dice.wait(30_000);
                 Ok(std::fs::remove_file(filler)?)
             }

@@ -111,6 +111,22 @@ fn break_it(
     Ok(())
 }
 
+/// Ways in which what stands before a hub or a store may answer or pass bytes on.
+pub const RELAYED: u64 = 7;
+
+/// One of [`RELAYED`].
+pub fn relayed(way: u64, dice: &mut Dice) -> Fault {
+    match way {
+        0 => Fault::Status(429),
+        1 => Fault::Status(500),
+        2 => Fault::Garbage,
+        3 => Fault::HalfAnswer(dice.below(400)),
+        4 => Fault::CutAfter(dice.below(600_000)),
+        5 => Fault::Silent,
+        _ => Fault::FlipAfter(1500 + dice.below(200_000)),
+    }
+}
+
 /// Does it, and says what.
 fn harm(
     way: u64,
@@ -120,14 +136,8 @@ fn harm(
     stranger: Option<u16>,
 ) -> anyhow::Result<String> {
     let fault = match way {
-        0 => Fault::Status(429),
-        1 => Fault::Status(500),
-        2 => Fault::Garbage,
-        3 => Fault::HalfAnswer(dice.below(400)),
-        4 => Fault::CutAfter(dice.below(600_000)),
-        5 => Fault::Silent,
-        6 => Fault::LoginPage,
-        7 => Fault::FlipAfter(1500 + dice.below(200_000)),
+        0..RELAYED => relayed(way, dice),
+        RELAYED => Fault::LoginPage,
         8 => {
             school.hub.process.kill();
             return Ok("hub and broker killed".into());

@@ -128,9 +128,24 @@ impl Disk {
     /// When nothing could be written.
     pub fn fill(&self) -> anyhow::Result<PathBuf> {
         let filler = self.at.join("somebody-elses");
-        // It ends when the disk is full, which dd calls a failure.
-        run("dd", &["if=/dev/zero", "bs=64k", &format!("of={}", filler.display())])?;
-        ensure!(filler.is_file(), "nothing could be written to {}", self.at.display());
+        let free = lectern_base::disk::free_bytes(&self.at)?;
+        let file = std::fs::File::create(&filler)?;
+        // At once, most of it: the file system needs a little for itself. Written, where there is no such way.
+        let flags = rustix::fs::FallocateFlags::empty();
+        let tries = (0..40).map(|step: u64| free - (free / 100) * step / 4);
+        for bytes in tries.take_while(|bytes| *bytes > 0) {
+            match rustix::fs::fallocate(&file, flags, 0, bytes) {
+                Err(rustix::io::Errno::NOSPC) => {}
+                _ => break,
+            }
+        }
+        let mut rest = std::fs::File::options().append(true).open(&filler)?;
+        let full = loop {
+            if let Err(e) = std::io::Write::write_all(&mut rest, &[0; 65536]) {
+                break e;
+            }
+        };
+        ensure!(full.kind() == std::io::ErrorKind::StorageFull, "{}: {full}", self.at.display());
         Ok(filler)
     }
 }
