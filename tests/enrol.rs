@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lectern_base::clock;
 use lectern_tests::fake_clock::FakeClock;
+use lectern_tests::planted::is_stored;
 use lectern_tests::programs::Programs;
 use lectern_tests::school::SCHOOL;
 use lectern_tests::{Agent, Browser, Console, Folder, Hub, Impostor, Room, browser, copy_folder, eventually};
@@ -412,16 +413,32 @@ fn an_enrolled_device_gets_a_card_and_not_a_password_from_a_person() {
         "one certificate that counts",
         "SELECT count(*) = 1 FROM certificate WHERE device = 'room-302' AND retired_ms IS NULL",
     );
-    // A lost signing key, after it was changed once: a card again, and the lessons before stay whole.
+    // A lost signing key, after it was changed once: a card again, and the lessons before stay whole, also the one
+    // that was signed and not yet stored.
+    let stored = lesson(&agent);
     agent.process.stop();
     let (said, exit) = agent.lectern(&["key", "rotate"]).unwrap();
     assert_eq!(exit, 0, "{said}");
+    place.hub.process.stop();
+    agent.restart(&place.folder).unwrap();
+    agent.press("start").unwrap();
+    agent.wait_for_media(2000, PATIENCE).unwrap();
+    agent.press("stop").unwrap();
+    let waits = agent.wait_for(&["sealed"], PATIENCE).unwrap()["lesson"]["id"].as_str().unwrap().to_owned();
+    agent.process.stop();
+    place.hub.restart(&place.folder).unwrap();
     std::fs::remove_file(agent.data.join("device.key")).unwrap();
     let (said, exit) =
         agent.enrol(&place.hub.address(), &place.hub.token("302教室").unwrap(), &["--again"]).unwrap();
     assert_eq!(exit, 0, "{said}");
     agent.restart(&place.folder).unwrap();
-    lesson(&agent);
+    let next = lesson(&agent);
+    place.wait("what waited", &format!("SELECT count(*) FROM receipt WHERE lesson = '{waits}'"));
+    eventually(PATIENCE, "its receipt", || is_stored(&agent, &waits).ok()?.then_some(())).unwrap();
+    for id in [&stored, &waits, &next] {
+        let report = agent.verify(&agent.data.join("lessons").join(id)).unwrap();
+        assert!(report["sound"] == true && report["receipted"] == true, "{report:#}");
+    }
     let how =
         "SELECT group_concat(how) FROM (SELECT how FROM device_key WHERE device = 'room-302' ORDER BY n)";
     assert_eq!(place.row::<String>(how).as_deref(), Some("first,registered"));

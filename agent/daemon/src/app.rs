@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lectern_base::{clock, disk};
-use lectern_wire::sign::{KeyRing, PublicKey};
+use lectern_wire::sign::PublicKey;
 use lectern_wire::telemetry::Info;
 use lectern_wire::topic::Topics;
 use tokio::net::TcpListener;
@@ -22,7 +22,7 @@ use crate::afterwards::{self, Desk};
 use crate::beforehand::{preflight, reminder};
 use crate::config::Config;
 use crate::config::enrolled::Enrolled;
-use crate::evidence::device_key;
+use crate::evidence::{device_key, known_keys};
 use crate::model::telling::Dialect;
 use crate::page::{self, Page};
 use crate::platform::rest::{self, Beat};
@@ -65,11 +65,6 @@ pub enum StartError {
 /// The file that names the page's address, for the CLI.
 pub fn address_file(data_dir: &Path) -> std::path::PathBuf {
     data_dir.join("run").join("page.addr")
-}
-
-/// The file with the public keys this device knows.
-pub fn keys_file(data_dir: &Path) -> std::path::PathBuf {
-    data_dir.join("keys.json")
 }
 
 /// A named task, so that a slow end can be told by name.
@@ -120,7 +115,8 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
     let schemes = config.schemes().map_err(faulty)?;
     let timetable = config.timetable().map_err(faulty)?;
     if store.is_kept() {
-        write_keys(&store, public)?;
+        device_key::vouch_for_waiting(&store, &key).context("what waits cannot be looked at")?;
+        known_keys::write(&store, public)?;
     }
     let handed = desired::Settings {
         topics: Topics { school: config.device.school.clone(), device: config.device.id.clone() },
@@ -191,7 +187,7 @@ pub async fn run(config: Config, config_file: &Path) -> Result<(), StartError> {
         };
         spawn("renewal", tokio::spawn(enrol::renew::run(store.clone(), renewal, stages.clone())));
         let keys = (store.clone(), public);
-        let pinned = move || write_keys(&keys.0, keys.1).map_err(|e| e.to_string());
+        let pinned = move || known_keys::write(&keys.0, keys.1).map_err(|e| e.to_string());
         let settings = upload::hub::Settings {
             url: hub.url,
             device: config.device.id.clone(),
@@ -370,18 +366,6 @@ fn before_lessons(
 /// Seconds as a setting gives them; 0 is never.
 fn seconds(n: u32) -> Option<Duration> {
     (n > 0).then(|| Duration::from_secs(n.into()))
-}
-
-/// Writes the public keys this device knows beside its state, for `lectern verify`.
-fn write_keys(store: &Store, own: PublicKey) -> anyhow::Result<()> {
-    let mut ring: KeyRing = store.hub_ring()?;
-    store.former_hubs()?.into_iter().for_each(|key| ring.add(key));
-    ring.add(own);
-    for rotation in device_key::rotations(store)? {
-        ring.add(rotation.document.old);
-    }
-    let path = keys_file(store.folder());
-    disk::replace(&path, &serde_json::to_vec_pretty(&ring)?).with_context(|| path.display().to_string())
 }
 
 /// Takes the page's port, and says in a file which it is, where the data folder can be written.

@@ -235,7 +235,14 @@ impl<T: Document> Signed<T> {
     /// # Errors
     /// [`BadDocument::NotCanonical`].
     pub fn sign(document: T, key: &SigningKey) -> Result<Self, BadDocument> {
-        let document = Kept::new(document)?;
+        Self::sign_kept(Kept::new(document)?, key)
+    }
+
+    /// Signs a document that was signed before, as it was received.
+    ///
+    /// # Errors
+    /// [`BadDocument::NotCanonical`], never for what was read or made here.
+    pub fn sign_kept(document: Kept<T>, key: &SigningKey) -> Result<Self, BadDocument> {
         let value = BASE64.encode(key.sign(&document.message()?).to_bytes());
         let key_id = PublicKey::of(key).id();
         Ok(Self { document, signature: Signature { alg: "ed25519".into(), key_id, value } })

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::remote::ask;
 use super::{fail, say};
-use crate::app;
 use crate::config::Config;
+use crate::evidence::known_keys;
 
 /// What is asked.
 #[derive(Debug, Args)]
@@ -101,7 +101,7 @@ fn lesson(config: &Config, asked: &Export) -> Result<Lesson, String> {
         }
     }
     let beside = folder.join("keys.json");
-    let keys = if beside.exists() { beside } else { app::keys_file(data) };
+    let keys = if beside.exists() { beside } else { known_keys::file(data) };
     papers.push(("keys.json", std::fs::read(&keys).map_err(|e| format!("{}: {e}", keys.display()))?));
     let open = |n: u32| -> Result<Blob, String> {
         let path = folder.join(format!("take-{n}.mp4"));

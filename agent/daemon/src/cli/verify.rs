@@ -13,8 +13,8 @@ use lectern_wire::sign::KeyRing;
 
 use super::clip::time_ms;
 use super::{fail, say};
-use crate::app;
 use crate::config::Config;
+use crate::evidence::known_keys;
 
 /// What is asked.
 #[derive(Debug, Args)]
@@ -69,7 +69,7 @@ fn wish(config: &Path, asked: &Verify) -> Result<Asked, (Exit, String)> {
     let keys = match &asked.keys {
         Some(file) => Some(ring(file).map_err(failed)?),
         // On the device itself its own keys are the ones to trust.
-        None => Config::load(config).ok().and_then(|c| ring(&app::keys_file(&c.device.data_dir)).ok()),
+        None => Config::load(config).ok().and_then(|c| ring(&known_keys::file(&c.device.data_dir)).ok()),
     };
     let range_ms = asked.range.as_deref().map(range).transpose().map_err(|e| (Exit::BadSettings, e))?;
     let shown = asked.manifest.as_deref().map(read).transpose().map_err(failed)?;

@@ -10,6 +10,7 @@ pub mod device_key;
 mod follow;
 mod heads;
 mod journal;
+pub mod known_keys;
 mod seal;
 
 use std::collections::HashMap;
