@@ -1,4 +1,4 @@
-//! What a teacher does during a lesson: marks, changes of layout, and what the page warns of.
+//! What a teacher does during a lesson: marks, changes of layout, pauses, and what the page warns of.
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use lectern_tests::grab::Frame;
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Folder, Hub, Room, World};
+use lectern_tests::{Agent, Folder, Hub, Room, School, World};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,4 +95,96 @@ fn a_silent_microphone_is_said_cleared_and_said_again_after_a_pause() {
     let findings = take["findings"].as_array().unwrap();
     assert_eq!(findings.len(), 3, "{findings:?}");
     assert!(findings[0]["to_ms"].as_u64().is_some() && findings[2].get("to_ms").is_none());
+}
+
+/// The one recorder at work; it gets the signal.
+fn signal_recorder(school: &School, signal: Signal) {
+    let found = school.agent.recorders(&school.folder);
+    let [pid] = found[..] else { panic!("recorders at work: {found:?}") };
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+}
+
+/// Two looks, some seconds apart, at a lesson that is paused: nothing of it grows, and it is in the take that it was in.
+fn stands_still(school: &School, take: u64) {
+    let look = || school.agent.wait_for(&["paused"], PATIENCE).unwrap()["lesson"].clone();
+    // The end of what was recorded until then, and words that are on their way.
+    std::thread::sleep(Duration::from_secs(2));
+    let before = look();
+    std::thread::sleep(Duration::from_secs(3));
+    let after = look();
+    assert_eq!((&before["bytes"], &before["media_ms"]), (&after["bytes"], &after["media_ms"]));
+    assert_eq!((&after["take"], &after["state"]), (&take.into(), &"paused".into()));
+}
+
+#[test]
+fn the_last_word_counts_however_fast_a_teacher_changes_their_mind() {
+    let mut school = School::start(&Room::card()).unwrap();
+    school.agent.press("start").unwrap();
+    school.agent.wait_for_media(1500, PATIENCE).unwrap();
+    // A recorder that is busy hears both at once.
+    signal_recorder(&school, Signal::STOP);
+    school.agent.press("pause").unwrap();
+    school.agent.press("resume").unwrap();
+    signal_recorder(&school, Signal::CONT);
+    let media = school.agent.status().unwrap()["lesson"]["media_ms"].as_u64().unwrap();
+    let status = school.agent.wait_for_media(media + 3000, PATIENCE).unwrap();
+    assert_eq!(status["lesson"]["state"], "recording");
+    school.agent.press("pause").unwrap();
+    school.agent.wait_for(&["paused"], PATIENCE).unwrap();
+    signal_recorder(&school, Signal::STOP);
+    school.agent.press("resume").unwrap();
+    school.agent.press("pause").unwrap();
+    assert_eq!(school.agent.press("pause").unwrap()["answer"], "already");
+    signal_recorder(&school, Signal::CONT);
+    stands_still(&school, 1);
+    // And one whose word the daemon did not live to hear.
+    signal_recorder(&school, Signal::STOP);
+    school.agent.press("resume").unwrap();
+    school.agent.process.kill();
+    signal_recorder(&school, Signal::CONT);
+    school.agent.restart(&school.folder).unwrap();
+    let status = school.agent.wait_for_media(media + 6000, PATIENCE).unwrap();
+    assert_eq!((&status["lesson"]["state"], &status["lesson"]["take"]), (&"recording".into(), &1.into()));
+    school.agent.press("stop").unwrap();
+    let status = school.agent.wait_for(&["stored"], PATIENCE).unwrap();
+    let stored = manifest(&school.hub, &status);
+    assert_eq!(stored["document"]["takes"].as_array().unwrap().len(), 1);
+    assert!(school.stored(status["lesson"]["id"].as_str().unwrap()).unwrap().verified());
+}
+
+#[test]
+fn while_it_is_paused_nothing_is_recorded_whoever_is_lost_until_the_teacher_goes_on() {
+    let mut school = School::start(&Room::card()).unwrap();
+    school.agent.press("start").unwrap();
+    school.agent.wait_for_media(1500, PATIENCE).unwrap();
+    school.agent.press("pause").unwrap();
+    school.agent.wait_for(&["paused"], PATIENCE).unwrap();
+    signal_recorder(&school, Signal::KILL);
+    stands_still(&school, 1);
+    assert!(school.agent.recorders(&school.folder).is_empty());
+    let said = school.agent.lectern(&["record", "mark", "草船借箭"]).unwrap_err().to_string();
+    assert!(said.contains("paused"), "{said}");
+    // The daemon too: what it finds is a lesson that is paused.
+    school.agent.restart(&school.folder).unwrap();
+    stands_still(&school, 1);
+    school.agent.press("resume").unwrap();
+    let status = school.agent.wait_for_media(4000, PATIENCE).unwrap();
+    assert_eq!((&status["lesson"]["state"], &status["lesson"]["take"]), (&"recording".into(), &2.into()));
+    // Recorder and daemon at once.
+    school.agent.press("pause").unwrap();
+    school.agent.wait_for(&["paused"], PATIENCE).unwrap();
+    signal_recorder(&school, Signal::KILL);
+    school.agent.process.kill();
+    school.agent.restart(&school.folder).unwrap();
+    stands_still(&school, 2);
+    assert!(school.agent.recorders(&school.folder).is_empty());
+    school.agent.press("stop").unwrap();
+    let status = school.agent.wait_for(&["stored"], PATIENCE).unwrap();
+    assert_eq!(status["lesson"]["cut_short"], Value::Null);
+    let id = status["lesson"]["id"].as_str().unwrap();
+    assert!(school.stored(id).unwrap().verified());
+    let stored = manifest(&school.hub, &status);
+    let takes = stored["document"]["takes"].as_array().unwrap();
+    assert_eq!(takes.len(), 2);
+    assert!(takes.iter().all(|take| take["pauses"].as_array().unwrap().len() == 1), "{takes:?}");
 }

@@ -258,6 +258,8 @@ impl<'a> Session<'a> {
                 match command {
                     Command::Stop => return self.stop(),
                     Command::Pause => paused = true,
+                    // A teacher who thought better of it at once.
+                    Command::Resume => paused = false,
                     other => self.obey(other)?,
                 }
             }

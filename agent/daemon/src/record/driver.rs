@@ -189,8 +189,13 @@ impl Driver {
     }
 
     pub(super) fn live_state(&self) -> Option<State> {
-        // Finishing begins with the press: from then on a second press is "already so".
-        self.live.as_ref().map(|live| if live.stopping.is_some() { State::Finishing } else { live.state })
+        // Finishing begins with the press: from then on a second press is "already so". So do pausing and going on.
+        self.live.as_ref().map(|live| match live.state {
+            _ if live.stopping.is_some() => State::Finishing,
+            State::Recording | State::Paused if live.still => State::Paused,
+            State::Recording | State::Paused => State::Recording,
+            other => other,
+        })
     }
 
     async fn start(&mut self, about: About, live: bool) -> Answer {
@@ -395,15 +400,34 @@ impl Driver {
             Admission::No(because) => return refuse(because),
             Admission::Do => {}
         }
+        let rests = self.live.as_ref().is_some_and(|live| live.rests);
         if request == Request::Stop {
-            self.mark_stopping();
-        }
-        self.order(&order).await;
-        if request == Request::Stop && self.live.as_ref().is_some_and(|l| l.restart_at.is_some()) {
-            // No recorder to stop: the lesson ends with what it has.
-            self.finish(Some(CutShort::RecorderLost)).await;
+            self.stop(&order, rests).await;
+        } else if !rests {
+            // A recorder that is not heard yet, or no more, has not been told.
+            if !self.order(&order).await {
+                return refuse(Because::NotReadyYet);
+            }
+            if let (Request::Pause | Request::Resume, Some(live)) = (request, &mut self.live) {
+                live.still = request == Request::Pause;
+            }
+        } else if request == Request::Resume {
+            self.go_on().await;
+        } else {
+            return refuse(Because::IsPaused);
         }
         Answer::Done(id)
+    }
+
+    async fn stop(&mut self, order: &Order, rests: bool) {
+        self.mark_stopping();
+        self.order(order).await;
+        // Where there is no recorder to stop, the lesson ends with what it has.
+        if rests {
+            self.finish(self.live.as_ref().and_then(|live| live.cut_short)).await;
+        } else if self.live.as_ref().is_some_and(|live| live.restart_at.is_some()) {
+            self.finish(Some(CutShort::RecorderLost)).await;
+        }
     }
 
     pub(super) fn mark_stopping(&mut self) {
@@ -422,11 +446,14 @@ impl Driver {
         });
     }
 
-    pub(super) async fn order(&mut self, order: &Order) {
-        let Some(link) = self.live.as_mut().and_then(|live| live.link.as_mut()) else { return };
-        if !process::order(link, order).await {
+    /// Tells the recorder; false where none is heard.
+    pub(super) async fn order(&mut self, order: &Order) -> bool {
+        let Some(link) = self.live.as_mut().and_then(|live| live.link.as_mut()) else { return false };
+        let told = process::order(link, order).await;
+        if !told {
             tracing::warn!("the recorder does not listen");
         }
+        told
     }
 
     /// What time alone brings about.

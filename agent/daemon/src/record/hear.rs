@@ -36,12 +36,17 @@ impl Driver {
     async fn said(&mut self, event: Said) {
         let Some(live) = &mut self.live else { return };
         match event {
-            Said::Hello { lesson_id, take, pid, layout, live: live_state, .. } => {
+            Said::Hello { lesson_id, take, pid, layout, live: live_state, paused, .. } => {
                 if lesson_id != live.id || take != live.take {
                     tracing::error!(%lesson_id, take, "another lesson's recorder answered");
                     return self.lose().await;
                 }
                 live.pid = Some(pid);
+                // One that was found at work may have heard a word that the daemon before did not live to note.
+                if paused != (live.state == State::Paused) {
+                    live.still = paused;
+                    self.advance(if paused { Event::Paused } else { Event::Resumed });
+                }
                 self.composed(layout);
                 self.live_stands(live_state, "");
             }
@@ -213,7 +218,7 @@ impl Driver {
     /// The recorder is gone and the take had not ended.
     pub(super) async fn lose(&mut self) {
         let Some(live) = &mut self.live else { return };
-        if live.restart_at.is_some() {
+        if live.restart_at.is_some() || live.rests {
             return;
         }
         let reason = live.complaint.take().unwrap_or_else(|| "the recorder was lost".into());
@@ -232,6 +237,15 @@ impl Driver {
         self.show_encoder();
         self.live_stands(if sent { LiveState::Lost } else { LiveState::Off }, "the recorder was lost");
         self.end_take(TakeEnd::Interrupted(reason));
+        if self.live_state() == Some(State::Paused) {
+            // While it is paused nothing is recorded: nobody records until the teacher goes on.
+            self.advance(Event::Paused);
+            self.report("interrupted");
+            if let Some(live) = &mut self.live {
+                live.rest();
+            }
+            return;
+        }
         self.advance(Event::RecorderLost);
         self.report("interrupted");
         match wait {
@@ -247,6 +261,14 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// The teacher goes on with a lesson that rests.
+    pub(super) async fn go_on(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        (live.still, live.rests) = (false, false);
+        self.advance(Event::RecorderLost);
+        self.next_take().await;
     }
 
     pub(super) async fn next_take(&mut self) {

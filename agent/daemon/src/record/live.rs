@@ -45,6 +45,10 @@ pub struct Live {
     pub losses: Vec<Duration>,
     /// When the next recorder is to be started.
     pub restart_at: Option<Duration>,
+    /// The teacher's last word was to pause; the recorder may not have stood still yet.
+    pub still: bool,
+    /// Paused, and its recorder is lost: nothing records until the teacher goes on.
+    pub rests: bool,
     /// Whether the recorder was told to send previews.
     pub preview: bool,
     /// Whether it is also sent live, by the teacher's choice.
@@ -77,6 +81,8 @@ impl Live {
             complaint: None,
             losses: Vec::new(),
             restart_at: None,
+            still: state == State::Paused,
+            rests: false,
             preview: false,
             sent: false,
             bell: None,
@@ -94,6 +100,13 @@ impl Live {
         (self.child, self.pid, self.link) = (None, None, None);
         self.preview = false;
         self.progress = clock::mono();
+    }
+
+    /// Paused without a recorder.
+    pub fn rest(&mut self) {
+        self.rests = true;
+        (self.child, self.pid, self.link) = (None, None, None);
+        self.preview = false;
     }
 
     /// Notes a loss; how long to wait before the next recorder, or `None` to give up.

@@ -8,6 +8,7 @@
 //! | answers | – | – | adopted: the lesson goes on as if nothing had been |
 //! | dead | this one | under 5 minutes ago | the lesson goes on in its next take; one whose end was asked for ends |
 //! | dead | this one | longer ago | the lesson ends with what it has |
+//! | dead while paused | this one | – | it stays paused, and goes on in its next take when the teacher says so |
 //! | dead | an earlier one | – | the lesson ends with what it has: after a power cut nobody may be in the room, and only a hand starts a recording |
 
 use std::fs::{File, OpenOptions};
@@ -22,7 +23,7 @@ use lectern_wire::manifest::TakeEnd;
 use super::driver::{Driver, STOPPING, millis};
 use super::live::Live;
 use super::process;
-use crate::model::lesson::{CutShort, Event};
+use crate::model::lesson::{CutShort, Event, State};
 use crate::model::status;
 use crate::store::lessons::Lesson;
 
@@ -73,7 +74,8 @@ impl Driver {
         live.bell = lesson.bell.filter(|_| this_boot);
         live.sent = self.settings.live.is_some() && self.was_live(&lesson.id);
         let stopping = self.store.fact(STOPPING)?.is_some_and(|id| id == lesson.id.as_str());
-        let fresh = this_boot && !stopping && age.is_some_and(|age| age < FRESH_MS);
+        let paused = lesson.state == State::Paused;
+        let fresh = this_boot && !stopping && (paused || age.is_some_and(|age| age < FRESH_MS));
         let now = millis(clock::boot());
         self.store.board().update(|s| {
             s.lesson = Some(status::Lesson {
@@ -120,7 +122,10 @@ impl Driver {
         tracing::warn!(lesson = %lesson.id, take = last.n, reason = reason.name(), fresh, "a lesson was left open");
         self.store.end_take(&lesson.id, last.n, &TakeEnd::Interrupted(reason.sentence().into()))?;
         remove_stale(&socket);
-        if fresh {
+        if fresh && paused {
+            live.rest();
+            self.live = Some(live);
+        } else if fresh {
             live.state = self.store.advance(&lesson.id, Event::RecorderLost)?;
             live.lost(clock::mono());
             live.restart_at = Some(clock::mono());
