@@ -510,3 +510,20 @@ async fn end(part: Named) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_panics_ends_the_hub_and_a_stop_is_no_fault() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("opens");
+        let (well, broken) =
+            (named("well", std::future::pending()), named("broken", async { panic!("on purpose") }));
+        let stop = CancellationToken::new();
+        assert!(!until_stopped_or_broken(&store, &[&well, &broken], &stop).await);
+        assert!(stop.is_cancelled(), "the others end too");
+        assert!(until_stopped_or_broken(&store, &[&well, &broken], &stop).await);
+    }
+}

@@ -428,7 +428,7 @@ async fn wait_for_end(tasks: &[Task], store: &Store, driver: &record::Handle) {
         let mut rest_at = clock::mono() + LOOK_EVERY / 2;
         loop {
             beat.next().await;
-            if let Some(Task(name, _)) = tasks.iter().find(|Task(_, task)| task.is_finished()) {
+            if let Some(name) = ended_by_itself(tasks) {
                 // A half-dead daemon helps nobody: systemd starts a whole one.
                 return tracing::error!(stage = name, "a stage has ended by itself; the daemon ends");
             }
@@ -465,6 +465,11 @@ async fn wait_for_end(tasks: &[Task], store: &Store, driver: &record::Handle) {
     }
 }
 
+/// The first stage that has ended, in order or by a panic.
+fn ended_by_itself(tasks: &[Task]) -> Option<&'static str> {
+    tasks.iter().find(|Task(_, task)| task.is_finished()).map(|Task(name, _)| *name)
+}
+
 /// Whether a row can be read and the driver of the recording takes a question.
 async fn answers(store: &Store, driver: &record::Handle) -> bool {
     let asked = store.clone();
@@ -498,5 +503,25 @@ async fn drain(tasks: Vec<Task>) {
                 ),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stage_that_panics_is_noticed_by_name() {
+        let mut tasks = vec![Task("sense", tokio::spawn(std::future::pending()))];
+        tasks.push(Task("upload", tokio::spawn(async { panic!("on purpose") })));
+        tasks.push(Task("publish", tokio::spawn(std::future::pending())));
+        assert_eq!(ended_by_itself(&tasks[..1]), None);
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while ended_by_itself(&tasks) != Some("upload") {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("noticed");
     }
 }
