@@ -136,6 +136,8 @@ pub fn rotate(store: &Store, device: &DeviceId) -> Result<(String, String), Stri
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use lectern_wire::id::LessonId;
     use lectern_wire::rotation;
 
@@ -173,7 +175,9 @@ mod tests {
         let way = rotation::follow(&owner(&device), anew, last, &rotations(&store).expect("reads"));
         assert_eq!(way, Ok(vec![anew, last]));
     }
-    fn sealed(store: &Store, name: &str, key: &SigningKey) -> std::path::PathBuf {
+
+    /// A lesson that is sealed with that key and waits; its manifest's file.
+    fn sealed(store: &Store, name: &str, key: &SigningKey) -> PathBuf {
         let id = LessonId::new(name).expect("id");
         let manifest: Manifest = serde_json::from_value(serde_json::json!({
             "v": 1, "lesson_id": id, "school": "3401000001", "room": "301教室", "device": "room-301",
@@ -214,7 +218,7 @@ mod tests {
         rotate(&store, &device).expect("changes");
         let key = open(&store).expect("opens");
         let others = [&altered, &broken, &before];
-        let text = |path: &std::path::PathBuf| std::fs::read(path).expect("reads");
+        let text = |path: &PathBuf| std::fs::read(path).expect("reads");
         let kept = others.map(text);
         vouch_for_waiting(&store, &key).expect("looks");
         assert!(others.map(text) == kept);
