@@ -162,6 +162,7 @@ fn while_it_is_paused_nothing_is_recorded_whoever_is_lost_until_the_teacher_goes
     signal_recorder(&school, Signal::KILL);
     stands_still(&school, 1);
     assert!(school.agent.recorders(&school.folder).is_empty());
+    assert_eq!(school.agent.status().unwrap()["level"], Value::Null, "nobody listens");
     let said = school.agent.lectern(&["record", "mark", "草船借箭"]).unwrap_err().to_string();
     assert!(said.contains("paused"), "{said}");
     // The daemon too: what it finds is a lesson that is paused.

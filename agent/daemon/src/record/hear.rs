@@ -204,15 +204,20 @@ impl Driver {
         self.owe(Owed::Ended(id));
         self.report("ended");
         self.live_stands(LiveState::Off, "");
+        self.show_nothing_heard();
+        if let Some(child) = self.live.take().and_then(|live| live.child) {
+            tokio::spawn(process::farewell(child));
+        }
+        self.store.bells().evidence.notify_one();
+    }
+
+    /// No recorder looks or listens: what the last one said of picture and sound is shown no more.
+    fn show_nothing_heard(&self) {
         self.store.board().update(|s| {
             s.level = None;
             s.warnings.retain(|w| matches!(w, Warning::LittleSpace { .. }));
         });
         self.preview.send_replace(None);
-        if let Some(child) = self.live.take().and_then(|live| live.child) {
-            tokio::spawn(process::farewell(child));
-        }
-        self.store.bells().evidence.notify_one();
     }
 
     /// The recorder is gone and the take had not ended.
@@ -241,6 +246,7 @@ impl Driver {
             // While it is paused nothing is recorded: nobody records until the teacher goes on.
             self.advance(Event::Paused);
             self.report("interrupted");
+            self.show_nothing_heard();
             if let Some(live) = &mut self.live {
                 live.rest();
             }
