@@ -229,8 +229,10 @@ fn a_cloned_disk_enrols_anew_and_the_room_it_came_from_goes_on() {
     std::fs::write(&toml, text.replace("/original/", "/clone/")).unwrap();
     std::fs::remove_file(place.folder.join("clone/run/page.addr")).unwrap();
     let mut clone = place.agent(&other, "clone");
-    let log = std::fs::read_to_string(clone.process.log()).unwrap();
-    assert!(log.contains("cloned from another machine"), "{log}");
+    // Its page stands before the log says why.
+    let log = || std::fs::read_to_string(clone.process.log()).unwrap();
+    eventually(PATIENCE, "the log says it", || log().contains("cloned from another machine").then_some(()))
+        .unwrap();
     let (said, exit) = clone.enrol(&place.hub.address(), &place.hub.token("303教室").unwrap(), &[]).unwrap();
     assert!(exit == 0 && said.contains("303教室") && said.contains("set-aside-"), "{exit} {said}");
     clone.wait_until_ready().unwrap();
