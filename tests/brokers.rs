@@ -20,7 +20,7 @@ use lectern_tests::{
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A room, a hub, and a broker between them. Fields end in the order they stand here.
 struct Way {

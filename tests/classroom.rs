@@ -7,7 +7,7 @@ use lectern_tests::programs::Programs;
 use lectern_tests::slides::Marker;
 use lectern_tests::{Agent, Browser, Clap, Folder, Hub, Room, World, browser, clap};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn what_the_slides_show_and_the_voice_says_is_in_the_take_at_its_second() {
@@ -27,7 +27,7 @@ async fn what_the_slides_show_and_the_voice_says_is_in_the_take_at_its_second() 
     browser.set_window(1280, 800).await.unwrap();
     let there = "return document.querySelector('#preview').classList.contains('there')";
     let mut seen = false;
-    for _ in 0..100 {
+    for _ in 0..600 {
         seen = browser.run(there).await.unwrap() == true;
         if seen {
             break;

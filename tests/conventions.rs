@@ -16,7 +16,7 @@ use lectern_tests::school::DEVICE;
 use lectern_tests::{Agent, BadBroker, Broker, Folder, Hub, Process, Room, School, eventually, free_port};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config");
 
 fn room_with(section: &str) -> Room {

@@ -25,7 +25,7 @@ use lectern_wire::sign::{Document, Signed};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const XSS: &str = "<script>alert(1)</script>";
 
 /// The room's agent after it was ended: its key, its password, its numbers.

@@ -16,7 +16,7 @@ use lectern_tests::{Agent, Browser, Console, Folder, Hub, Impostor, Room, browse
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// TLS on loopback too, as everywhere else.
 const TLS: &str = "[tls]\nloopback = true\n";
 

@@ -9,10 +9,9 @@ use std::time::Duration;
 use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Browser, Console, Folder, Hub, Room, process};
 use reqwest::{Method, StatusCode};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The hash of every decoded picture or of all decoded sound, as ffmpeg sees them.
 fn decoded(file: &Path, what: &str) -> Vec<String> {
@@ -72,10 +71,7 @@ async fn a_lesson_of_two_takes_is_one_standard_mp4_with_every_picture_of_both() 
     let agent = Agent::start(&folder, &programs, &Room::card(), &hub, &password).unwrap();
     agent.press("start").unwrap();
     agent.wait_for_media(5000, PATIENCE).unwrap();
-    for pid in agent.recorders(&folder) {
-        kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
-    }
-    agent.wait_for_media(10_000, PATIENCE).unwrap();
+    agent.lose_recorder(&folder, 4000, PATIENCE).unwrap();
     agent.press("stop").unwrap();
     let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
     let lesson = status["lesson"]["id"].as_str().unwrap().to_owned();

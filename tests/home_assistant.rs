@@ -14,7 +14,7 @@ use lectern_tests::school::DEVICE;
 use lectern_tests::{Agent, Broker, Folder, Hub, Room, eventually, free_port};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 const WATCHER: (&str, &str) = ("homeassistant", "only-looks-on");
 
 /// A room's entity, as automations name it.
@@ -79,6 +79,10 @@ async fn follow(which: &Installed, form: &str) {
     // What is missing is unknown there too, and never zero.
     assert_eq!(told(&hub, "av", "projector_lamp_s"), None);
     becomes(&hass, &id("sensor", "projector_lamp_s"), "unknown", |state| state == "unknown").await;
+    let give_up = clock::mono() + PATIENCE;
+    while hass.entities().await.unwrap().len() < 28 && clock::mono() < give_up {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
     assert_eq!(hass.entities().await.unwrap().len(), 28);
 
     becomes(&hass, &id("binary_sensor", "alarm_disk_nearly_full"), "raised", |state| state == "on").await;

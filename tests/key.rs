@@ -9,7 +9,7 @@ use lectern_tests::key::{F9, Key};
 use lectern_tests::{Agent, Browser, Folder, Hub, Room, School, eventually};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A room whose key is F9 of whatever is plugged in as `lectern-key*` in the folder.
 fn room(folder: &Folder) -> Room {

@@ -12,7 +12,7 @@ use lectern_tests::school::{DEVICE, SCHOOL};
 use lectern_tests::{Console, Room, School, eventually, skipped};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn press(school: &School) {
     school.agent.press("start").unwrap();

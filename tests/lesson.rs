@@ -9,7 +9,7 @@ use lectern_tests::grab;
 use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Folder, Hub, Room, School, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn school() -> School {
     School::start(&Room::card()).unwrap()

@@ -14,7 +14,7 @@ use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Browser, Folder, Hub, Room, eventually};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Line {
     hub: Hub,

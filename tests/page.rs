@@ -12,7 +12,7 @@ use lectern_tests::{Agent, Browser, Folder, Hub, Room};
 use reqwest::StatusCode;
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn pictures() -> PathBuf {
     let exe = std::env::current_exe().unwrap();

@@ -33,7 +33,7 @@ use lectern_base::clock;
 use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Cable, Console, FakeClock, Folder, Hands, Hub, Room, copy_folder, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// 2013-01-01 00:00 UTC, Unix milliseconds: where a clock with an empty battery begins.
 const IN_2013_MS: i64 = 1_356_998_400_000;

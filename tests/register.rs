@@ -13,7 +13,7 @@ use lectern_tests::browser::pictures;
 use lectern_tests::school::DEVICE;
 use lectern_tests::{Browser, Console, Folder, Hands, Room, School, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A room with a display that is awake, in which twelve seconds of work are use.
 fn room(folder: &Folder) -> Room {

@@ -13,7 +13,7 @@ use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Disk, Folder, Hub, Room, School, eventually};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A small lesson from the press to the receipt; its id.
 fn lesson(agent: &Agent) -> String {

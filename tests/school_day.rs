@@ -10,7 +10,7 @@ use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Browser, Folder, Hub, Room, World, eventually};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A timetable whose only period is on now and ends in `left`; the bell's seconds are an offset.
 fn timetable(folder: &Folder, left: Duration) -> String {

@@ -12,7 +12,7 @@ use lectern_tests::{Agent, Camera, Folder, Hub, Recorder, Room, Screen, UsbCamer
 use lectern_wire::preflight::{CheckState, Heard, Preflight};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Classroom {
     world: World,

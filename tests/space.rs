@@ -11,7 +11,7 @@ use lectern_tests::browser::pictures;
 use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Browser, Disk, Folder, Hub, Room, School, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn line(folder: &Folder, reserve_minutes: u32) -> (Hub, Agent) {
     let programs = Programs::find().unwrap();

@@ -10,7 +10,7 @@ use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Room, School, copy_folder};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn record(agent: &Agent) -> String {
     agent.press("start").unwrap();

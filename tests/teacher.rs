@@ -10,7 +10,7 @@ use lectern_tests::{Agent, Folder, Hub, Room, School, World};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn manifest(hub: &Hub, status: &Value) -> Value {
     let folder = hub.lesson_folder(status["lesson"]["id"].as_str().unwrap());

@@ -18,7 +18,7 @@ use lectern_tests::{Agent, Console, Disk, Folder, Hub, Room, School, Series, eve
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn school() -> School {
     School::start(&Room::card()).unwrap()

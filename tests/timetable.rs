@@ -10,7 +10,7 @@ use lectern_tests::school::SCHOOL;
 use lectern_tests::{Console, Room, School, eventually};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn slot(school: &School) -> Value {
     school.agent.status().map(|status| status["slot"].clone()).unwrap_or_default()

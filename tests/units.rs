@@ -15,7 +15,7 @@ use std::time::Duration;
 use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Folder, Hub, Room, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn units() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("packaging/systemd")

@@ -15,7 +15,7 @@ use lectern_tests::programs::Programs;
 use lectern_tests::tls::certificate;
 use lectern_tests::{Agent, Disk, FakeClock, Fault, Folder, Hub, Relay, Room, School, Tls, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A school with a relay before its hub.
 fn school(room: &Room) -> (School, Relay) {

@@ -13,7 +13,7 @@ use lectern_tests::wayland::Wayland;
 use lectern_tests::{Agent, Folder, Hub, Room, eventually};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Classroom {
     desktop: Wayland,

@@ -14,7 +14,7 @@ use lectern_tests::programs::Programs;
 use lectern_tests::raw_mqtt::Shown;
 use lectern_tests::{Agent, Folder, Hub, Room, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The room whose doors are tried, and the device in the wrong hands.
 const ROOM: &str = "room-302";
 const OTHER: &str = "room-303";

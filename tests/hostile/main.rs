@@ -14,7 +14,7 @@ use lectern_tests::programs::Programs;
 use lectern_tests::{Agent, Console, Folder, Hub, Room};
 use reqwest::{RequestBuilder, StatusCode};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The device in the wrong hands: registered, but it owns nothing of the room's.
 const OTHER: &str = "room-302";
 

@@ -15,7 +15,7 @@ use crate::process::{Process, eventually};
 use crate::screen::{CHROMIUM, quiet_home};
 
 /// How long a page's element may take to appear.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The folder `target/pictures`, for what people should look at.
 ///
@@ -47,7 +47,7 @@ impl Browser {
         driver.arg("--port=0");
         quiet_home(&mut driver, &home);
         let mut driver = Process::start(folder, &format!("{name}-browser"), driver)?;
-        let port = eventually(Duration::from_secs(20), "chromedriver's port", || {
+        let port = eventually(Duration::from_secs(60), "chromedriver's port", || {
             let text = std::fs::read_to_string(driver.log()).ok()?;
             text.rsplit("successfully on port ").next()?.split('.').next()?.parse::<u16>().ok()
         });

@@ -155,7 +155,7 @@ impl Recording {
         let mut ffmpeg = Process::start(folder, "recording", ffmpeg)?;
         // The header alone is far smaller.
         let begun = || std::fs::metadata(&file).is_ok_and(|meta| meta.len() > 100_000);
-        eventually(Duration::from_secs(20), "the recording", || match ffmpeg.must_run() {
+        eventually(Duration::from_secs(60), "the recording", || match ffmpeg.must_run() {
             Ok(()) => begun().then_some(Ok(())),
             Err(e) => Some(Err(e)),
         })??;

@@ -47,7 +47,7 @@ impl Network {
         let own = std::fs::read_link("/proc/self/ns/net")?;
         for process in [&desk, &wall] {
             let there = PathBuf::from(format!("/proc/{}/ns/net", process.pid()));
-            eventually(Duration::from_secs(10), "a namespace", || {
+            eventually(Duration::from_secs(60), "a namespace", || {
                 std::fs::read_link(&there).ok().filter(|name| *name != own).map(drop)
             })?;
         }
@@ -65,7 +65,7 @@ impl Network {
         python.arg(CAMERAS).arg(&log);
         let mut cameras = Process::start(folder, "cameras", python)?;
         let ready =
-            eventually(Duration::from_secs(20), "the cameras", || {
+            eventually(Duration::from_secs(60), "the cameras", || {
                 cameras.must_run().err().map(Err).or_else(|| {
                     std::fs::read_to_string(cameras.log()).ok()?.contains("ready").then_some(Ok(()))
                 })

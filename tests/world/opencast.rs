@@ -40,7 +40,7 @@ impl Opencast {
         let mut command = Command::new("python3");
         command.arg(PROGRAM).arg(&own).args([USER, PASSWORD]).env("PYTHONDONTWRITEBYTECODE", "1");
         let process = Process::start(folder, "opencast", command)?;
-        let port = eventually(Duration::from_secs(20), "Opencast's port", || {
+        let port = eventually(Duration::from_secs(60), "Opencast's port", || {
             std::fs::read_to_string(process.log()).ok()?.lines().next()?.trim().parse().ok()
         });
         let port = port.with_context(|| process.tail_of_log())?;

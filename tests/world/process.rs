@@ -115,12 +115,12 @@ impl Process {
         bail!("{} ended ({status})\n{}", self.name, self.tail_of_log())
     }
 
-    /// SIGTERM to its group; SIGKILL when that did not help within 5 s. Returns how it ended.
+    /// SIGTERM to its group; SIGKILL when that did not help within 20 s. Returns how it ended.
     pub fn stop(&mut self) -> Option<ExitStatus> {
         // A frozen process would keep SIGTERM for later.
         self.signal(Signal::CONT);
         self.signal(Signal::TERM);
-        if self.wait(Duration::from_secs(5)).is_err() {
+        if self.wait(Duration::from_secs(20)).is_err() {
             self.kill();
         }
         self.ended
@@ -183,20 +183,22 @@ fn tail(path: &Path, bytes: i64) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Asks again every 20 ms until there is an answer.
+/// Asks again every 20 to 100 ms until there is an answer.
 ///
 /// # Errors
 /// When there is none within `limit`; the message names `what`.
 pub fn eventually<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
-    let give_up = clock::mono() + limit;
+    let began = clock::mono();
     loop {
         if let Some(answer) = ask() {
             return Ok(answer);
         }
-        if clock::mono() > give_up {
+        let waited = clock::mono() - began;
+        if waited > limit {
             bail!("{what}: not within {limit:?}");
         }
-        std::thread::sleep(Duration::from_millis(20));
+        // Rarer the longer it takes: to ask is often to start a program, and what is waited for needs the processor.
+        std::thread::sleep((waited / 10).clamp(Duration::from_millis(20), Duration::from_millis(100)));
     }
 }
 

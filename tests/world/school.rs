@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::folder::Folder;
@@ -114,7 +115,7 @@ impl Hub {
     fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let ports = self.data.join("ports.json");
         let (process, mut secure) = (&mut self.process, false);
-        let found = eventually(Duration::from_secs(20), "the hub's ports", || {
+        let found = eventually(Duration::from_secs(60), "the hub's ports", || {
             let log = std::fs::read_to_string(process.log()).ok()?;
             secure = log.lines().rfind(|line| line.starts_with("lectern-hub ready"))?.contains("https=");
             let text = std::fs::read_to_string(&ports).ok()?;
@@ -381,7 +382,7 @@ impl Agent {
         let env = room.env.clone();
         let process = daemon(folder, programs, &config, &env)?;
         let agent = Self { programs: programs.clone(), process, env, config, data };
-        let ready = eventually(Duration::from_secs(20), "the first page", || agent.page().ok());
+        let ready = eventually(Duration::from_secs(60), "the first page", || agent.page().ok());
         ready.with_context(|| agent.process.tail_of_log())?;
         Ok(agent)
     }
@@ -404,7 +405,7 @@ impl Agent {
     /// # Errors
     /// When it does not, with the end of the log.
     pub fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let ready = eventually(Duration::from_secs(20), "the agent's page", || self.status().ok());
+        let ready = eventually(Duration::from_secs(60), "the agent's page", || self.status().ok());
         ready.with_context(|| self.process.tail_of_log()).map(drop)
     }
 
@@ -477,6 +478,27 @@ impl Agent {
             self.status().ok().filter(|s| s["lesson"]["media_ms"].as_u64().is_some_and(|m| m >= ms))
         });
         found.with_context(|| self.process.tail_of_log())
+    }
+
+    /// Kills the recorder, as a driver that crashes does, and waits until the take that follows holds so much picture;
+    /// gives the status.
+    ///
+    /// # Errors
+    /// When no take follows in time.
+    pub fn lose_recorder(&self, folder: &Folder, ms: u64, limit: Duration) -> anyhow::Result<Value> {
+        let take = self.status()?["lesson"]["take"].as_u64().context("no take")?;
+        for pid in self.recorders(folder) {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process id")?;
+            kill_process(pid, Signal::KILL)?;
+        }
+        let next = eventually(limit, "the next take", || {
+            let status = self.status().ok()?;
+            let lesson = &status["lesson"];
+            (lesson["take"].as_u64()? > take && lesson["state"] == "recording").then_some(status)
+        });
+        let next = next.with_context(|| self.process.tail_of_log())?;
+        // What is shown is of all takes.
+        self.wait_for_media(next["lesson"]["media_ms"].as_u64().unwrap_or_default() + ms, limit)
     }
 
     /// Address of the teacher's page.

@@ -183,7 +183,7 @@ fn xvfb() -> Command {
 
 /// The number of the display that a server has picked.
 fn number(server: &mut Process) -> anyhow::Result<u32> {
-    let number = eventually(Duration::from_secs(20), "the display's number", || {
+    let number = eventually(Duration::from_secs(60), "the display's number", || {
         if !server.running() {
             return Some(None);
         }

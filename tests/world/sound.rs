@@ -130,7 +130,7 @@ impl Sound {
         quiet_home(&mut server, &home);
         server.env("PULSE_RUNTIME_PATH", &home).env("PULSE_STATE_PATH", &home).env_remove("PULSE_SERVER");
         let mut server = Process::start(folder, "pulseaudio", server)?;
-        let ready = eventually(Duration::from_secs(20), "the microphone in PulseAudio", || {
+        let ready = eventually(Duration::from_secs(60), "the microphone in PulseAudio", || {
             if !server.running() {
                 return Some(false);
             }

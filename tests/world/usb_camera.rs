@@ -47,10 +47,10 @@ impl UsbCamera {
         let mut dbus = command("dbus-daemon");
         dbus.arg("--session").arg("--nofork").arg(format!("--address=unix:path={}", bus.display()));
         let dbus = Process::start(folder, "dbus", dbus)?;
-        eventually(Duration::from_secs(10), "the bus", || bus.exists().then_some(()))?;
+        eventually(Duration::from_secs(60), "the bus", || bus.exists().then_some(()))?;
         let server = Process::start(folder, "pipewire", command("pipewire"))?;
         let socket = home.join("pipewire-0");
-        eventually(Duration::from_secs(10), "PipeWire's socket", || socket.exists().then_some(()))
+        eventually(Duration::from_secs(60), "PipeWire's socket", || socket.exists().then_some(()))
             .with_context(|| server.tail_of_log())?;
         let manager = Process::start(folder, "wireplumber", command("wireplumber"))?;
         let mut camera = Self { picture: None, home, _manager: manager, _server: server, _bus: dbus };
@@ -71,7 +71,7 @@ impl UsbCamera {
         quiet_home(&mut picture, &self.home);
         picture.envs(Self::env_of(&self.home)).env("GST_REGISTRY", folder.join("gst-registry"));
         let picture = Process::start(folder, "usb-camera", picture)?;
-        let there = eventually(Duration::from_secs(20), "the camera in PipeWire", || {
+        let there = eventually(Duration::from_secs(60), "the camera in PipeWire", || {
             let mut nodes = Command::new("pw-cli");
             nodes.args(["ls", "Node"]).envs(Self::env_of(&self.home));
             let nodes = output(nodes).ok()?;

@@ -69,7 +69,7 @@ impl Wayland {
         .into();
         let start = |name: &str, arguments: &[&str], socket: &str| {
             let mut process = Process::start(folder, name, command(&env, name, arguments))?;
-            let there = eventually(Duration::from_secs(20), socket, || {
+            let there = eventually(Duration::from_secs(60), socket, || {
                 (!process.running() || run.join(socket).exists()).then_some(())
             });
             process.must_run()?;
@@ -157,7 +157,7 @@ impl Wayland {
         self.compositor.kill();
         std::fs::remove_file(folder.join("session").join(DISPLAY)).ok();
         self.compositor = Process::start(folder, "mutter", command(&self.env, "mutter", &MUTTER))?;
-        eventually(Duration::from_secs(20), "the compositor", || {
+        eventually(Duration::from_secs(60), "the compositor", || {
             folder.join("session").join(DISPLAY).exists().then_some(())
         })?;
         self.show_slides(folder)

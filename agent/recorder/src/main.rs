@@ -70,6 +70,9 @@ enum What {
         /// Try only this one: prints nothing when it works, else the reason.
         #[arg(long)]
         only: Option<String>,
+        /// Try only what is hardware, as far as the first that works.
+        #[arg(long, conflicts_with = "only")]
+        hardware: bool,
         /// Settings of the picture as JSON; without them those of the master profile.
         #[arg(long, requires = "only")]
         video: Option<String>,
@@ -123,8 +126,8 @@ fn main() -> ExitCode {
             written.with_context(|| folder.display().to_string())
         }
         What::Arm => job::read_armed(std::io::stdin().lock()).and_then(|armed| armed::run(&armed)),
-        What::Encoders { only: None, .. } => encoders(),
-        What::Encoders { only: Some(name), video } => return encoder(&name, video.as_deref()),
+        What::Encoders { only: None, hardware, .. } => encoders(hardware),
+        What::Encoders { only: Some(name), video, .. } => return encoder(&name, video.as_deref()),
     };
     match outcome {
         Ok(()) => Exit::Done.into(),
@@ -136,9 +139,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints what became of trying them all.
-fn encoders() -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(&encode::probe_all()?)?);
+/// Prints what became of trying them.
+fn encoders(hardware: bool) -> anyhow::Result<()> {
+    let tried = if hardware { encode::probe_hardware() } else { encode::probe_all() }?;
+    println!("{}", serde_json::to_string(&tried)?);
     Ok(())
 }
 

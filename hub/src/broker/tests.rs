@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::testkit::{self, TestHub};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A connected device: what it hears arrives in order; dropping it cuts the line without a word.
 struct Device {
@@ -94,7 +94,7 @@ impl Device {
 /// available, and the device comes again.
 async fn join(hub: &TestHub, id: &str) -> Device {
     let topics = testkit::topics(id);
-    for _ in 0..20 {
+    for _ in 0..200 {
         let mut options = options(hub, id, id, &format!("pw-{id}"));
         let will = LastWill::new(topics.of(&Leaf::State), r#"{"state":"lost"}"#, QoS::AtLeastOnce, true);
         options.set_last_will(will);
@@ -122,7 +122,7 @@ fn one(hub: &TestHub, query: &str) -> Option<String> {
 }
 
 async fn until(hub: &TestHub, query: &str, want: &str) {
-    for _ in 0..200 {
+    for _ in 0..1200 {
         if one(hub, query).as_deref() == Some(want) {
             return;
         }

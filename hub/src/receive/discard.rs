@@ -152,7 +152,7 @@ mod tests {
         line.write_all(head.as_bytes()).await.expect("sent");
         line.write_all(&bytes[..500_000]).await.expect("sent");
         let file = hub.lesson_folder("l1").join("take-1.mp4.partial");
-        for _ in 0..200 {
+        for _ in 0..3000 {
             if std::fs::metadata(&file).is_ok_and(|m| m.len() > 0) {
                 break;
             }

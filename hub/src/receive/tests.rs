@@ -340,6 +340,8 @@ async fn a_room_that_others_go_before_is_told_when_to_come_again_and_comes_in_wh
     assert_eq!((status, told["code"].as_str()), (429, Some("queued")), "{told}");
     // Asked for again, a grant takes no second place; used, it gives its place back.
     assert_eq!(first.grant("l1", 1, 3, &part).await.0, 200);
+    // Who does not come again in time waits no longer: on a slow machine it would be away by now.
+    assert_eq!(second.grant("l2", 1, 0, &part).await.0, 429);
     assert_eq!(first.put(&urls[3], &part).await.0, 200);
     assert_eq!(first.grant("l1", 1, 16, &part).await.0, 429, "somebody else waits");
     let (status, grant) = second.grant("l2", 1, 0, &part).await;

@@ -34,6 +34,8 @@ const HISTORY_EVERY: Duration = Duration::from_millis(200);
 const LOOK_BACK: Duration = Duration::from_secs(60);
 /// Longest silence on the line.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long a goodbye may take; with systemd's answer before it, it is over before the daemon's stages are cut off.
+const GOODBYE: Duration = Duration::from_secs(4);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -506,8 +508,10 @@ impl Session<'_> {
 
     /// Says that the device leaves on purpose, and waits a moment for it to be heard.
     async fn goodbye(mut self) {
+        // Asked before the time runs: a goodbye that is cut short looks like a room that was lost.
+        let last = offline().await;
         let farewell = async move {
-            let payload = serde_json::to_vec(&offline().await)?;
+            let payload = serde_json::to_vec(&last)?;
             self.hand(&Leaf::State, payload, Cargo::Word).await?;
             self.line.flush().await?;
             while !self.sent.is_empty() {
@@ -517,7 +521,7 @@ impl Session<'_> {
             self.line.disconnect().await?;
             Ok::<_, SessionError>(())
         };
-        match tokio::time::timeout(Duration::from_secs(2), farewell).await {
+        match tokio::time::timeout(GOODBYE, farewell).await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => tracing::warn!("the broker did not hear the goodbye: {e}"),
             Err(_) => tracing::warn!("the broker did not hear the goodbye in time"),

@@ -1,4 +1,4 @@
-//! Which encoder the picture gets: the recorder tries them all once, with real pictures.
+//! Which encoder the picture gets: the recorder tries them with real pictures.
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +12,27 @@ use crate::platform::recorder;
 /// # Errors
 /// A sentence, when the recorder cannot be asked.
 pub fn report(program: &Path) -> Result<Vec<EncoderReport>, String> {
-    let out = recorder::command(program).arg("encoders").output();
+    ask(program, &[])
+}
+
+fn ask(program: &Path, more: &[&str]) -> Result<Vec<EncoderReport>, String> {
+    let out = recorder::command(program).arg("encoders").args(more).output();
     let out = out.map_err(|e| format!("{}: {e}", program.display()))?;
     serde_json::from_slice(&out.stdout)
         .map_err(|_| format!("{} ended with {} and no answer", program.display(), out.status))
 }
 
-/// The best that can be used; libx264 works everywhere.
+/// The first that can be used; libx264 works everywhere.
 #[must_use]
 pub fn best(reports: &[EncoderReport]) -> Encoder {
     reports.iter().find(|r| r.fault.is_none()).map_or(Encoder::Libx264, |r| r.encoder)
 }
 
-/// Asks in the background; the best is sent when it is known.
+/// Asks in the background; the best is sent when it is known. Nothing is asked that would not change it: the machine
+/// has just started, and has other things to do.
 pub(super) fn choose(recorder: PathBuf, chosen: mpsc::Sender<Encoder>) {
     tokio::task::spawn_blocking(move || {
-        let reports = report(&recorder).unwrap_or_else(|e| {
+        let reports = ask(&recorder, &["--hardware"]).unwrap_or_else(|e| {
             tracing::warn!("the encoders could not be tried; libx264 is used: {e}");
             Vec::new()
         });

@@ -10,7 +10,9 @@ use ffmpeg_next::{self as ffmpeg, Packet, Rational};
 
 pub use jpeg::Jpeg;
 pub use picture::Video;
-pub use probe::{all as probe_all, before_lesson as probe_before_lesson, one as probe_one};
+pub use probe::{
+    all as probe_all, before_lesson as probe_before_lesson, hardware as probe_hardware, one as probe_one,
+};
 pub use sound::{Audio, SOUND_FRAME};
 
 /// Takes encoded packets; their times are in `base`.

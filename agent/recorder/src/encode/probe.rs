@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use ffmpeg_next::{Packet, Rational, codec, format, frame};
 use lectern_base::clock;
 use lectern_wire::capture::{Encoder, EncoderReport, VideoSettings};
@@ -28,13 +28,31 @@ const PATIENCE: Duration = Duration::from_secs(9);
 
 /// Tries all, best first.
 pub fn all() -> anyhow::Result<Vec<EncoderReport>> {
+    Ok(each(&Encoder::NAMES)?.collect())
+}
+
+/// Tries those that are hardware, best first, as far as the first that works. The processor's own takes their place
+/// whatever would be found out of it, and to try it costs a slow machine seconds just when it starts.
+pub fn hardware() -> anyhow::Result<Vec<EncoderReport>> {
+    let [hardware @ .., (Encoder::Libx264, _)] = &Encoder::NAMES else { bail!("libx264 is not the last") };
+    let mut tried = Vec::new();
+    for report in each(hardware)? {
+        let works = report.fault.is_none();
+        tried.push(report);
+        if works {
+            break;
+        }
+    }
+    Ok(tried)
+}
+
+fn each(named: &[(Encoder, &'static str)]) -> anyhow::Result<impl Iterator<Item = EncoderReport>> {
     let program = std::env::current_exe().context("this program cannot find itself")?;
-    let tried = Encoder::NAMES.iter().map(|(encoder, name)| {
+    Ok(named.iter().map(move |(encoder, name)| {
         let mut command = Command::new(&program);
         command.args(["encoders", "--only", name]);
         EncoderReport { encoder: *encoder, fault: within(command, LIMIT).err() }
-    });
-    Ok(tried.collect())
+    }))
 }
 
 /// Tries what a lesson is to be encoded with, by its own settings; where that fails, libx264 takes its place.
