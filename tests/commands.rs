@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lectern_base::clock;
 use lectern_tests::browser::pictures;
 use lectern_tests::projector::{PASSWORD, Projector};
 use lectern_tests::school::DEVICE;
@@ -89,13 +90,13 @@ impl Line {
 
     /// Waits until the room's page at the hub shows this.
     async fn shows(&self, text: &str) {
-        let give_up = std::time::Instant::now() + PATIENCE;
+        let give_up = clock::mono() + PATIENCE;
         loop {
             let page = self.console.page(&format!("/rooms/{DEVICE}")).await.unwrap();
             if page.contains(text) {
                 return;
             }
-            assert!(std::time::Instant::now() < give_up, "{text} does not come: {page}");
+            assert!(clock::mono() < give_up, "{text} does not come: {page}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }

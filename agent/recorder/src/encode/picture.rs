@@ -160,7 +160,7 @@ impl Video {
 }
 
 /// What must be on this machine before the encoder need be tried: the reason in words people can act on.
-fn needs(kind: Encoder) -> anyhow::Result<()> {
+pub(super) fn needs(kind: Encoder) -> anyhow::Result<()> {
     match kind {
         Encoder::Libx264 => {}
         Encoder::Vaapi | Encoder::Qsv => drop(render_node()?),

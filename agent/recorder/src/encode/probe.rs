@@ -11,6 +11,7 @@ use lectern_base::clock;
 use lectern_wire::capture::{Encoder, EncoderReport, VideoSettings};
 use lectern_wire::preflight::{EncoderCheck, EncoderState};
 
+use super::picture::needs;
 use super::{Packets, Video, nothing_more};
 use crate::av::Area;
 use crate::card;
@@ -51,7 +52,12 @@ fn each(named: &[(Encoder, &'static str)]) -> anyhow::Result<impl Iterator<Item 
     Ok(named.iter().map(move |(encoder, name)| {
         let mut command = Command::new(&program);
         command.args(["encoders", "--only", name]);
-        EncoderReport { encoder: *encoder, fault: within(command, LIMIT).err() }
+        // Without its device no process need be started.
+        let fault = match needs(*encoder) {
+            Ok(()) => within(command, LIMIT).err(),
+            Err(e) => Some(e.to_string()),
+        };
+        EncoderReport { encoder: *encoder, fault }
     }))
 }
 
