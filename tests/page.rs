@@ -40,7 +40,7 @@ async fn a_teacher_presses_twice_pauses_goes_on_and_sees_it_stored() {
     agent.wait_for_media(3000, PATIENCE).unwrap();
     let there = "return document.querySelector('#preview').classList.contains('there')";
     let mut seen = false;
-    for _ in 0..60 {
+    for _ in 0..600 {
         seen = browser.run(there).await.unwrap() == json!(true);
         if seen {
             break;

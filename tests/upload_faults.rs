@@ -138,9 +138,9 @@ fn what_waits_for_the_night_waits_and_the_page_says_so() {
 #[test]
 fn a_lesson_of_now_goes_before_a_long_one_and_no_part_is_called_stored_that_the_hub_has_not() {
     let mut room = Room::card();
-    // 24 Mb/s all day long: a part of the long one takes three seconds, all twenty a minute.
+    // 12 Mb/s all day long: a part of the long one takes six seconds, all twenty two minutes.
     let hour = (clock::local(clock::wall_ms()).hour() + 12) % 24;
-    room.sources += &format!("[upload]\nday_kbps = 24000\nnight = \"{hour:02}:00-{hour:02}:01\"\n");
+    room.sources += &format!("[upload]\nday_kbps = 12000\nnight = \"{hour:02}:00-{hour:02}:01\"\n");
     let (mut school, _relay) = school(&room);
     let first = record(&school.agent);
     stored(&school, &first);
@@ -173,7 +173,7 @@ fn a_lesson_of_now_goes_before_a_long_one_and_no_part_is_called_stored_that_the_
     }
     // The rest as fast as it goes.
     let text = std::fs::read_to_string(&school.agent.config).unwrap();
-    std::fs::write(&school.agent.config, text.replace("day_kbps = 24000", "day_kbps = 0")).unwrap();
+    std::fs::write(&school.agent.config, text.replace("day_kbps = 12000", "day_kbps = 0")).unwrap();
     school.agent.restart(&school.folder).unwrap();
     eventually(PATIENCE, "the long one", || (honest() == 20).then_some(())).unwrap();
     eventually(PATIENCE, "its receipt", || is_stored(&school.agent, "long").ok()?.then_some(())).unwrap();
