@@ -177,7 +177,8 @@ fn a_hub_whose_key_is_lost_is_believed_again_by_hand() {
     say(&programs.lectern, &school.agent.config, &["forget-hub"]);
     school.agent.restart(&school.folder).unwrap();
     eventually(PATIENCE, "what waited is stored", || {
-        (school.agent.status().ok()?["upload"]["waiting_lessons"] == 0).then_some(())
+        let upload = &school.agent.status().ok()?["upload"];
+        (upload["reachable"] == true && upload["waiting_lessons"] == 0).then_some(())
     })
     .unwrap();
     let last = record(&school);

@@ -153,10 +153,12 @@ fn the_command_line_tells_programs_how_it_ended() {
 fn a_recorder_that_comes_after_its_take_was_given_up_does_not_record_beside_the_next() {
     let folder = Folder::new().unwrap();
     let mut programs = Programs::find().unwrap();
-    let (late, began) = (folder.join("late.sh"), folder.join("began"));
+    let (late, began, go) = (folder.join("late.sh"), folder.join("began"), folder.join("go"));
     let text = format!(
-        "#!/bin/sh\n[ \"$1\" = record ] && [ ! -e {began} ] && touch {began} && sleep 4\nexec {real} \"$@\"\n",
+        "#!/bin/sh\n[ \"$1\" = record ] && [ ! -e {began} ] && touch {began} && \
+         while [ ! -e {go} ]; do sleep 0.1; done\nexec {real} \"$@\"\n",
         began = began.display(),
+        go = go.display(),
         real = programs.recorder.display()
     );
     std::fs::write(&late, text).unwrap();
@@ -169,9 +171,12 @@ fn a_recorder_that_comes_after_its_take_was_given_up_does_not_record_beside_the_
     eventually(PATIENCE, "the late recorder", || began.exists().then_some(())).unwrap();
     agent.restart(&folder).unwrap();
     agent.wait_for_media(1000, PATIENCE).unwrap();
-    // By now the first one has come.
+    // Now the first one comes.
+    std::fs::write(&go, "").unwrap();
     agent.wait_for_media(7000, PATIENCE).unwrap();
-    assert_eq!(agent.recorders(&folder).len(), 1, "{}", agent.process.tail_of_log());
+    let alone = || (agent.recorders(&folder).len() == 1).then_some(());
+    eventually(PATIENCE, "one recorder", alone)
+        .unwrap_or_else(|e| panic!("{e}\n{}", agent.process.tail_of_log()));
     agent.press("stop").unwrap();
     let status = agent.wait_for(&["stored"], PATIENCE).unwrap();
     assert_eq!(status["lesson"]["take"], 2);

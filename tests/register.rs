@@ -58,7 +58,7 @@ async fn a_period_becomes_a_line_that_people_confirm_correct_and_take_away_as_a_
         std::thread::sleep(Duration::from_secs(130));
         now = clock::local(clock::wall_ms());
     }
-    let (from, to) = (&now + 12.seconds(), &now + 32.seconds());
+    let (from, to) = (&now + 20.seconds(), &now + 50.seconds());
     let bells = format!("第3节 {}-{}", from.strftime("%H:%M:%S"), to.strftime("%H:%M:%S"));
     let day = ["一", "二", "三", "四", "五", "六", "日"]
         [usize::try_from(now.weekday().to_monday_zero_offset()).unwrap()];

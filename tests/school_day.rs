@@ -12,8 +12,9 @@ use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A timetable whose only period is on now and ends in `left`; the bell's seconds are an offset.
-fn timetable(folder: &Folder, left: Duration) -> String {
+/// A timetable whose only period is on now and ends in `left`, with a lesson that ends by itself so many seconds after it;
+/// the bell's seconds are an offset.
+fn timetable(folder: &Folder, left: Duration, end_after_bell_s: u32) -> String {
     let end = clock::local(clock::wall_ms() + i64::try_from(left.as_millis()).unwrap());
     let text = format!(
         "bell_offset_s = {}\n[[period]]\nname = \"第3节\"\nstart = \"00:00\"\nend = \"{}\"\n\
@@ -24,7 +25,7 @@ fn timetable(folder: &Folder, left: Duration) -> String {
     );
     let path = folder.path().join("timetable.toml");
     std::fs::write(&path, text).unwrap();
-    format!("[school_day]\ntimetable = {path:?}\nend_after_bell_s = 10\n")
+    format!("[school_day]\ntimetable = {path:?}\nend_after_bell_s = {end_after_bell_s}\n")
 }
 
 #[tokio::test]
@@ -33,9 +34,10 @@ async fn the_timetable_names_the_lesson_and_its_bell_ends_it_unless_it_is_put_of
     let programs = Programs::find().unwrap();
     let (hub, password) = Hub::start(&folder, &programs).unwrap();
     let mut room = Room::card();
-    room.sources += &timetable(&folder, Duration::from_secs(25));
-    let agent = Agent::start(&folder, &programs, &room, &hub, &password).unwrap();
     let browser = Browser::start(&folder, "bell").await.unwrap();
+    // Long enough for a slow machine to show the lesson, and for a hand to put its end off.
+    room.sources += &timetable(&folder, Duration::from_secs(60), 40);
+    let agent = Agent::start(&folder, &programs, &room, &hub, &password).unwrap();
     let pictures = lectern_tests::browser::pictures().unwrap();
     browser.open(&agent.page().unwrap()).await.unwrap();
     browser.wait_text("#big", "第3节 · 语文 · 五年级2班", PATIENCE).await.unwrap();
@@ -58,7 +60,7 @@ async fn the_timetable_names_the_lesson_and_its_bell_ends_it_unless_it_is_put_of
     let folder = Folder::new().unwrap();
     let (hub, password) = Hub::start(&folder, &programs).unwrap();
     let mut room = Room::card();
-    room.sources += &timetable(&folder, Duration::from_secs(8));
+    room.sources += &timetable(&folder, Duration::from_secs(30), 8);
     let agent = Agent::start(&folder, &programs, &room, &hub, &password).unwrap();
     agent.press("start").unwrap();
     // Nobody comes back to the lectern.
@@ -116,13 +118,22 @@ async fn before_the_press_the_page_says_which_source_fails_and_lets_the_teacher_
     let (hub, password) = Hub::start(&folder, &programs).unwrap();
     world.sound.keep_speaking(Duration::from_millis(200)).unwrap();
     let agent = Agent::start(&folder, &programs, &Room::of(&world, true), &hub, &password).unwrap();
-    let (found, code) = agent.lectern(&["preflight"]).unwrap();
-    assert_eq!(code, 0, "{found}");
-    assert_eq!(found["sources"].as_array().unwrap().len(), 3);
+    // A source that is late on a busy machine is looked at again.
+    let found = eventually(PATIENCE, "sources that are all good", || {
+        let (found, code) = agent.lectern(&["preflight"]).ok()?;
+        (code == 0).then_some(found)
+    });
+    assert_eq!(found.unwrap()["sources"].as_array().unwrap().len(), 3);
 
     world.sound.hush();
-    let (found, code) = agent.lectern(&["preflight"]).unwrap();
-    assert_ne!(code, 0, "{found}");
+    eventually(PATIENCE, "a microphone alone that is not", || {
+        let (found, code) = agent.lectern(&["preflight"]).ok()?;
+        let good = |kind: &str| {
+            found["sources"].as_array()?.iter().find(|s| s["name"] == kind).map(|s| s["state"] == "good")
+        };
+        (code != 0 && good("camera")? && good("screen")?).then_some(())
+    })
+    .unwrap();
     let browser = Browser::start(&folder, "preflight").await.unwrap();
     let pictures = lectern_tests::browser::pictures().unwrap();
     browser.open(&agent.page().unwrap()).await.unwrap();
@@ -214,9 +225,13 @@ async fn afterwards_a_lesson_is_described_put_forward_or_thrown_away_and_a_fault
     browser.screenshot(&pictures.join("page-discard.png")).await.unwrap();
     browser.click("#panel-go").await.unwrap();
     browser.wait_text("#big", "这节已经删除", PATIENCE).await.unwrap();
-    assert!(!agent.data.join("lessons").join(&gone).exists(), "its bytes are gone here");
-    assert_eq!(clips(), Vec::<String>::new(), "and so is the clip made of it");
-    assert_eq!(agent.lectern(&["clip", "list"]).unwrap().0["clips"].as_array().map(Vec::len), Some(0));
+    // The decision is shown before the deed.
+    eventually(PATIENCE, "its bytes gone here, and with them the clip made of it", || {
+        let list = agent.lectern(&["clip", "list"]).ok()?.0["clips"].as_array()?.len();
+        let gone = !agent.data.join("lessons").join(&gone).exists();
+        (gone && clips().is_empty() && list == 0).then_some(())
+    })
+    .unwrap();
     eventually(PATIENCE, "its bytes gone at the hub", || {
         (!hub.lesson_folder(&gone).join("take-1.mp4").exists()).then_some(())
     })

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lectern_tests::grab::{self, Frame};
 use lectern_tests::programs::Programs;
-use lectern_tests::{Agent, Camera, Folder, Hub, Recorder, Room, Screen, UsbCamera, World};
+use lectern_tests::{Agent, Camera, Folder, Hub, Recorder, Room, Screen, UsbCamera, World, eventually};
 use lectern_wire::preflight::{CheckState, Heard, Preflight};
 use serde_json::Value;
 
@@ -45,13 +45,22 @@ impl Classroom {
     }
 
     fn wait_for_warning(&self, kind: &str, there: bool) {
-        let found =
-            lectern_tests::eventually(Duration::from_secs(20), &format!("warning {kind}: {there}"), || {
-                let status = self.agent.status().ok()?;
-                let has = status["warnings"].as_array()?.iter().any(|w| w["kind"] == kind);
-                (has == there).then_some(())
-            });
+        let found = eventually(PATIENCE, &format!("warning {kind}: {there}"), || {
+            let status = self.agent.status().ok()?;
+            let has = status["warnings"].as_array()?.iter().any(|w| w["kind"] == kind);
+            (has == there).then_some(())
+        });
         found.unwrap();
+    }
+
+    /// Waits until every source has its picture; an instant of the take at which it is so.
+    fn is_there(&self) -> u64 {
+        // One that is late is not warned of at once.
+        self.agent.wait_for_media(5000, PATIENCE).unwrap();
+        self.wait_for_warning("no_picture", false);
+        let there_at = self.media_ms() + 1000;
+        self.record_for(2000);
+        there_at
     }
 
     /// Stops and gives the lesson's folder at the hub with what its manifest says of the takes.
@@ -74,19 +83,20 @@ impl Classroom {
     }
 }
 
+/// The last gap of a source: one that came late on a busy machine has one at the beginning too.
 fn gap<'a>(take: &'a Value, source: &str) -> &'a Value {
     let gaps = take["gaps"].as_array().unwrap();
-    gaps.iter().find(|g| g["source"] == source).unwrap_or_else(|| panic!("no gap of {source} in {gaps:?}"))
+    gaps.iter().rfind(|g| g["source"] == source).unwrap_or_else(|| panic!("no gap of {source} in {gaps:?}"))
 }
 
 #[test]
 fn a_camera_that_stalls_gets_a_plate_and_comes_back() {
     let mut room = classroom();
     room.agent.press("start").unwrap();
-    room.agent.wait_for_media(5000, PATIENCE).unwrap();
+    let there_at = room.is_there();
     room.world.camera.freeze();
     room.wait_for_warning("no_picture", true);
-    let (plate_at, _) = (room.media_ms() + 1500, room.record_for(3000));
+    room.record_for(3000);
     room.world.camera.thaw();
     room.wait_for_warning("no_picture", false);
     room.record_for(3000);
@@ -94,7 +104,8 @@ fn a_camera_that_stalls_gets_a_plate_and_comes_back() {
     let gap = gap(&take, "camera");
     assert!(gap["to_ms"].as_u64().unwrap() > gap["from_ms"].as_u64().unwrap(), "{gap}");
     // The plate is grey where the camera's board is green; the slides around it went on.
-    let there = Frame::of_file(&file, Duration::from_secs(4)).unwrap();
+    let plate_at = gap["from_ms"].as_u64().unwrap() + 1000;
+    let there = Frame::of_file(&file, Duration::from_millis(there_at)).unwrap();
     let plate = Frame::of_file(&file, Duration::from_millis(plate_at)).unwrap();
     assert_ne!(there.light(0.80, 0.75), plate.light(0.80, 0.75), "no plate at {plate_at} ms");
     assert!(lectern_tests::slides::Marker::read(&plate).is_some(), "the screen went on");
@@ -123,11 +134,10 @@ fn pull_the_camera(before: Option<usize>) -> bool {
     room.env.extend(camera.env());
     let room = with_room(world, &room);
     room.agent.press("start").unwrap();
-    room.agent.wait_for_media(5000, PATIENCE).unwrap();
-    room.wait_for_warning("no_picture", false);
+    let there_at = room.is_there();
     camera.unplug();
     room.wait_for_warning("no_picture", true);
-    let (plate_at, _) = (room.media_ms() + 1500, room.record_for(3000));
+    room.record_for(3000);
     camera.plug(&room.world.folder).unwrap();
     room.wait_for_warning("no_picture", false);
     room.record_for(3000);
@@ -137,11 +147,13 @@ fn pull_the_camera(before: Option<usize>) -> bool {
     }
     assert_eq!(takes.len(), 1, "a lost source does not end the take: {}", room.agent.process.tail_of_log());
     let (file, take) = (folder.join("take-1.mp4"), &takes[0]);
-    assert!(gap(take, "camera")["to_ms"].as_u64().is_some());
+    let gap = gap(take, "camera");
+    assert!(gap["to_ms"].as_u64().is_some(), "{gap}");
+    let plate_at = gap["from_ms"].as_u64().unwrap() + 1000;
     let board =
         |ms: u64| Frame::of_file(&file, Duration::from_millis(ms)).unwrap().light(0.80, 0.75).unwrap();
     let end = take["duration_ms"].as_u64().unwrap();
-    let (before, plate, after) = (board(4000), board(plate_at), board(end - 1000));
+    let (before, plate, after) = (board(there_at), board(plate_at), board(end - 1000));
     assert!(before.abs_diff(after) < 10 && before.abs_diff(plate) > 20, "{before} {plate} {after}");
     false
 }
@@ -153,19 +165,19 @@ fn pull_the_microphone(mut room: Classroom) {
     room.agent.wait_for_media(4000, PATIENCE).unwrap();
     room.world.sound.unplug();
     room.wait_for_warning("no_sound", true);
-    let silent_from = room.media_ms() + 500;
-    room.record_for(3000);
-    let silent_to = room.media_ms();
+    room.record_for(4000);
     room.world.sound.plug(&room.world.folder).unwrap();
     room.world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
     room.wait_for_warning("no_sound", false);
     room.record_for(5000);
     let (file, take) = room.finish();
-    assert!(gap(&take, "microphone")["to_ms"].as_u64().is_some());
+    let gap = gap(&take, "microphone");
+    assert!(gap["to_ms"].as_u64().is_some(), "{gap}");
+    let silent_from = gap["from_ms"].as_u64().unwrap() + 500;
     let sound = grab::sound(&file).unwrap();
     let loudness =
         |from: u64, to: u64| grab::loudness(grab::between(&sound, from as f64 / 1e3, to as f64 / 1e3));
-    let (end, silence) = (take["duration_ms"].as_u64().unwrap(), loudness(silent_from, silent_to));
+    let (end, silence) = (take["duration_ms"].as_u64().unwrap(), loudness(silent_from, silent_from + 2000));
     assert!(loudness(1500, 4000) > -45.0, "the voice is there at the start");
     assert!(silence < -60.0, "{silence:.1} dBFS while the microphone was away");
     assert!(loudness(end - 4500, end) > -45.0, "the voice is back at the end");
@@ -209,9 +221,7 @@ fn no_other_microphone_is_recorded_in_place_of_one_that_was_pulled() {
     let sound = &room.world.sound;
     sound.pactl(&["unload-module", &desk]).unwrap();
     room.wait_for_warning("no_sound", true);
-    let from = room.media_ms() + 500;
-    room.record_for(3000);
-    let to = room.media_ms();
+    room.record_for(4000);
     sound.load(plug).unwrap();
     room.wait_for_warning("no_sound", false);
     room.record_for(5000);
@@ -221,7 +231,8 @@ fn no_other_microphone_is_recorded_in_place_of_one_that_was_pulled() {
     let sound = grab::sound(&file).unwrap();
     let loudness =
         |from: u64, to: u64| grab::loudness(grab::between(&sound, from as f64 / 1e3, to as f64 / 1e3));
-    let away = loudness(from, to);
+    let from = gap["from_ms"].as_u64().unwrap() + 500;
+    let away = loudness(from, from + 2000);
     assert!(away < -60.0, "{away:.1} dBFS while the microphone was away: whose voice is that?");
     let end = take["duration_ms"].as_u64().unwrap();
     assert!(loudness(end - 4500, end) > -45.0, "the voice is back at the end");
@@ -268,13 +279,13 @@ fn a_display_that_changes_its_size_is_shown_whole_and_ends_no_take() {
     for (width, height) in [(1024, 768), (1920, 1200), (1920, 1080)] {
         display.resize(width, height).unwrap();
         xsetroot("white");
-        room.record_for(4000);
+        room.record_for(7000);
         seen.push(room.media_ms() - 1000);
     }
     let (file, take) = room.finish();
     let gaps = take["gaps"].as_array().unwrap();
     let short =
-        |gap: &Value| gap["to_ms"].as_u64().is_some_and(|to| to - gap["from_ms"].as_u64().unwrap() < 2000);
+        |gap: &Value| gap["to_ms"].as_u64().is_some_and(|to| to - gap["from_ms"].as_u64().unwrap() < 6000);
     assert!(gaps.iter().all(short), "{gaps:?}");
     let picture = |n: usize| Frame::of_file(&file, Duration::from_millis(seen[n])).unwrap();
     let (lit, dark) = (|light: u8| light > 200, |light: u8| light < 60);
@@ -292,15 +303,25 @@ fn a_preflight_says_how_every_source_is_and_keeps_nothing() {
     let mut world = World::start().unwrap();
     let recorder = Recorder::of(&world).unwrap();
     world.sound.keep_speaking(Duration::from_secs(1)).unwrap();
-    let check = |sources: &Value| -> Preflight { recorder.preflight(sources).unwrap() };
+    // A source that is late on a busy machine is looked at again.
+    let check = |sources: &Value, states: &[CheckState]| -> Preflight {
+        let mut last = None;
+        let found = eventually(PATIENCE, "these states", || {
+            let found = recorder.preflight(sources).unwrap();
+            let fits = found.sources.iter().map(|s| s.state).eq(states.iter().copied());
+            last = Some(found.clone());
+            fits.then_some(found)
+        });
+        found.unwrap_or_else(|e| panic!("{e}: {last:#?}"))
+    };
     let screen = |display: &str| serde_json::json!({"name": "screen", "kind": "screen", "display": display});
     let microphone =
         |device: &str| serde_json::json!({"name": device, "kind": "microphone", "device": device});
     let camera = |url: &str| serde_json::json!({"name": "camera", "kind": "network_camera", "url": url});
     let url = world.camera.url();
     let well = serde_json::json!([screen(world.screen.display()), microphone("mic.monitor"), camera(&url)]);
-    let found = check(&well).sources;
-    assert!(found.iter().all(|s| s.state == CheckState::Good && s.problem.is_none()), "{found:#?}");
+    let found = check(&well, &[CheckState::Good; 3]).sources;
+    assert!(found.iter().all(|s| s.problem.is_none()), "{found:#?}");
     assert_eq!((found[0].picture, found[2].picture), (Some((1920, 1080)), Some((1280, 720))));
     assert!(found[1].peak_dbfs.unwrap() > -40.0, "{found:#?}");
 
@@ -315,22 +336,13 @@ fn a_preflight_says_how_every_source_is_and_keeps_nothing() {
         microphone("nobody"),
         camera(&url)
     ]);
-    let found = check(&ill).sources;
-    let states: Vec<_> = found.iter().map(|s| s.state).collect();
-    assert_eq!(
-        states,
-        [CheckState::Black, CheckState::Silent, CheckState::Failed, CheckState::NoPicture],
-        "{found:#?}"
-    );
+    let states = [CheckState::Black, CheckState::Silent, CheckState::Failed, CheckState::NoPicture];
+    let found = check(&ill, &states).sources;
     assert!(found.iter().all(|s| s.problem.is_some()), "{found:#?}");
     drop(dark);
-    let gone = check(&serde_json::json!([
-        screen(":7654321"),
-        microphone("nobody"),
-        camera("rtsp://127.0.0.1:1/live")
-    ]))
-    .sources;
-    assert!(gone.iter().all(|s| s.state == CheckState::Failed && s.took_ms < 4000), "{gone:#?}");
+    let nowhere = [screen(":7654321"), microphone("nobody"), camera("rtsp://127.0.0.1:1/live")];
+    let gone = check(&serde_json::json!(nowhere), &[CheckState::Failed; 3]).sources;
+    assert!(gone.iter().all(|s| s.took_ms < 4000), "{gone:#?}");
 }
 
 #[test]
@@ -348,8 +360,9 @@ fn a_camera_with_a_login_opens_over_tcp_and_udp_and_its_password_is_never_said()
         recorder.preflight(&sources).unwrap().sources.remove(1)
     };
     for transport in ["tcp", "udp"] {
-        let found = check("viewer:plum-blossom@", transport);
-        assert_eq!((found.state, found.picture), (CheckState::Good, Some((1280, 720))), "{found:?}");
+        let opens = || Some(check("viewer:plum-blossom@", transport)).filter(|s| s.state == CheckState::Good);
+        let found = eventually(PATIENCE, transport, opens).unwrap();
+        assert_eq!(found.picture, Some((1280, 720)), "{found:?}");
     }
     for wrong in ["viewer:plum-blossoms@", ""] {
         let found = check(wrong, "tcp");
@@ -368,8 +381,8 @@ fn listening_says_how_loud_it_is_until_nobody_asks_any_more() {
     ]);
     let mut listening = recorder.listen(&sources).unwrap();
     let mut until = |what: &str, fits: &dyn Fn(&Heard) -> bool| {
-        let found = (0..40).find_map(|_| Some(listening.next_line().unwrap()).filter(|heard| fits(heard)));
-        found.unwrap_or_else(|| panic!("20 s without {what}"));
+        let found = (0..200).find_map(|_| Some(listening.next_line().unwrap()).filter(|heard| fits(heard)));
+        found.unwrap_or_else(|| panic!("100 s without {what}"));
     };
     until("digital zero", &|h| h.peak_dbfs == Some(-100.0));
     world.sound.keep_speaking(Duration::from_secs(1)).unwrap();

@@ -155,17 +155,29 @@ fn the_last_word_counts_however_fast_a_teacher_changes_their_mind() {
     assert!(school.stored(status["lesson"]["id"].as_str().unwrap()).unwrap().verified());
 }
 
+/// Pauses, until the pause stands in the take's journal: what a recorder has only said is lost with it.
+fn pause(school: &School) {
+    school.agent.press("pause").unwrap();
+    let lesson = school.agent.wait_for(&["paused"], PATIENCE).unwrap()["lesson"].clone();
+    let folder = school.agent.data.join("lessons").join(lesson["id"].as_str().unwrap());
+    let journal = folder.join(format!("take-{}.jsonl", lesson["take"]));
+    eventually(PATIENCE, "a pause in the journal", || {
+        std::fs::read_to_string(&journal).ok().filter(|text| text.contains("pause"))
+    })
+    .unwrap();
+}
+
 #[test]
 fn while_it_is_paused_nothing_is_recorded_whoever_is_lost_until_the_teacher_goes_on() {
     let mut school = School::start(&Room::card()).unwrap();
     school.agent.press("start").unwrap();
     school.agent.wait_for_media(1500, PATIENCE).unwrap();
-    school.agent.press("pause").unwrap();
-    school.agent.wait_for(&["paused"], PATIENCE).unwrap();
+    pause(&school);
     signal_recorder(&school, Signal::KILL);
     stands_still(&school, 1);
     assert!(school.agent.recorders(&school.folder).is_empty());
-    assert_eq!(school.agent.status().unwrap()["level"], Value::Null, "nobody listens");
+    let nobody = || school.agent.status().ok().filter(|status| status["level"].is_null());
+    eventually(PATIENCE, "a meter without a level: nobody listens", nobody).unwrap();
     let said = school.agent.lectern(&["record", "mark", "草船借箭"]).unwrap_err().to_string();
     assert!(said.contains("paused"), "{said}");
     // The daemon too: what it finds is a lesson that is paused.
@@ -175,8 +187,7 @@ fn while_it_is_paused_nothing_is_recorded_whoever_is_lost_until_the_teacher_goes
     let status = school.agent.wait_for_media(4000, PATIENCE).unwrap();
     assert_eq!((&status["lesson"]["state"], &status["lesson"]["take"]), (&"recording".into(), &2.into()));
     // Recorder and daemon at once.
-    school.agent.press("pause").unwrap();
-    school.agent.wait_for(&["paused"], PATIENCE).unwrap();
+    pause(&school);
     signal_recorder(&school, Signal::KILL);
     school.agent.process.kill();
     school.agent.restart(&school.folder).unwrap();

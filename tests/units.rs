@@ -318,6 +318,7 @@ fn a_lesson_outlives_the_agent_when_its_recorder_has_a_unit_of_its_own() {
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(recording(), before, "the lesson goes on");
     agent.restart(&folder).unwrap();
+    agent.wait_for(&["recording"], PATIENCE).unwrap();
     let at = agent.status().unwrap()["lesson"]["media_ms"].as_u64().unwrap();
     let status = agent.wait_for_media(at + 3000, PATIENCE).unwrap();
     assert_eq!((&status["lesson"]["take"], recording()), (&1.into(), before), "adopted, in the same take");

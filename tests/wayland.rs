@@ -55,7 +55,7 @@ impl Classroom {
     }
 
     fn wait_for_picture(&self, there: bool) {
-        let found = eventually(Duration::from_secs(40), &format!("picture: {there}"), || {
+        let found = eventually(PATIENCE, &format!("picture: {there}"), || {
             let status = self.agent.status().ok()?;
             let lost = status["warnings"].as_array()?.iter().any(|w| w["kind"] == "no_picture");
             (lost != there).then_some(())

@@ -71,8 +71,8 @@ fn in_a_lesson(
         fake.off_by(seconds)?;
         claps(world, hands)?;
     }
-    school.agent.press("stop")?;
     let stopped_ms = now_ms();
+    school.agent.press("stop")?;
     let kept = stored(school, &lesson, lessons, row)?;
     let takes = spans(&kept);
     ensure!(takes.len() == 1 && kept.takes.len() == 1, "a step ended the take: {takes:?}");
@@ -121,8 +121,8 @@ fn in_2013(fake: &FakeClock, school: &School, lessons: usize, row: &mut Row) -> 
     // The time service has found the hub's network at last.
     fake.off_by(0)?;
     record_for(&school.agent, 2000)?;
-    school.agent.press("stop")?;
     let stopped_ms = now_ms();
+    school.agent.press("stop")?;
     let kept = stored(school, &lesson, lessons, row)?;
     let (takes, take) = (spans(&kept), &kept.takes[0]);
     let in_2013 = take["started_wall_ms"].as_i64().is_some_and(|ms| ms / 1000 < 1_356_998_400 + 86_400);

@@ -108,8 +108,9 @@ fn one_lesson(
     }
     school.agent.wait_for(&["recording"], PATIENCE)?;
     record_for(&school.agent, 1500)?;
-    school.agent.press("stop")?;
+    // What is promised is up to the press.
     let stopped_ms = now_ms();
+    school.agent.press("stop")?;
     if dice.below(3) == 0 {
         dice.wait(1200);
         strikes.push(strike(victim, school)?);
@@ -187,8 +188,8 @@ pub fn hub_away(plan: &Plan) -> anyhow::Result<Row> {
         dice.wait(3000);
         school.hub.process.kill();
         record_for(&school.agent, 3000)?;
-        school.agent.press("stop")?;
         let stopped_ms = now_ms();
+        school.agent.press("stop")?;
         let status = school.agent.wait_for(&["sealed"], PATIENCE)?;
         ensure!(status["safe_to_switch_off"] == false, "said to be safe while the hub was away: {status}");
         std::thread::sleep(Duration::from_secs(2));

@@ -57,7 +57,7 @@ impl Camera {
         let log = folder.join("camera.log");
         std::fs::remove_file(&log).ok();
         let mut server = Process::start(folder, "camera", server)?;
-        let port = eventually(Duration::from_secs(30), "the camera's port", || {
+        let port = eventually(Duration::from_secs(120), "the camera's port", || {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let port = text.lines().find_map(|line| line.trim().parse().ok());
             if port.is_some() || server.running() { port.map(Some) } else { Some(None) }

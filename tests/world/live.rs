@@ -47,7 +47,7 @@ impl LiveServer {
             Way::Rtsp => {
                 server.switch_on(folder)?;
                 let process = server.process.as_ref().context("no server")?;
-                eventually(Duration::from_secs(30), "the live server's port", || {
+                eventually(Duration::from_secs(120), "the live server's port", || {
                     let text = std::fs::read_to_string(process.log()).ok()?;
                     text.lines().find_map(|line| line.trim().parse().ok())
                 })

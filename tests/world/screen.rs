@@ -143,7 +143,7 @@ impl Screen {
     /// # Errors
     /// When none is shown within 40 s.
     pub fn wait_until_visible(&self) -> anyhow::Result<Marker> {
-        eventually(Duration::from_secs(40), "a slide on the screen", || Marker::read(&self.picture().ok()?))
+        eventually(Duration::from_secs(120), "a slide on the screen", || Marker::read(&self.picture().ok()?))
             .with_context(|| {
                 self.slides.as_ref().map_or_else(|| "no slides were started".to_owned(), Process::tail_of_log)
             })

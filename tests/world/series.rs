@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::school::{Agent, DEVICE, Hub, Room};
 
 /// How long a sample may wait for its commit, with what a busy machine adds, milliseconds.
-const UNCOMMITTED_MS: i64 = 7000;
+const UNCOMMITTED_MS: i64 = 15_000;
 
 /// A sample's group and time.
 pub type Sample = (String, i64);

@@ -68,7 +68,7 @@ mod tests {
     use std::time::Duration;
 
     async fn comes(turns: &Turns) -> Option<Turn> {
-        tokio::time::timeout(Duration::from_millis(50), turns.next()).await.ok().flatten()
+        tokio::time::timeout(Duration::from_millis(500), turns.next()).await.ok().flatten()
     }
 
     #[tokio::test]

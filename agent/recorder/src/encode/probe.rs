@@ -195,12 +195,12 @@ mod tests {
         let run = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script]);
-            within(command, Duration::from_millis(500))
+            within(command, Duration::from_secs(5))
         };
         assert_eq!(run("exit 0"), Ok(()));
         assert_eq!(run("echo no card; exit 1"), Err("no card".into()));
         assert!(run("kill -SEGV $$").expect_err("crash").starts_with("its driver broke off: signal"));
-        assert_eq!(run("exec sleep 60"), Err("its driver did not answer within 0.5 s".into()));
+        assert_eq!(run("exec sleep 60"), Err("its driver did not answer within 5 s".into()));
     }
 
     #[test]
