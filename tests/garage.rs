@@ -438,6 +438,40 @@ async fn a_grant_that_ended_before_it_was_used_is_refused_and_asked_for_again() 
     at.assert_sound("long-4").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_say_what_it_has_is_asked_the_time_before_a_part_is_granted_anew() {
+    let Some(mut at) = AtGarage::with(Garage::with_clock, "") else { return };
+    // As a store is found that checks each part's hash and forgets it.
+    let mut trust = at.trust().unwrap();
+    assert_eq!((&trust["direct"], &trust["hashes"]), (&json!(true), &json!(true)));
+    trust["hashes"] = json!(false);
+    std::fs::write(at.school.hub.data.join("store.json"), trust.to_string()).unwrap();
+    at.school.hub.process.stop();
+    at.school.hub.restart(&at.school.folder).unwrap();
+    let first = at.record();
+    let device = at.device();
+    plant(&mut at.school.agent, &first, "long-5", 30 << 20).unwrap();
+    let manifest = announce(&at, &device, "long-5").await;
+    let parts = manifest["document"]["takes"][0]["parts"].as_array().expect("parts").clone();
+    let grant = async |n: usize| {
+        device.ask(reqwest::Method::POST, "/long-5/takes/1/parts:grant", Some(parts[n].clone())).await.1
+    };
+    let bytes = std::fs::read(at.school.agent.data.join("lessons/long-5/take-1.mp4")).unwrap();
+    assert_eq!(device.put(&grant(0).await, &bytes[..8 << 20]).await, StatusCode::OK);
+    let clock = at.garage.clock.take().expect("its own clock");
+    clock.off_by(3600).unwrap();
+    // Nothing has told the hub: what it grants has ended already. Asked once more, it asks the store.
+    let next = &bytes[8 << 20..16 << 20];
+    let refused = device.try_put(&grant(1).await, next).await;
+    assert!(refused.as_ref().map_or(true, StatusCode::is_client_error), "{refused:?}");
+    assert_eq!(device.put(&grant(1).await, next).await, StatusCode::OK);
+    at.school.agent.restart(&at.school.folder).unwrap();
+    eventually(PATIENCE, "the receipt", || is_stored(&at.school.agent, "long-5").ok()?.then_some(()))
+        .unwrap_or_else(|e| panic!("{e}\n{}", at.school.agent.process.tail_of_log()));
+    clock.off_by(0).unwrap();
+    at.assert_sound("long-5").await;
+}
+
 #[test]
 fn the_check_says_what_garage_and_a_file_store_can_be_trusted_with() {
     let programs = Programs::find().unwrap();
