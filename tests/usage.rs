@@ -4,11 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lectern_tests::programs::Programs;
 use lectern_tests::school::DEVICE;
 use lectern_tests::screen::Screen;
+use lectern_tests::wayland::Wayland;
 use lectern_tests::{Folder, Process, Room, School, eventually};
 use serde_json::Value;
 use x11rb::connection::Connection as _;
@@ -192,6 +195,76 @@ fn newest(school: &School, name: &str) -> Option<f64> {
     serde_json::from_str::<Value>(&text).unwrap()[name].as_f64()
 }
 
+/// A room in which the last half minute's input counts, and whose agent is asked for what it tells.
+fn quick(folder: Folder) -> School {
+    let mut room = Room::card();
+    room.usage = "input_counts_s = 30\n".into();
+    School::start_in(folder, &room).unwrap()
+}
+
+/// The helper of a Wayland session.
+fn wayland_helper(school: &School, env: &[(String, String)]) -> Process {
+    let mut helper = Command::new(Programs::find().unwrap().lectern);
+    helper.arg("session").arg("--socket").arg(school.agent.data.join("run/session.sock"));
+    helper.env_remove("DISPLAY").envs(env.iter().cloned());
+    Process::start(&school.folder, "session", helper).unwrap()
+}
+
+fn tells(school: &School, active: f64) {
+    let found = eventually(PATIENCE, "what the room tells", || {
+        (newest(school, "active_count") == Some(active)).then_some(())
+    });
+    found.unwrap_or_else(|e| panic!("{active}: {e}\n{}", school.agent.process.tail_of_log()));
+}
+
+/// As GNOME's compositor says it on the session's bus; it does not answer while it is busy.
+#[derive(Clone)]
+struct Mutter(Arc<(AtomicU64, AtomicBool)>);
+
+#[zbus::interface(name = "org.gnome.Mutter.IdleMonitor")]
+impl Mutter {
+    fn get_idletime(&self) -> u64 {
+        let (idle_ms, busy) = &*self.0;
+        while busy.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        idle_ms.load(Ordering::Relaxed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gnome_desktop_tells_it_on_its_bus_and_is_not_given_up_while_it_is_busy() {
+    let school = quick(Folder::new().unwrap());
+    let socket = school.folder.join("session.bus");
+    let address = format!("unix:path={}", socket.display());
+    let mut bus = Command::new("dbus-daemon");
+    bus.args(["--session", "--nofork", "--nopidfile", "--address", &address]);
+    let _bus = Process::start(&school.folder, "bus", bus).unwrap();
+    eventually(PATIENCE, "the bus", || socket.exists().then_some(())).unwrap();
+    let mutter = Mutter(Arc::default());
+    let (idle_ms, busy) = &*mutter.0;
+    idle_ms.store(60_000, Ordering::Relaxed);
+    let service = zbus::connection::Builder::address(address.as_str()).name("org.gnome.Mutter.IdleMonitor");
+    let service = service.serve_at("/org/gnome/Mutter/IdleMonitor/Core", mutter.clone());
+    let service = service.build().await.unwrap();
+    // A compositor that has neither protocol of Wayland is one that cannot be asked by it.
+    let env = [("WAYLAND_DISPLAY", "nobody"), ("DBUS_SESSION_BUS_ADDRESS", &address)];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut session = wayland_helper(&school, &env);
+    tells(&school, 0.0);
+    idle_ms.store(0, Ordering::Relaxed);
+    tells(&school, 1.0);
+    // For longer than it is asked again and an answer is waited for.
+    busy.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    idle_ms.store(60_000, Ordering::Relaxed);
+    busy.store(false, Ordering::Relaxed);
+    tells(&school, 0.0);
+    session.must_run().unwrap();
+    drop(service);
+    assert!(session.wait(PATIENCE).unwrap().success(), "with the desktop it ends");
+}
+
 #[test]
 fn a_wayland_desktop_tells_when_somebody_left_and_when_they_are_back() {
     if Command::new("sway").arg("--version").output().is_err() {
@@ -199,12 +272,7 @@ fn a_wayland_desktop_tells_when_somebody_left_and_when_they_are_back() {
         return;
     }
     let folder = Folder::new().unwrap();
-    let mut school = School::start_in(folder, &Room::card()).unwrap();
-    school.agent.process.stop();
-    let text = std::fs::read_to_string(&school.agent.config).unwrap();
-    std::fs::write(&school.agent.config, text.replace("[usage]\n", "[usage]\ninput_counts_s = 30\n"))
-        .unwrap();
-    school.agent.restart(&school.folder).unwrap();
+    let school = quick(folder);
 
     // A compositor without a monitor. It does not run as root.
     let run = std::env::temp_dir().join(format!("lectern-sway-{}", std::process::id()));
@@ -231,22 +299,33 @@ fn a_wayland_desktop_tells_when_somebody_left_and_when_they_are_back() {
         eventually(PATIENCE, "the compositor", || named("wayland-", "").zip(named("sway-ipc.", ".sock")));
     let (display, door) = started.unwrap_or_else(|e| panic!("{e}\n{}", sway.tail_of_log()));
 
-    let mut session = Command::new(Programs::find().unwrap().lectern);
-    session.arg("session").arg("--socket").arg(school.agent.data.join("run/session.sock"));
-    session.env("XDG_RUNTIME_DIR", &run).env("WAYLAND_DISPLAY", display).env_remove("DISPLAY");
-    let mut session = Process::start(&school.folder, "session", session).unwrap();
-    let tells = |active: f64| {
-        let found = eventually(PATIENCE, "what the room tells", || {
-            (newest(&school, "active_count") == Some(active)).then_some(())
-        });
-        found.unwrap_or_else(|e| panic!("{active}: {e}\n{}", school.agent.process.tail_of_log()));
-    };
-    tells(0.0);
+    let env =
+        [("XDG_RUNTIME_DIR".to_owned(), run.display().to_string()), ("WAYLAND_DISPLAY".into(), display)];
+    let mut session = wayland_helper(&school, &env);
+    tells(&school, 0.0);
     session.must_run().unwrap();
     let mut hand = Command::new("swaymsg");
     hand.args(["seat", "seat0", "cursor", "move", "5", "5"]).env("SWAYSOCK", run.join(door));
     lectern_tests::process::output(hand).unwrap();
-    tells(1.0);
+    tells(&school, 1.0);
     drop((session, sway));
     std::fs::remove_dir_all(&run).unwrap();
+}
+
+/// GNOME's own compositor has none of the protocols by which others say that nobody is there.
+#[test]
+fn gnomes_own_compositor_tells_when_somebody_left_and_when_they_are_back() {
+    if let Some(missing) = Wayland::missing() {
+        lectern_tests::skipped(&format!("{missing} is not installed; `packaging/setup.sh wayland` does it"));
+        return;
+    }
+    let school = quick(Folder::new().unwrap());
+    let mut desktop = Wayland::start(&school.folder).unwrap();
+    let mut session = wayland_helper(&school, &desktop.env());
+    tells(&school, 0.0);
+    session.must_run().unwrap();
+    desktop.touch().unwrap();
+    tells(&school, 1.0);
+    desktop.compositor().kill();
+    assert!(session.wait(PATIENCE).unwrap().success(), "with the desktop it ends");
 }

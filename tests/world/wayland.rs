@@ -124,6 +124,14 @@ impl Wayland {
         zbus::block_on(self.press(&[SHIFT, TAB, TAB, TAB, RETURN])).context("the compositor took no keys")
     }
 
+    /// Presses a key that changes nothing, as a hand on the keyboard does.
+    ///
+    /// # Errors
+    /// When the compositor takes no keys.
+    pub fn touch(&self) -> anyhow::Result<()> {
+        zbus::block_on(self.press(&[SHIFT])).context("the compositor took no keys")
+    }
+
     /// Presses keys, by the compositor's own remote control.
     async fn press(&self, keys: &[u32]) -> zbus::Result<()> {
         const NAME: &str = "org.gnome.Mutter.RemoteDesktop";

@@ -6,6 +6,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::host::Host;
@@ -66,10 +67,12 @@ impl Value {
     }
 }
 
-/// A connection to the system bus.
+/// A connection to a bus.
 #[derive(Debug)]
 pub struct Bus {
     stream: UnixStream,
+    /// Which, for sentences.
+    name: String,
     serial: u32,
 }
 
@@ -94,11 +97,28 @@ impl Bus {
     /// # Errors
     /// A sentence.
     pub fn connect(host: &Host) -> Result<Self, String> {
-        let failed = |e: std::io::Error| format!("the system bus (/{SOCKET}): {e}");
-        let stream = UnixStream::connect(host.path(SOCKET)).map_err(failed)?;
+        Self::at(&host.path(SOCKET), format!("the system bus (/{SOCKET})"))
+    }
+
+    /// Connects to the bus of the session that this program was started in.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn of_session() -> Result<Self, String> {
+        let told = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default();
+        let run = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let socket = session_socket(&told, run.as_deref()).ok_or_else(|| {
+            format!("the session's bus: DBUS_SESSION_BUS_ADDRESS is {told:?} and names no socket")
+        })?;
+        Self::at(&socket, format!("the session's bus ({})", socket.display()))
+    }
+
+    fn at(socket: &Path, name: String) -> Result<Self, String> {
+        let failed = |e: std::io::Error| format!("{name}: {e}");
+        let stream = UnixStream::connect(socket).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
-        let mut bus = Self { stream, serial: 0 };
+        let mut bus = Self { stream, name: name.clone(), serial: 0 };
         let uid: String =
             rustix::process::getuid().as_raw().to_string().bytes().map(|b| format!("{b:02x}")).collect();
         bus.stream.write_all(format!("\0AUTH EXTERNAL {uid}\r\n").as_bytes()).map_err(failed)?;
@@ -109,7 +129,7 @@ impl Bus {
             said.push(byte[0]);
         }
         if !said.starts_with(b"OK ") {
-            return Err("the system bus lets us not in".into());
+            return Err(format!("{name} lets us not in"));
         }
         bus.stream.write_all(b"BEGIN\r\n").map_err(failed)?;
         let own = "org.freedesktop.DBus";
@@ -198,7 +218,7 @@ impl Bus {
         message.0.extend(body);
         let lost = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::WouldBlock => format!("{} does not answer", method.service),
-            _ => format!("the system bus: {e}"),
+            _ => format!("{}: {e}", self.name),
         };
         self.stream.write_all(&message.0).map_err(lost)?;
         let give_up = lectern_base::clock::mono() + PATIENCE;
@@ -213,7 +233,7 @@ impl Bus {
             let (body, fields) = (number(4), number(12));
             let padded = fields.next_multiple_of(8);
             if head[0] != b'l' || body.saturating_add(padded) > MAX_MESSAGE {
-                return Err("the system bus says something that cannot be read".into());
+                return Err(format!("{} says something that cannot be read", self.name));
             }
             let mut rest = vec![0; padded + body];
             self.stream.read_exact(&mut rest).map_err(lost)?;
@@ -242,6 +262,16 @@ impl Bus {
             };
         }
     }
+}
+
+/// Where a session's bus listens, by the address its programs are given; without one, where it stands today.
+fn session_socket(address: &str, run: Option<&Path>) -> Option<PathBuf> {
+    if address.is_empty() {
+        return run.map(|run| run.join("bus"));
+    }
+    // unix:path=/run/user/1000/bus,guid=…;tcp:…
+    let unix = address.split(';').find_map(|way| way.strip_prefix("unix:"))?;
+    unix.split(',').find_map(|part| part.strip_prefix("path=")).map(PathBuf::from)
 }
 
 /// The header fields that matter.
@@ -410,6 +440,17 @@ mod tests {
 
     fn read(signature: &str, data: &[u8]) -> Option<Value> {
         Reader { data, at: 0 }.value(&mut signature.as_bytes(), 0)
+    }
+
+    #[test]
+    fn a_sessions_bus_is_where_its_address_or_else_its_folder_says() {
+        let run = Some(Path::new("/run/user/1000"));
+        let socket = |address: &str| session_socket(address, run);
+        assert_eq!(socket("unix:path=/tmp/bus,guid=5b"), Some("/tmp/bus".into()));
+        assert_eq!(socket("tcp:host=a,port=1;unix:guid=5b,path=/tmp/bus"), Some("/tmp/bus".into()));
+        assert_eq!(socket(""), Some("/run/user/1000/bus".into()));
+        assert_eq!(socket("unix:abstract=/tmp/dbus-x"), None);
+        assert_eq!(session_socket("", None), None);
     }
 
     #[test]

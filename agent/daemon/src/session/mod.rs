@@ -3,6 +3,7 @@
 //!
 //! One thread, one question to the desktop and one line to the daemon every few seconds. It ends with the session.
 
+mod gnome;
 mod wayland;
 mod x11;
 
@@ -62,7 +63,13 @@ pub fn run(socket: &Path) -> Result<(), String> {
 fn find() -> Result<Box<dyn Desktop>, String> {
     // First: an X server below a Wayland desktop sees only the input of its own windows.
     if std::env::var_os("WAYLAND_DISPLAY").is_some() {
-        return Ok(Box::new(wayland::Wayland::open()?));
+        return match wayland::Wayland::open() {
+            Ok(wayland) => Ok(Box::new(wayland)),
+            Err(why) => match gnome::Gnome::open() {
+                Ok(gnome) => Ok(Box::new(gnome)),
+                Err(and) => Err(format!("{why} ({and})")),
+            },
+        };
     }
     match std::env::var("DISPLAY") {
         Ok(display) if !display.is_empty() => Ok(Box::new(x11::X11::open(&display)?)),
