@@ -97,7 +97,7 @@ impl Bus {
     /// # Errors
     /// A sentence.
     pub fn connect(host: &Host) -> Result<Self, String> {
-        Self::at(&host.path(SOCKET), format!("the system bus (/{SOCKET})"))
+        Self::at(&host.path(SOCKET), &format!("the system bus (/{SOCKET})"))
     }
 
     /// Connects to the bus of the session that this program was started in.
@@ -110,15 +110,15 @@ impl Bus {
         let socket = session_socket(&told, run.as_deref()).ok_or_else(|| {
             format!("the session's bus: DBUS_SESSION_BUS_ADDRESS is {told:?} and names no socket")
         })?;
-        Self::at(&socket, format!("the session's bus ({})", socket.display()))
+        Self::at(&socket, &format!("the session's bus ({})", socket.display()))
     }
 
-    fn at(socket: &Path, name: String) -> Result<Self, String> {
+    fn at(socket: &Path, name: &str) -> Result<Self, String> {
         let failed = |e: std::io::Error| format!("{name}: {e}");
         let stream = UnixStream::connect(socket).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
-        let mut bus = Self { stream, name: name.clone(), serial: 0 };
+        let mut bus = Self { stream, name: name.to_owned(), serial: 0 };
         let uid: String =
             rustix::process::getuid().as_raw().to_string().bytes().map(|b| format!("{b:02x}")).collect();
         bus.stream.write_all(format!("\0AUTH EXTERNAL {uid}\r\n").as_bytes()).map_err(failed)?;
