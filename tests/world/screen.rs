@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::folder::Folder;
 use crate::grab::Frame;
-use crate::process::{Process, eventually};
+use crate::process::{Process, eventually, free_port};
 use crate::slides::Marker;
 
 pub(crate) const SLIDES: &str = include_str!("slides.html");
@@ -58,7 +58,7 @@ impl Screen {
     pub fn blank(folder: &Folder) -> anyhow::Result<Self> {
         // The server itself picks a free display and says which, so that two worlds cannot race for one.
         let mut server = xvfb();
-        server.args(["-displayfd", "1"]);
+        server.arg(own_number()?).args(["-displayfd", "1"]);
         let mut server = Process::start(folder, "xvfb", server)?;
         let number = number(&mut server)?;
         Ok(Self { display: format!(":{number}"), slides: None, server })
@@ -71,7 +71,16 @@ impl Screen {
     pub fn resizable(folder: &Folder) -> anyhow::Result<Self> {
         let mut server = Command::new("Xvnc");
         // Watched by nobody: its socket takes the place of its port.
-        server.args(["-displayfd", "1", "-geometry", "1920x1080", "-depth", "24", "-nolisten", "tcp"]);
+        server.arg(own_number()?).args([
+            "-displayfd",
+            "1",
+            "-geometry",
+            "1920x1080",
+            "-depth",
+            "24",
+            "-nolisten",
+            "tcp",
+        ]);
         server
             .args(["-SecurityTypes", "None", "-rfbport", "-1", "-rfbunixpath"])
             .arg(folder.join("vnc.socket"));
@@ -181,7 +190,14 @@ fn xvfb() -> Command {
     server
 }
 
-/// The number of the display that a server has picked.
+/// A display's number that nobody else takes: the lowest that is free, which a server picks by itself, is given to another
+/// test's screen as soon as this one is gone, and who looked at this one would look at that.
+fn own_number() -> anyhow::Result<String> {
+    // As random as a port, and low enough to be a port's with 6000 more, as X wants it.
+    Ok(format!(":{}", free_port()?.saturating_sub(10_000)))
+}
+
+/// The number of the display, once a server says that it is ready.
 fn number(server: &mut Process) -> anyhow::Result<u32> {
     let number = eventually(Duration::from_secs(60), "the display's number", || {
         if !server.running() {
