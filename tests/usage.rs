@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lectern_tests::programs::Programs;
@@ -13,7 +16,7 @@ use lectern_tests::school::DEVICE;
 use lectern_tests::screen::Screen;
 use lectern_tests::wayland::Wayland;
 use lectern_tests::{Folder, Process, Room, School, eventually};
-use serde_json::Value;
+use serde_json::{Value, json};
 use x11rb::connection::Connection as _;
 use x11rb::protocol::xproto::{self, ConnectionExt as _};
 use x11rb::protocol::xtest::ConnectionExt as _;
@@ -74,11 +77,19 @@ fn wait_for_row(school: &School, n: usize) -> Value {
 }
 
 /// The helper, as a desktop starts it at login.
-fn helper(school: &School, display: &str) -> Process {
+fn helper(folder: &Folder, socket: &Path, env: &[(String, String)]) -> Process {
     let mut helper = Command::new(Programs::find().unwrap().lectern);
-    helper.arg("session").arg("--socket").arg(school.agent.data.join("run/session.sock"));
-    helper.env("DISPLAY", display).env_remove("WAYLAND_DISPLAY");
-    Process::start(&school.folder, "session", helper).unwrap()
+    helper.arg("session").arg("--socket").arg(socket);
+    for name in ["DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS"] {
+        helper.env_remove(name);
+    }
+    helper.envs(env.iter().cloned());
+    Process::start(folder, "session", helper).unwrap()
+}
+
+/// The helper of a room's own desktop.
+fn helper_of(school: &School, env: &[(String, String)]) -> Process {
+    helper(&school.folder, &school.agent.data.join("run/session.sock"), env)
 }
 
 #[test]
@@ -105,7 +116,7 @@ fn a_period_somebody_worked_in_is_used_and_one_that_was_not_seen_is_unknown() {
     std::fs::write(&table, timetable()).unwrap();
     school.agent.restart(&school.folder).unwrap();
 
-    let mut session = helper(&school, screen.display());
+    let mut session = helper_of(&school, &[("DISPLAY".into(), screen.display().into())]);
     // Somebody is at work until the bell: each key counts for half a minute.
     let first = eventually(PATIENCE, "the first row", || {
         press_a_key(screen.display());
@@ -202,14 +213,6 @@ fn quick(folder: Folder) -> School {
     School::start_in(folder, &room).unwrap()
 }
 
-/// The helper of a Wayland session.
-fn wayland_helper(school: &School, env: &[(String, String)]) -> Process {
-    let mut helper = Command::new(Programs::find().unwrap().lectern);
-    helper.arg("session").arg("--socket").arg(school.agent.data.join("run/session.sock"));
-    helper.env_remove("DISPLAY").envs(env.iter().cloned());
-    Process::start(&school.folder, "session", helper).unwrap()
-}
-
 fn tells(school: &School, active: f64) {
     let found = eventually(PATIENCE, "what the room tells", || {
         (newest(school, "active_count") == Some(active)).then_some(())
@@ -219,10 +222,10 @@ fn tells(school: &School, active: f64) {
 
 /// As GNOME's compositor says it on the session's bus; it does not answer while it is busy.
 #[derive(Clone)]
-struct Mutter(Arc<(AtomicU64, AtomicBool)>);
+struct Idle(Arc<(AtomicU64, AtomicBool)>);
 
 #[zbus::interface(name = "org.gnome.Mutter.IdleMonitor")]
-impl Mutter {
+impl Idle {
     fn get_idletime(&self) -> u64 {
         let (idle_ms, busy) = &*self.0;
         while busy.load(Ordering::Relaxed) {
@@ -232,34 +235,61 @@ impl Mutter {
     }
 }
 
+/// And of its screens: 0 on, 3 off, -1 where it does not know.
+#[derive(Clone)]
+struct Screens(Arc<AtomicI32>);
+
+#[zbus::interface(name = "org.gnome.Mutter.DisplayConfig")]
+impl Screens {
+    #[zbus(property)]
+    fn power_save_mode(&self) -> i32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gnome_desktop_tells_it_on_its_bus_and_is_not_given_up_while_it_is_busy() {
-    let school = quick(Folder::new().unwrap());
-    let socket = school.folder.join("session.bus");
+    let folder = Folder::new().unwrap();
+    let socket = folder.join("session.bus");
     let address = format!("unix:path={}", socket.display());
     let mut bus = Command::new("dbus-daemon");
     bus.args(["--session", "--nofork", "--nopidfile", "--address", &address]);
-    let _bus = Process::start(&school.folder, "bus", bus).unwrap();
+    let _bus = Process::start(&folder, "bus", bus).unwrap();
     eventually(PATIENCE, "the bus", || socket.exists().then_some(())).unwrap();
-    let mutter = Mutter(Arc::default());
-    let (idle_ms, busy) = &*mutter.0;
+    let (idle, screens) = (Idle(Arc::default()), Screens(Arc::default()));
+    let (idle_ms, busy) = &*idle.0;
     idle_ms.store(60_000, Ordering::Relaxed);
-    let service = zbus::connection::Builder::address(address.as_str()).name("org.gnome.Mutter.IdleMonitor");
-    let service = service.serve_at("/org/gnome/Mutter/IdleMonitor/Core", mutter.clone());
+    let service = zbus::connection::Builder::address(address.as_str());
+    let service = service.name("org.gnome.Mutter.IdleMonitor").name("org.gnome.Mutter.DisplayConfig");
+    let service = service.serve_at("/org/gnome/Mutter/IdleMonitor/Core", idle.clone());
+    let service = service.serve_at("/org/gnome/Mutter/DisplayConfig", screens.clone());
     let service = service.build().await.unwrap();
+
+    // In the daemon's place, to hear what the helper says, word for word.
+    let listener = UnixListener::bind(folder.join("daemon.sock")).unwrap();
     // A compositor that has neither protocol of Wayland is one that cannot be asked by it.
     let env = [("WAYLAND_DISPLAY", "nobody"), ("DBUS_SESSION_BUS_ADDRESS", &address)];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut session = wayland_helper(&school, &env);
-    tells(&school, 0.0);
-    idle_ms.store(0, Ordering::Relaxed);
-    tells(&school, 1.0);
-    // For longer than it is asked again and an answer is waited for.
+    let mut session = helper(&folder, &folder.join("daemon.sock"), &env);
+    let (mut line, _) = listener.accept().unwrap();
+    line.set_read_timeout(Some(PATIENCE)).unwrap();
+    line.write_all(b"{\"v\":1,\"every_ms\":1000}\n").unwrap();
+    let mut reports = BufReader::new(line).lines();
+    let mut says = |wanted: Value| {
+        let report = || serde_json::from_str::<Value>(&reports.next().unwrap().unwrap()).unwrap();
+        assert!(std::iter::repeat_with(report).take(60).any(|report| report == wanted), "never {wanted}");
+    };
+    says(json!({ "idle_ms": 60_000, "display": true }));
+    idle_ms.store(7, Ordering::Relaxed);
+    screens.0.store(3, Ordering::Relaxed);
+    says(json!({ "idle_ms": 7, "display": false }));
+    screens.0.store(-1, Ordering::Relaxed);
+    says(json!({ "idle_ms": 7 }));
+    // Longer than an answer is waited for: nobody knows, and then it is known again.
     busy.store(true, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    idle_ms.store(60_000, Ordering::Relaxed);
+    says(json!({}));
     busy.store(false, Ordering::Relaxed);
-    tells(&school, 0.0);
+    says(json!({ "idle_ms": 7 }));
     session.must_run().unwrap();
     drop(service);
     assert!(session.wait(PATIENCE).unwrap().success(), "with the desktop it ends");
@@ -301,7 +331,7 @@ fn a_wayland_desktop_tells_when_somebody_left_and_when_they_are_back() {
 
     let env =
         [("XDG_RUNTIME_DIR".to_owned(), run.display().to_string()), ("WAYLAND_DISPLAY".into(), display)];
-    let mut session = wayland_helper(&school, &env);
+    let mut session = helper_of(&school, &env);
     tells(&school, 0.0);
     session.must_run().unwrap();
     let mut hand = Command::new("swaymsg");
@@ -321,7 +351,7 @@ fn gnomes_own_compositor_tells_when_somebody_left_and_when_they_are_back() {
     }
     let school = quick(Folder::new().unwrap());
     let mut desktop = Wayland::start(&school.folder).unwrap();
-    let mut session = wayland_helper(&school, &desktop.env());
+    let mut session = helper_of(&school, &desktop.env());
     tells(&school, 0.0);
     session.must_run().unwrap();
     desktop.touch().unwrap();

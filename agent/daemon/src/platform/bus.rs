@@ -1,8 +1,8 @@
 //! As much D-Bus as reading other services' numbers needs: call a method with texts, read the answer.
 //!
 //! A library for all of D-Bus keeps an executor and its buffers in memory all day for three questions in an hour.
-//! This opens a connection, asks, and closes it; every wait ends. The wire format is that of the
-//! D-Bus specification 0.43; `tests/sense.rs` speaks with services made with zbus.
+//! This is a connection and what is asked over it; every wait ends. The wire format is that of the D-Bus specification 0.43;
+//! `tests/sense.rs` and `tests/usage.rs` speak with services made with zbus.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
